@@ -1,0 +1,3 @@
+//! Compiles the XDP program.
+
+fn main() {}

@@ -1,0 +1,2 @@
+//! The configuration: raw → valid.
+pub mod valid;

@@ -1,0 +1,222 @@
+//! The configuration after validation: types that cannot hold a mistake.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use crate::tables::{Forwarding, Protocol, VerifyChecksums};
+
+/// A whole configuration file, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// `[switch]`.
+    pub switch: Switch,
+    /// `[timeouts]`.
+    pub timeouts: Timeouts,
+    /// `[[service]]`.
+    pub services: Vec<Service>,
+    /// `[[neighbor]]`.
+    pub neighbors: Vec<StaticNeighbor>,
+    /// `[[route]]`.
+    pub routes: Vec<StaticRoute>,
+    /// `[[interface]]`.
+    pub interfaces: Vec<StaticInterface>,
+}
+
+/// How the XDP program is attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum XdpMode {
+    /// Native, else generic.
+    #[default]
+    Auto,
+    /// In the driver; an error where it cannot.
+    Native,
+    /// In the kernel's generic receive path.
+    Generic,
+}
+
+/// Whether frames are copied between driver and rings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ZeroCopy {
+    /// Zero copy where driver and attachment have it.
+    #[default]
+    Auto,
+    /// Required.
+    On,
+    /// Never.
+    Off,
+}
+
+/// What a worker does when there is nothing to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Idle {
+    /// Spin for a while, then sleep in `poll` until a frame comes.
+    #[default]
+    Adaptive,
+    /// Never sleep: lowest latency, one core at 100 %.
+    Spin,
+}
+
+/// `[switch]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Switch {
+    /// Interfaces; the position is the [`crate::tables::InterfaceId`].
+    pub interfaces: Vec<String>,
+    /// Number of workers; 0 = one per RX queue.
+    pub workers: u16,
+    /// How the XDP program is attached.
+    pub xdp_mode: XdpMode,
+    /// Zero copy or not.
+    pub zero_copy: ZeroCopy,
+    /// Idle strategy of the workers.
+    pub idle: Idle,
+    /// Full-NAT source addresses.
+    pub snat_addresses: Vec<IpAddr>,
+    /// Full-NAT source ports: first and last.
+    pub snat_ports: (u16, u16),
+    /// Bound of the connection table.
+    pub max_connections: u32,
+    /// Size of each RX and TX ring, a power of two; the fill and completion rings are twice that.
+    pub ring_size: u32,
+    /// Which checksums are verified.
+    pub verify_checksums: VerifyChecksums,
+    /// Where `xswitch status` and others connect.
+    pub control_socket: PathBuf,
+    /// Prometheus endpoint; none = off.
+    pub metrics_listen: Option<SocketAddr>,
+}
+
+/// `[timeouts]`, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Handshake not complete.
+    pub tcp_syn_s: u32,
+    /// Established.
+    pub tcp_established_s: u32,
+    /// One side closed.
+    pub tcp_half_closed_s: u32,
+    /// Both sides closed (TIME-WAIT).
+    pub tcp_closed_s: u32,
+    /// Reset.
+    pub tcp_reset_s: u32,
+    /// UDP.
+    pub udp_s: u32,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            tcp_syn_s: 240,
+            tcp_established_s: 7440,
+            tcp_half_closed_s: 240,
+            tcp_closed_s: 240,
+            tcp_reset_s: 240,
+            udp_s: 300,
+        }
+    }
+}
+
+/// How a backend is picked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scheduler {
+    /// Round robin.
+    RoundRobin,
+    /// Smooth weighted round robin.
+    WeightedRoundRobin,
+    /// Weighted Maglev consistent hashing.
+    Maglev,
+}
+
+impl Scheduler {
+    /// The name in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "rr",
+            Self::WeightedRoundRobin => "wrr",
+            Self::Maglev => "maglev",
+        }
+    }
+}
+
+/// `[[service]]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Service {
+    /// Unique name.
+    pub name: String,
+    /// What clients connect to.
+    pub vip: SocketAddr,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// How frames reach the backends.
+    pub forwarding: Forwarding,
+    /// How a backend is picked.
+    pub scheduler: Scheduler,
+    /// Slots of the Maglev table, a prime.
+    pub maglev_table_size: u32,
+    /// Whether the switch answers ARP for the VIP and announces it at start.
+    pub announce: bool,
+    /// `[service.health]`, if there.
+    pub health: Option<Health>,
+    /// `[[service.backend]]`.
+    pub backends: Vec<Backend>,
+}
+
+/// `[service.health]`. Accepted and validated; checks do not run yet, and `check` says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// `icmp`, `tcp`, `udp`, `http`, `https` or `agent`.
+    pub check: String,
+    /// Path of `http` and `https` checks.
+    pub path: String,
+    /// Milliseconds between checks.
+    pub interval_ms: u32,
+    /// Milliseconds until a check has failed.
+    pub timeout_ms: u32,
+    /// Successes in a row until a backend is up.
+    pub rise: u32,
+    /// Failures in a row until it is down.
+    pub fall: u32,
+}
+
+/// `[[service.backend]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backend {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Relative share; 0 takes no new connections.
+    pub weight: u32,
+}
+
+/// `[[neighbor]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StaticNeighbor {
+    /// One of `[switch] interfaces`.
+    pub interface: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its MAC address.
+    pub mac: [u8; 6],
+}
+
+/// `[[route]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StaticRoute {
+    /// Destination prefix (host bits zero).
+    pub prefix: (IpAddr, u8),
+    /// One of `[switch] interfaces`.
+    pub interface: String,
+    /// The router; none = on-link.
+    pub via: Option<IpAddr>,
+}
+
+/// `[[interface]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StaticInterface {
+    /// One of `[switch] interfaces`.
+    pub name: String,
+    /// Its MAC address.
+    pub mac: Option<[u8; 6]>,
+    /// Its addresses, with prefix lengths.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// Largest IP packet in bytes.
+    pub mtu: Option<u16>,
+}

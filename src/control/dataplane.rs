@@ -1,0 +1,60 @@
+//! What the control plane asks of whoever runs the workers.
+//!
+//! Control never sees the data plane: `boot` implements this trait over rings and XDP programs, `replay` and tests
+//! need no more than a mailbox.
+
+use std::sync::Arc;
+
+use crate::tables::{InterfaceId, Mailbox, Steering, WorkerCounters};
+
+/// One worker as the control plane sees it.
+#[derive(Debug, Clone)]
+pub struct WorkerHandle {
+    /// Snapshots in, snapshots and events out.
+    pub mailbox: Arc<Mailbox>,
+    /// Its counters.
+    pub counters: Arc<WorkerCounters>,
+    /// The core it is pinned to.
+    pub core: Option<usize>,
+}
+
+/// How one queue of one interface is attached, for `status`.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct PortStatus {
+    /// Name of the interface.
+    pub interface: String,
+    /// RX queue.
+    pub queue: u32,
+    /// Worker that owns it.
+    pub worker: usize,
+    /// `native` or `generic`; empty while not attached.
+    pub xdp_mode: String,
+    /// `zero-copy` or `copy`; empty while there is no socket.
+    pub copy_mode: String,
+    /// `up`, `down` (no carrier or administratively) or `gone`.
+    pub link: String,
+}
+
+/// The workers, their rings and the XDP programs.
+pub trait DataPlane: Send + Sync + 'static {
+    /// The workers, by number.
+    fn workers(&self) -> &[WorkerHandle];
+
+    /// Wakes workers that sleep, so that they look into their mailboxes.
+    fn wake(&self);
+
+    /// Makes the maps of every attached XDP program say exactly this. Errors are sentences for the log.
+    fn steer(&self, steering: &Steering) -> Vec<String>;
+
+    /// An interface left the kernel: its rings are closed, the rest goes on.
+    fn interface_gone(&self, interface: InterfaceId);
+
+    /// An interface (re)appeared: rings are opened and the program attached with this steering.
+    fn interface_appeared(&self, interface: InterfaceId, steering: &Steering) -> Result<(), String>;
+
+    /// Carrier or administrative state changed.
+    fn interface_link(&self, interface: InterfaceId, up: bool);
+
+    /// How every queue is attached.
+    fn ports(&self) -> Vec<PortStatus>;
+}

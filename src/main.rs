@@ -1,0 +1,2 @@
+//! Arguments to a command.
+fn main() {}

@@ -1,0 +1,96 @@
+//! Why frames are dropped: one name, one sentence and one counter for each reason.
+
+macro_rules! drop_reasons {
+    ($( $(#[doc = $doc:expr])+ $variant:ident = $name:literal, )*) => {
+        /// Why a frame was dropped. The names are part of `status --json` and of the metrics.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum DropReason { $( $(#[doc = $doc])+ $variant, )* }
+
+        impl DropReason {
+            /// Every reason, in the order of their counters.
+            pub const ALL: &[Self] = &[ $( Self::$variant, )* ];
+
+            /// The name in `status --json` and in the label `reason` of the metrics.
+            pub const fn name(self) -> &'static str {
+                match self { $( Self::$variant => $name, )* }
+            }
+
+            /// What it means and what to look at, in a sentence or two.
+            pub const fn explanation(self) -> &'static str {
+                match self { $( Self::$variant => concat!($($doc),+), )* }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    /// The frame ends before the headers it announces, or a length field contradicts another.
+    Malformed = "malformed",
+    /// The IPv4 header checksum is wrong: damaged on the way, or built by a broken sender.
+    IpChecksum = "ip_checksum",
+    /// The TCP or UDP checksum is wrong: damaged on the way, or built by a broken sender.
+    L4Checksum = "l4_checksum",
+    /// The TCP or UDP checksum covers the pseudo-header alone: the sender left it to an offload that
+    /// never happened. On a veth: `ethtool -K DEV tx off` at the sender.
+    ChecksumOffload = "checksum_offload",
+    /// The time to live ran out here (RFC 1812, 5.3.1).
+    TtlExpired = "ttl_expired",
+    /// The frame is addressed to another host's MAC address.
+    NotForUs = "not_for_us",
+    /// An IP fragment addressed to a service.
+    Fragment = "fragment",
+    /// A TCP segment that is not a SYN and belongs to no known connection: its entry expired, or it is a scan.
+    NoConnection = "no_connection",
+    /// A frame of an existing connection whose backend row the snapshot no longer has.
+    BackendGone = "backend_gone",
+    /// TCP flags that no real stack sends together (SYN with FIN or RST, or none at all).
+    TcpFlags = "tcp_flags",
+    /// A new connection to a service of which no backend may take any: all have weight 0.
+    NoBackend = "no_backend",
+    /// A new connection, but the table holds `max_connections`. Established ones are not touched.
+    TableFull = "table_full",
+    /// A new connection, but both buckets of its keys are full although the table is not.
+    BucketFull = "bucket_full",
+    /// A new connection whose reply would look exactly like that of another live connection.
+    TupleConflict = "tuple_conflict",
+    /// A new full-NAT connection, but no source port towards that backend is free.
+    SnatPortsExhausted = "snat_ports_exhausted",
+    /// A full-NAT service, but no address of the client's family in `snat_addresses`.
+    NoSnatAddress = "no_snat_address",
+    /// The kernel has no route to where the frame should go.
+    NoRoute = "no_route",
+    /// The next hop's MAC address is not known yet; the kernel has been asked to resolve it.
+    NextHopUnresolved = "next_hop_unresolved",
+    /// The frame is larger than the MTU of the interface it should leave through.
+    TooBig = "too_big",
+    /// The transmit ring of the egress interface is full: it sends more slowly than frames arrive.
+    TxRingFull = "tx_ring_full",
+    /// The egress interface is gone or has no socket on this worker's queue.
+    NoEgress = "no_egress",
+    /// Belongs to no service any more, and AF_XDP has no way back into the kernel: a service was removed while
+    /// the frame was in a ring. The next one is passed by the XDP program.
+    NotSteered = "not_steered",
+}
+
+impl DropReason {
+    /// Number of reasons.
+    pub const COUNT: usize = Self::ALL.len();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_counters_follow_the_order() {
+        let mut names: Vec<_> = DropReason::ALL.iter().map(|reason| reason.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), DropReason::COUNT);
+        for (position, reason) in DropReason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, position);
+            assert!(reason.explanation().len() > 20);
+        }
+    }
+}

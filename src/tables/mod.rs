@@ -1,0 +1,35 @@
+//! Plain data that both planes share. The control plane writes it, the workers read it, and neither calls the
+//! other: they meet here.
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`snapshot`] | the immutable tables of one moment |
+//! | [`service`], [`scheduler`] | services, backends, and what a scheduler picks from |
+//! | [`neighbor`] | interfaces, next hops, routes |
+//! | [`steering`] | what the XDP program must know |
+//! | [`mailbox`] | snapshots in, used ones out, events |
+//! | [`counters`], [`drop_reason`] | statistics, one writer each |
+
+pub mod counters;
+pub mod drop_reason;
+pub mod exact;
+pub mod hash;
+pub mod ids;
+pub mod mailbox;
+pub mod neighbor;
+pub mod scheduler;
+pub mod service;
+pub mod snapshot;
+pub mod steering;
+pub mod tick;
+
+pub use counters::{Counter, WorkerCounters};
+pub use drop_reason::DropReason;
+pub use ids::{BackendId, InterfaceId, NextHopId, ServiceId};
+pub use mailbox::{Event, Mailbox};
+pub use neighbor::{Interface, NextHop, Resolution, Route, Routes};
+pub use scheduler::{Maglev, MaglevMember, RoundRobin, SchedulerTable};
+pub use service::{Backend, Forwarding, Protocol, Service, ServiceMap};
+pub use snapshot::{Snapshot, SnatPool, Timeouts, VerifyChecksums};
+pub use steering::{Endpoint, Steering};
+pub use tick::{Coarse, Tick};

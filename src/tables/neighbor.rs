@@ -1,0 +1,166 @@
+//! Where a frame leaves: interfaces, next hops and routes, as the kernel (or the configuration) has them.
+
+use std::net::IpAddr;
+
+use super::exact::{ExactKey, ExactMap, address_bits};
+use super::{InterfaceId, NextHopId};
+
+/// What the data plane knows of one of the switch's interfaces.
+#[derive(Debug, Clone)]
+pub struct Interface {
+    /// Its id, equal to its position.
+    pub id: InterfaceId,
+    /// Its name in the kernel.
+    pub name: String,
+    /// Its MAC address: the source of what leaves through it, and what ARP answers say.
+    pub mac: [u8; 6],
+    /// Largest IP packet it carries, in bytes.
+    pub mtu: u16,
+    /// Its own addresses, each with its prefix length.
+    pub addresses: Vec<(IpAddr, u8)>,
+}
+
+/// One next hop, ready to be written: the first 12 bytes of the frames that go there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NextHop {
+    /// Destination MAC, then source MAC, as they stand on the wire. Meaningless unless `resolved`.
+    pub macs: [u8; 12],
+    /// Where frames leave.
+    pub interface: InterfaceId,
+    /// Whether the destination MAC is known.
+    pub resolved: bool,
+    /// Largest IP packet that fits, in bytes.
+    pub mtu: u16,
+    /// Whom to ask for, should the MAC not be known.
+    pub address: IpAddr,
+}
+
+/// One route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// Through a router whose next hop has this row.
+    Via(NextHopId),
+    /// The destination is itself on the link of this interface.
+    OnLink(InterfaceId),
+}
+
+/// What a route lookup says of a destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resolution {
+    /// The next hop to use (which may still lack its MAC).
+    NextHop(NextHopId),
+    /// On this link, and nobody has asked for its MAC yet.
+    Unknown(InterfaceId),
+    /// No route.
+    Unroutable,
+}
+
+/// Longest-prefix match over the routes, then the neighbour of on-link destinations.
+///
+/// One exact-match map per prefix length in use, longest first: a server's table has a handful of lengths,
+/// and a full internet table 33 at the most. Only new connections and changed routes look here.
+#[derive(Debug, Clone, Default)]
+pub struct Routes {
+    lengths: Vec<(u8, ExactMap<Route>)>,
+    neighbors: ExactMap<NextHopId>,
+}
+
+impl Routes {
+    /// Builds from `routes` (prefix, prefix length, route) and the next hops of on-link neighbours.
+    pub fn build(
+        routes: impl IntoIterator<Item = (IpAddr, u8, Route)>,
+        neighbors: impl IntoIterator<Item = (InterfaceId, IpAddr, NextHopId)>,
+    ) -> Self {
+        let mut by_length: std::collections::BTreeMap<u8, Vec<(ExactKey, Route)>> = Default::default();
+        for (prefix, length, route) in routes {
+            let bits = mapped_length(prefix, length);
+            by_length.entry(bits).or_default().push((prefix_key(prefix, bits), route));
+        }
+        Self {
+            lengths: by_length
+                .into_iter()
+                .rev()
+                .map(|(length, entries)| (length, ExactMap::build(entries)))
+                .collect(),
+            neighbors: ExactMap::build(
+                neighbors
+                    .into_iter()
+                    .map(|(interface, address, id)| (ExactKey::new(address, u32::from(interface.0)), id)),
+            ),
+        }
+    }
+
+    /// Where a packet to `destination` goes next.
+    pub fn resolve(&self, destination: IpAddr) -> Resolution {
+        for (length, routes) in &self.lengths {
+            match routes.get(prefix_key(destination, *length)) {
+                None => {}
+                Some(Route::Via(next_hop)) => return Resolution::NextHop(next_hop),
+                Some(Route::OnLink(interface)) => {
+                    let key = ExactKey::new(destination, u32::from(interface.0));
+                    return match self.neighbors.get(key) {
+                        Some(next_hop) => Resolution::NextHop(next_hop),
+                        None => Resolution::Unknown(interface),
+                    };
+                }
+            }
+        }
+        Resolution::Unroutable
+    }
+}
+
+/// Prefix length within 128 bits: IPv4 prefixes lie under `::ffff:0:0/96`.
+fn mapped_length(address: IpAddr, length: u8) -> u8 {
+    if address.is_ipv4() { 96 + length.min(32) } else { length.min(128) }
+}
+
+/// The key of the prefix of `bits` bits that `address` lies in. 64 marks IPv6 prefixes shorter than 96 bits,
+/// whose zero bits would otherwise swallow IPv4 destinations (`::/0` is no route for 198.18.0.1).
+fn prefix_key(address: IpAddr, bits: u8) -> ExactKey {
+    let mask = if bits == 0 { 0 } else { u128::MAX << (128 - u32::from(bits)) };
+    let family = if address.is_ipv4() { 4 } else { 6 };
+    ExactKey::new(IpAddr::from((address_bits(address) & mask).to_be_bytes()), family)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn table() -> Routes {
+        Routes::build(
+            [
+                (ip("0.0.0.0"), 0, Route::Via(NextHopId(7))),
+                (ip("198.18.1.0"), 24, Route::OnLink(InterfaceId(1))),
+                (ip("198.18.1.128"), 25, Route::Via(NextHopId(8))),
+                (ip("::"), 0, Route::Via(NextHopId(9))),
+                (ip("2001:db8:1::"), 48, Route::OnLink(InterfaceId(0))),
+            ],
+            [(InterfaceId(1), ip("198.18.1.11"), NextHopId(3))],
+        )
+    }
+
+    #[test]
+    fn the_longest_prefix_wins() {
+        assert_eq!(table().resolve(ip("198.18.1.200")), Resolution::NextHop(NextHopId(8)));
+        assert_eq!(table().resolve(ip("192.0.2.1")), Resolution::NextHop(NextHopId(7)));
+    }
+
+    #[test]
+    fn on_link_destinations_go_to_their_neighbour() {
+        assert_eq!(table().resolve(ip("198.18.1.11")), Resolution::NextHop(NextHopId(3)));
+        assert_eq!(table().resolve(ip("198.18.1.12")), Resolution::Unknown(InterfaceId(1)));
+        assert_eq!(table().resolve(ip("2001:db8:1::5")), Resolution::Unknown(InterfaceId(0)));
+    }
+
+    #[test]
+    fn a_default_route_serves_its_own_family_only() {
+        let only_v6 = Routes::build([(ip("::"), 0, Route::Via(NextHopId(1)))], []);
+        assert_eq!(only_v6.resolve(ip("198.18.0.1")), Resolution::Unroutable);
+        let only_v4 = Routes::build([(ip("0.0.0.0"), 0, Route::Via(NextHopId(1)))], []);
+        assert_eq!(only_v4.resolve(ip("2001:db8::1")), Resolution::Unroutable);
+    }
+}

@@ -1,0 +1,105 @@
+//! Services and backends as the data plane reads them.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::exact::{ExactKey, ExactMap};
+use super::{BackendId, NextHopId, SchedulerTable, ServiceId};
+
+/// Transport protocol of a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Protocol {
+    /// TCP, IP protocol 6.
+    Tcp = 6,
+    /// UDP, IP protocol 17.
+    Udp = 17,
+}
+
+impl Protocol {
+    /// The name in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+/// How a frame reaches the backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Forwarding {
+    /// Destination rewritten; the backend's gateway is the switch.
+    Nat,
+    /// Destination and source rewritten; the backend answers to the switch's SNAT address.
+    FullNat,
+}
+
+impl Forwarding {
+    /// The name in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nat => "nat",
+            Self::FullNat => "full-nat",
+        }
+    }
+}
+
+/// One service.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// Its row.
+    pub id: ServiceId,
+    /// Its name in the configuration.
+    pub name: String,
+    /// What clients connect to.
+    pub vip: SocketAddr,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// How frames reach the backends.
+    pub forwarding: Forwarding,
+    /// The scheduler's name, for showing.
+    pub scheduler: &'static str,
+    /// What the scheduler picks from. Shared with earlier snapshots while nothing in it changed.
+    pub table: Arc<SchedulerTable>,
+    /// Its backends, for showing.
+    pub backends: Vec<BackendId>,
+}
+
+/// One backend of one service.
+#[derive(Debug, Clone)]
+pub struct Backend {
+    /// Its row.
+    pub id: BackendId,
+    /// Whose backend it is.
+    pub service: ServiceId,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Relative share of new connections; 0 takes none.
+    pub weight: u32,
+    /// Where frames to it leave; [`NextHopId::NONE`] while there is no route.
+    pub next_hop: NextHopId,
+}
+
+/// Finds the service of (address, port, protocol).
+#[derive(Debug, Clone, Default)]
+pub struct ServiceMap(ExactMap<ServiceId>);
+
+impl ServiceMap {
+    /// Builds from the services.
+    pub fn build<'a>(services: impl IntoIterator<Item = &'a Service>) -> Self {
+        Self(ExactMap::build(
+            services.into_iter().map(|s| (service_key(s.vip.ip(), s.vip.port(), s.protocol), s.id)),
+        ))
+    }
+
+    /// The service at this address, port and protocol.
+    #[inline]
+    pub fn get(&self, address: IpAddr, port: u16, protocol: Protocol) -> Option<ServiceId> {
+        self.0.get(service_key(address, port, protocol))
+    }
+}
+
+fn service_key(address: IpAddr, port: u16, protocol: Protocol) -> ExactKey {
+    ExactKey::new(address, u32::from(port) << 8 | protocol as u32)
+}

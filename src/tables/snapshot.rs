@@ -1,0 +1,132 @@
+//! The immutable tables that workers read: what the switch is to do, as of one moment.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::exact::{ExactKey, ExactMap};
+use super::{
+    Backend, BackendId, Coarse, Interface, NextHop, NextHopId, Routes, Service, ServiceId, ServiceMap,
+};
+
+/// Idle timers of connections, in units of [`Coarse`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// A SYN was seen, the handshake is not complete (RFC 5382 §5: transitory, ≥ 4 min).
+    pub tcp_syn: u32,
+    /// Data may flow (RFC 5382 §5: ≥ 2 h 4 min).
+    pub tcp_established: u32,
+    /// One side sent FIN (transitory).
+    pub tcp_half_closed: u32,
+    /// Both sides sent FIN: TIME-WAIT (transitory).
+    pub tcp_closed: u32,
+    /// A RST was seen (RFC 7857 §2.2: transitory; a segment that follows revives the connection).
+    pub tcp_reset: u32,
+    /// UDP (RFC 4787 §4.3: ≥ 2 min, 5 min recommended).
+    pub udp: u32,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        const TRANSITORY: u32 = Coarse::from_seconds(240);
+        Self {
+            tcp_syn: TRANSITORY,
+            tcp_established: Coarse::from_seconds(7440),
+            tcp_half_closed: TRANSITORY,
+            tcp_closed: TRANSITORY,
+            tcp_reset: TRANSITORY,
+            udp: Coarse::from_seconds(300),
+        }
+    }
+}
+
+/// Source addresses and ports of full NAT.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SnatPool {
+    /// IPv4 addresses.
+    pub v4: Box<[Ipv4Addr]>,
+    /// First port.
+    pub first_port: u16,
+    /// Last port, inclusive.
+    pub last_port: u16,
+}
+
+impl SnatPool {
+    /// Whether replies to this address and port are ours.
+    #[inline]
+    pub fn contains(&self, address: Ipv4Addr, port: u16) -> bool {
+        (self.first_port..=self.last_port).contains(&port) && self.v4.contains(&address)
+    }
+}
+
+/// Which TCP and UDP checksums are verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum VerifyChecksums {
+    /// Those of every frame: nothing with a wrong checksum is forwarded.
+    #[default]
+    Always,
+    /// Those of frames that create a connection or change its state; data frames keep theirs, right or wrong, through
+    /// the incremental update (RFC 1624), and the receiver drops the wrong ones. Does not touch payloads.
+    State,
+}
+
+/// The tables. Rows of `services`, `backends` and `next_hops` never move between snapshots.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// Grows by one with every snapshot.
+    pub epoch: u64,
+    /// Changes whenever routes or on-link neighbours do, so that connections look again.
+    pub routes_epoch: u16,
+    /// By [`ServiceId`]; holes where a service was removed.
+    pub services: Vec<Option<Service>>,
+    /// By [`BackendId`]; holes where a backend was removed.
+    pub backends: Vec<Option<Backend>>,
+    /// Finds services.
+    pub service_map: ServiceMap,
+    /// Addresses for which the switch answers ARP: VIPs and SNAT addresses that the kernel does not own.
+    pub announced: ExactMap<()>,
+    /// Every VIP, announced or not.
+    pub vips: ExactMap<()>,
+    /// By [`super::InterfaceId`].
+    pub interfaces: Vec<Interface>,
+    /// By [`NextHopId`].
+    pub next_hops: Vec<NextHop>,
+    /// Routes and on-link neighbours.
+    pub routes: Routes,
+    /// Source pool of full NAT.
+    pub snat: SnatPool,
+    /// Idle timers.
+    pub timeouts: Timeouts,
+    /// Which checksums are verified.
+    pub verify_checksums: VerifyChecksums,
+}
+
+impl Snapshot {
+    /// The backend of this row.
+    #[inline]
+    pub fn backend(&self, id: BackendId) -> Option<&Backend> {
+        self.backends.get(id.index()).and_then(Option::as_ref)
+    }
+
+    /// The service of this row.
+    #[inline]
+    pub fn service(&self, id: ServiceId) -> Option<&Service> {
+        self.services.get(id.index()).and_then(Option::as_ref)
+    }
+
+    /// The next hop of this row.
+    #[inline]
+    pub fn next_hop(&self, id: NextHopId) -> Option<&NextHop> {
+        self.next_hops.get(id.index())
+    }
+
+    /// Whether the switch answers ARP for this address.
+    #[inline]
+    pub fn answers_for(&self, address: IpAddr) -> bool {
+        self.announced.get(ExactKey::new(address, 0)).is_some()
+    }
+
+    /// Whether some service has this address.
+    #[inline]
+    pub fn is_vip(&self, address: IpAddr) -> bool {
+        self.vips.get(ExactKey::new(address, 0)).is_some()
+    }
+}
