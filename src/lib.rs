@@ -1,4 +1,7 @@
 //! xswitch: a layer-4 switch in userspace on AF_XDP.
 pub mod config;
 pub mod control;
+#[allow(unsafe_code)]
+pub mod sys;
 pub mod tables;
+pub mod wire;
