@@ -109,10 +109,10 @@ impl Worker {
             self.shared.counters.epoch.set(self.snapshot.epoch);
         }
         if self.shared.release.load(Ordering::Relaxed) {
-            self.shared.release.store(false, Ordering::Relaxed);
-            if let Some(rings) = self.rings.take() {
+            if let Some(rings) = self.rings.take().or_else(|| self.shared.adopt.pop()) {
                 let _ = self.shared.released.push(rings);
             }
+            self.shared.release.store(false, Ordering::Release);
         }
         if self.rings.is_none()
             && let Some(rings) = self.shared.adopt.pop()

@@ -233,6 +233,15 @@ impl Entry {
         (self.traits.load(Ordering::Relaxed) >> 16) as u16
     }
 
+    /// The key of one direction, while the entry is live.
+    pub(super) fn key(&self, reply: bool) -> Option<FlowKey> {
+        let status = self.status.load(Ordering::Acquire);
+        let keys = self.keys();
+        fence(Ordering::Acquire);
+        let same = (self.status.load(Ordering::Relaxed) ^ status) & (GENERATION | PHASE) == 0;
+        (same && status & PHASE == LIVE).then_some(if reply { keys.1 } else { keys.0 })
+    }
+
     fn keys(&self) -> (FlowKey, FlowKey) {
         let ports = self.ports.load(Ordering::Relaxed);
         let protocol = self.traits.load(Ordering::Relaxed) as u8;

@@ -137,22 +137,29 @@ impl FlowTable {
         let entry = self.entry(position);
         entry.fill(owner, connection, now);
         let request = Reference::new(position, 0);
-        if !self.index.insert(request_hash, request) {
+        if !self.insert(request_hash, request) {
             entry.kill();
             entry.bury();
             return Err(Refused::BucketFull);
         }
-        if !self.index.insert(reply_hash, Reference::new(position, 1)) {
+        if !self.insert(reply_hash, Reference::new(position, 1)) {
             entry.kill();
             self.index.remove(request_hash, request);
             entry.bury();
             return Err(Refused::BucketFull);
         }
         if self.shared && self.lost_race(position, connection, request_hash, reply_hash) {
-            self.take_out(position);
-            return Err(Refused::Raced);
+            // Where another worker has ended it already, that was counted as the end of a connection that existed.
+            return if self.take_out(position) { Err(Refused::Raced) } else { Ok(()) };
         }
         Ok(())
+    }
+
+    fn insert(&self, hash: u64, reference: Reference) -> bool {
+        self.index.insert(hash, reference, |other| {
+            let key = self.entries.get(other.position() as usize)?.key(other.is_reply())?;
+            Some(self.secret.hash(key))
+        })
     }
 
     /// Whether another worker entered one of the keys at the same time, and has precedence: the lower position.
