@@ -156,7 +156,7 @@ fn ports(config: &Config, kernel: &NetworkView) -> Vec<Port> {
 }
 
 /// The address with its host bits cleared.
-fn network(address: IpAddr, length: u8) -> IpAddr {
+pub fn network(address: IpAddr, length: u8) -> IpAddr {
     let bits = address_bits(address);
     match address {
         IpAddr::V4(_) => {
