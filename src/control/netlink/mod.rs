@@ -74,7 +74,7 @@ pub struct Target {
     pub address: IpAddr,
 }
 
-type Messages = Pin<Box<dyn Stream<Item = NetlinkMessage<RouteNetlinkMessage>> + Send>>;
+type Messages = Pin<Box<dyn Stream<Item = NetlinkMessage<RouteNetlinkMessage>> + Send + Sync>>;
 
 /// A connection to the kernel.
 pub struct Netlink {
