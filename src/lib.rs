@@ -1,5 +1,6 @@
 //! xswitch: a layer-4 switch in userspace on AF_XDP.
 pub mod boot;
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod dataplane;
