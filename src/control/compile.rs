@@ -15,7 +15,7 @@ use crate::tables::counters::{MAX_BACKENDS, MAX_SERVICES};
 use crate::tables::exact::{ExactKey, ExactMap};
 use crate::tables::{
     Backend, BackendId, Coarse, InterfaceId, NextHop, NextHopId, Protocol, Resolution, Route, Routes,
-    Service, ServiceId, ServiceMap, Snapshot, SnatPool, Steering, Timeouts,
+    Service, ServiceId, Snapshot, SnatPool, Steering, Timeouts,
 };
 
 mod schedulers;
@@ -146,17 +146,12 @@ impl Compiler {
         self.update_routing(routes);
         let service_table = self.service_table(config, &services, &backends);
         let (announced, vips) = (steering::announced(config, topology), steering::vips(config));
-        let set = |addresses: &std::collections::BTreeSet<IpAddr>| {
-            ExactMap::build(addresses.iter().map(|address| (ExactKey::new(*address, 0), ())))
-        };
-        let snapshot = Snapshot {
+        let mut snapshot = Snapshot {
             epoch: self.epoch,
             routes_epoch: self.routes_epoch,
-            service_map: ServiceMap::build(service_table.iter().flatten()),
             services: service_table,
             backends: self.backend_table(&backends),
-            announced: set(&announced),
-            vips: set(&vips),
+            announced: ExactMap::build(announced.iter().map(|address| (ExactKey::new(*address, 0), ()))),
             interfaces: topology.ports.iter().map(|port| port.interface.clone()).collect(),
             routes: Routes::build(
                 self.routing.routes.iter().copied(),
@@ -166,7 +161,9 @@ impl Compiler {
             timeouts: timeouts(&config.timeouts),
             verify_checksums: config.switch.verify_checksums,
             next_hops,
+            ..Snapshot::default()
         };
+        snapshot.index();
         let wanted = wanted(topology, &snapshot, &needed);
         Ok(Compiled { snapshot, steering: steering::build(config, topology, announced, vips), wanted })
     }

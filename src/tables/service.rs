@@ -93,11 +93,6 @@ impl ServiceMap {
         ))
     }
 
-    /// Builds from the VIPs of `services`.
-    pub fn build<'a>(services: impl IntoIterator<Item = &'a Service>) -> Self {
-        Self::of(services.into_iter().map(|s| (s.vip, s.protocol, s.id)))
-    }
-
     /// The service at this address, port and protocol.
     #[inline]
     pub fn get(&self, address: IpAddr, port: u16, protocol: Protocol) -> Option<ServiceId> {
