@@ -3,7 +3,7 @@
 use xswitch::tables::{DropReason, Event};
 
 use crate::frames::network::*;
-use crate::frames::{ACK, IP, Packet, SYN, check, tcp, udp};
+use crate::frames::{ACK, IP, Packet, RST, SYN, check, tcp, udp};
 use crate::support::{Case, case, play};
 
 const VIP: &str = "198.18.0.100:80";
@@ -155,8 +155,12 @@ fn limits() -> Vec<Case> {
         full("a full table does not touch those that exist")
             .arrives(ETH1, &syn_ack)
             .leaves(ETH0, tcp(VIP, CLIENT, SYN | ACK).out_of_eth0_to(CLIENT7).ttl(63)),
-        full("a full table takes back a connection that is over")
-            .after(ETH1, &tcp(BACKEND, CLIENT, crate::frames::RST | ACK).to_eth1_from(BACKEND11))
+        (0..64)
+            .fold(full("a full table takes back a connection that is over"), |case, port| {
+                let reset = RST | ACK;
+                let client = format!("198.18.0.7:{}", 40_000 + port);
+                case.after(ETH1, &tcp(BACKEND, &client, reset).to_eth1_from(BACKEND11))
+            })
             .arrives(ETH0, &tcp("198.18.0.7:39999", VIP, SYN).to_eth0_from(CLIENT7))
             .leaves(ETH1, tcp("198.18.0.7:39999", BACKEND, SYN).out_of_eth1_to(BACKEND11).ttl(63)),
         case("two services share a backend: one client port can use one of them at a time", switch)
