@@ -42,10 +42,16 @@ impl Lab {
 
     /// The same with a snapshot that exists already.
     pub fn of(snapshot: Snapshot, connections: u32) -> Self {
+        let rows = snapshot.services.len().max(snapshot.backends.len());
+        Self::with_rows(snapshot, connections, rows)
+    }
+
+    /// The same with counters for `rows` services and backends, for snapshots to come.
+    pub fn with_rows(snapshot: Snapshot, connections: u32, rows: usize) -> Self {
         let table = Arc::new(FlowTable::new(connections, 1, Secret::from_seed(1)));
         Self {
             flows: Flows::join(table, 1, Tick(0)),
-            counters: WorkerCounters::with_capacity(snapshot.services.len(), snapshot.backends.len()),
+            counters: WorkerCounters::with_capacity(rows, rows),
             now: Tick(0),
             events: Vec::with_capacity(BATCH),
             arena: Arena::new(BATCH),
