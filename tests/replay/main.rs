@@ -9,6 +9,7 @@ mod runs;
 mod traffic;
 
 use std::fs::Permissions;
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -29,8 +30,11 @@ impl Place {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
-        // Copied: where it was built may be a place that only root can enter.
-        std::fs::copy(env!("CARGO_BIN_EXE_xswitch"), folder.path().join("xswitch")).unwrap();
+        // Where it was built may be a place that only root can enter.
+        let (built, here) = (env!("CARGO_BIN_EXE_xswitch"), folder.path().join("xswitch"));
+        if std::fs::hard_link(built, &here).is_err() {
+            std::fs::copy(built, &here).unwrap();
+        }
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
         let root = status.lines().any(|line| line.starts_with("Uid:\t0\t"));
         Self { folder, root }
@@ -57,7 +61,15 @@ impl Place {
             // The standard library drops the supplementary groups along with the user.
             command.uid(NOBODY).gid(NOBODY);
         }
-        command.output().unwrap()
+        loop {
+            match command.output() {
+                // A process that another test is just starting still holds the copy open for writing.
+                Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {
+                    std::thread::sleep(std::time::Duration::from_millis(20));
+                }
+                output => return output.unwrap(),
+            }
+        }
     }
 
     /// The same with `--json`, which must succeed: the summary.

@@ -211,9 +211,10 @@ fn unreadable_captures_are_1_and_named() {
         ("empty.pcap", "neither a pcap nor a pcapng file"),
         ("raw.pcap", "link type 101; only Ethernet (1) can be replayed"),
     ] {
-        let output = place.replay(&format!("--in eth0={name}"));
+        let output = place.replay(&format!("--in eth0={name} --out eth1=out-{name}"));
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{name}: {said}");
         assert!(said.contains(says) && said.contains(name), "{name}: {said}");
     }
+    assert_eq!(read(&place.read("out-half.pcap")).len(), 1, "what came before is replayed");
 }
