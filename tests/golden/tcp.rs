@@ -3,7 +3,7 @@
 use xswitch::tables::DropReason;
 
 use crate::frames::network::*;
-use crate::frames::{ACK, FIN, PSH, Packet, RST, SYN, URG, tcp};
+use crate::frames::{ACK, Checksum, FIN, PSH, Packet, RST, SYN, URG, tcp};
 use crate::support::{Case, case, play};
 
 const VIP: &str = "198.18.0.100:80";
@@ -78,6 +78,9 @@ pub fn cases() -> Vec<Case> {
         closed("a SYN on a connection in TIME-WAIT starts a new one, with the next backend")
             .arrives(ETH0, &request(SYN))
             .leaves(ETH1, to_second(SYN)),
+        closed("a damaged SYN starts nothing anew")
+            .arrives(ETH0, &request(SYN).checksum(Checksum::WrongBy(1)))
+            .is_dropped(DropReason::L4Checksum),
         established("a reset goes through")
             .arrives(ETH1, &reply(RST | ACK))
             .leaves(ETH0, tcp(VIP, CLIENT, RST | ACK).out_of_eth0_to(CLIENT7).ttl(63)),

@@ -69,7 +69,8 @@ impl Tcp {
             self.answered = !from_client && syn;
         } else if from_client {
             self.client_done |= fin;
-            self.established |= !syn;
+            // What the handshake still lacked does not matter any more once one side is done.
+            self.established |= !syn && !self.client_done && !self.backend_done;
         } else {
             self.backend_done |= fin;
         }
@@ -83,6 +84,8 @@ struct Connection {
     source: String,
     tcp: Tcp,
     last_seen_ms: u64,
+    /// How many connections there had been before it.
+    born: usize,
 }
 
 pub struct Model {
@@ -163,7 +166,13 @@ impl Model {
 
     fn remember(&mut self, name: Name, backend: (&'static str, Mac), source: String) {
         let seen = (backend.0, source.clone(), SERVICES[name.1].protocol);
-        let connection = Connection { backend, source, tcp: Tcp::default(), last_seen_ms: self.now_ms };
+        let connection = Connection {
+            backend,
+            source,
+            tcp: Tcp::default(),
+            last_seen_ms: self.now_ms,
+            born: self.history.len(),
+        };
         assert_eq!(self.by_reply.insert(seen.clone(), name), None, "{seen:?} belongs to somebody else");
         self.connections.insert(name, connection);
         self.history.push((seen, backend.1));
@@ -172,6 +181,11 @@ impl Model {
     fn forget(&mut self, name: Name) {
         let Some(connection) = self.connections.remove(&name) else { return };
         self.by_reply.remove(&(connection.backend.0, connection.source, SERVICES[name.1].protocol));
+    }
+
+    /// Whether replies like this one belong to a connection that was made when there had been `known` already.
+    pub fn is_younger(&self, seen: &Seen, known: usize) -> bool {
+        self.by_reply.get(seen).is_some_and(|name| self.connections[name].born >= known)
     }
 
     /// A frame of a backend.

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use xswitch::dataplane::Verdict;
 use xswitch::dataplane::conntrack::FlowKey;
-use xswitch::tables::InterfaceId;
+use xswitch::tables::{DropReason, InterfaceId};
 
 use crate::frames::lab::{Lab, Outcome};
 use crate::frames::network::*;
@@ -33,7 +33,11 @@ impl Pair {
             }
             Op::Request { client, service, look } => Some(self.request((*client, *service), look)),
             Op::Reply { .. } if known == 0 => None,
-            Op::Reply { connection, look } => Some(self.reply(connection.index(known), look)),
+            Op::Reply { connection, look } => {
+                let position = connection.index(known);
+                let (seen, _) = &self.model.history[position];
+                (!self.model.is_younger(seen, known)).then(|| self.reply(position, look))
+            }
         }
     }
 
@@ -62,7 +66,7 @@ impl Pair {
                 let leaves = look.packet(service.protocol, &source, backend.0).out_of_eth1_to(backend.1);
                 same(&outcome.bytes, &leaves.ttl(packet.ttl - 1), look);
             }
-            Expected::Dropped(reason) => assert_eq!(outcome.verdict, Verdict::Drop(reason), "{packet:?}"),
+            Expected::Dropped(reason) => assert!(is_dropped(&outcome, reason), "{packet:?}: {outcome:?}"),
             Expected::ToClient(_) => unreachable!("a request goes to a backend"),
         }
         (ETH0, packet, outcome)
@@ -79,7 +83,7 @@ impl Pair {
                 let leaves = leaves.out_of_eth0_to(CLIENTS[client].1).ttl(packet.ttl - 1);
                 same(&outcome.bytes, &leaves, look);
             }
-            Expected::Dropped(reason) => assert_eq!(outcome.verdict, Verdict::Drop(reason), "{packet:?}"),
+            Expected::Dropped(reason) => assert!(is_dropped(&outcome, reason), "{packet:?}: {outcome:?}"),
             Expected::ToBackend { .. } => unreachable!("a reply goes to a client"),
         }
         (ETH1, packet, outcome)
@@ -100,6 +104,12 @@ fn source_of(frame: &[u8]) -> String {
     let address: [u8; 4] = frame[IP + 12..IP + 16].try_into().unwrap();
     let port = u16::from_be_bytes([frame[IP + 20], frame[IP + 21]]);
     format!("{}:{port}", std::net::Ipv4Addr::from(address))
+}
+
+/// A random wrong checksum may happen to be that of the pseudo-header.
+fn is_dropped(outcome: &Outcome, reason: DropReason) -> bool {
+    outcome.verdict == Verdict::Drop(reason)
+        || (reason == DropReason::L4Checksum && outcome.verdict == Verdict::Drop(DropReason::ChecksumOffload))
 }
 
 /// Equal, byte for byte; and the checksum is right exactly if it was.
