@@ -46,7 +46,7 @@ pub fn run(batch: &mut Batch, tables: &Snapshot, flows: &Flows, now: Tick, count
 }
 
 /// A client that opens a connection anew from a port whose last connection is over (TIME-WAIT, RFC 9293 §3.6.1).
-/// A frame that would be dropped ends nothing.
+/// A damaged frame ends nothing.
 pub fn starts_over(frame: &Frame, hit: &Hit, meta: &Meta) -> bool {
     let flags = meta.parsed.flags;
     hit.direction == Direction::Request

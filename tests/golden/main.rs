@@ -10,6 +10,7 @@ mod frames;
 mod full_nat;
 mod nat;
 mod refused;
+mod reloads;
 mod support;
 mod tcp;
 mod tshark;

@@ -130,7 +130,7 @@ fn same(left: &[u8], expected: &Packet, look: &Look) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_sequence_of_frames_is_what_the_model_says(

@@ -70,6 +70,27 @@ fn every_format_of_a_capture_gives_the_same() {
 }
 
 #[test]
+fn captures_that_other_programs_wrote_give_the_same() {
+    let (clients, backends) = thousand();
+    let place = place(&clients, &backends);
+    let expected = place.replay(&format!("{BOTH_WAYS} --json"));
+    let written = place.read("to-backend.pcap");
+    let ours = [("client.pcap", pcap(&clients, WHOLE)), ("backend.pcap", pcap(&backends, WHOLE))];
+    for format in ["pcap", "nsecpcap", "pcapng"] {
+        for (name, content) in &ours {
+            place.write("ours.pcap", content);
+            let mut editcap = std::process::Command::new("editcap");
+            editcap.args(["-F", format]).args([place.path("ours.pcap"), place.path(name)]);
+            let status = editcap.status().expect("editcap is needed: apt-get install tshark");
+            assert!(status.success(), "editcap -F {format}: {status}");
+        }
+        let output = place.replay(&format!("{BOTH_WAYS} --json"));
+        assert_eq!(text(&output.stdout), text(&expected.stdout), "{format}: {}", text(&output.stderr));
+        assert_eq!(place.read("to-backend.pcap"), written, "{format}");
+    }
+}
+
+#[test]
 fn nanoseconds_survive() {
     let place = place(&[], &[]);
     let times = [START + 1, START + 2, START + 999_999_999];
