@@ -1,0 +1,17 @@
+//! The configuration: what is accepted, and what is said about what is not.
+
+mod examples;
+mod mistakes;
+mod places;
+mod property;
+
+use xswitch::config::{self, Diagnostic, Error, Loaded};
+
+/// Everything said about a text, errors and warnings.
+fn said(text: &str) -> Vec<Diagnostic> {
+    match config::parse(text, "x.toml") {
+        Ok(Loaded { warnings, .. }) => warnings.iter().cloned().collect(),
+        Err(Error::Invalid(diagnostics)) => diagnostics.iter().cloned().collect(),
+        Err(error) => panic!("{error}"),
+    }
+}
