@@ -44,7 +44,8 @@ pub struct Follower {
     resolver: Resolver,
     announcer: Announcer,
     sender: Option<PacketSender>,
-    /// What the data plane was told about each interface: its index, if its rings are open, and whether it is up.
+    /// What the data plane was told about each interface: its index, if its rings are open, and whether it is up (which
+    /// it takes for granted of rings that it just opened).
     told: Vec<(Option<u32>, bool)>,
     retry_interfaces: Instant,
     /// The view differs from what the newest snapshot was compiled from.
@@ -69,7 +70,7 @@ impl Follower {
         if let Err(error) = &sender {
             tracing::warn!(%error, "addresses cannot be announced: no packet socket");
         }
-        let told = state.topology.ports.iter().map(|port| (port.ifindex, port.up)).collect();
+        let told = state.topology.ports.iter().map(|port| (port.ifindex, true)).collect();
         Self {
             state,
             netlink,

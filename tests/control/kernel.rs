@@ -50,6 +50,8 @@ impl Namespaces {
         }
         sh(&format!("ip -n {peer} link set {theirs} up"));
         sh(&format!("ip -n {switch} address add {address} dev {ours} && ip -n {switch} link set {ours} up"));
+        // The kernel notices a carrier within a second.
+        sh(&format!("until ip -n {switch} -o link show {ours} | grep -q 'state UP'; do sleep 0.05; done"));
     }
 }
 

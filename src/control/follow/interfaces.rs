@@ -40,7 +40,7 @@ impl Follower {
         match self.on_dataplane(move |dataplane| dataplane.interface_appeared(id, &steering)).await {
             Some(Ok(())) => {
                 tracing::info!(interface = name, "interface is here");
-                self.told[position] = (port.ifindex, port.up);
+                self.told[position] = (port.ifindex, true);
             }
             Some(Err(error)) => tracing::warn!(interface = name, error, "interface cannot be used yet"),
             None => {}
