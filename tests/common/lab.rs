@@ -202,10 +202,14 @@ impl Lab {
     pub fn plug_in(&self, interface: &str) {
         match (self.setup.topology, interface) {
             (Topology::Routed, "eth0") => {
-                self.cable((&self.switch, "eth0"), (&self.client, "eth0"));
+                self.cable(self.setup.queues, (&self.switch, "eth0"), (&self.client, "eth0"));
                 self.client.ip(&format!("address add {CLIENT}/24 dev eth0"));
             }
-            _ => self.cable_to_bridge((&self.switch, interface), &format!("switch-{interface}")),
+            _ => self.cable_to_bridge(
+                self.setup.queues,
+                (&self.switch, interface),
+                &format!("switch-{interface}"),
+            ),
         }
         for (_, address) in self.setup.switch_addresses().iter().filter(|(name, _)| *name == interface) {
             self.switch.ip(&format!("address add {address}/24 dev {interface}"));
@@ -214,7 +218,7 @@ impl Lab {
 
     fn connect_switch(&self) {
         if self.setup.topology == Topology::OneArm {
-            self.cable_to_bridge((&self.client, "eth0"), "client");
+            self.cable_to_bridge(1, (&self.client, "eth0"), "client");
             self.client.ip(&format!("address add {CLIENT}/24 dev eth0"));
         }
         for interface in self.setup.interfaces() {
@@ -225,7 +229,7 @@ impl Lab {
     fn backend(&self, number: u8) -> Backend {
         let (name, address) = (format!("b{number}"), self.setup.backend_address(number));
         let host = Namespace::new(&name);
-        self.cable_to_bridge((&host, "eth0"), &name);
+        self.cable_to_bridge(1, (&host, "eth0"), &name);
         host.ip(&format!("address add {address}/24 dev eth0"));
         if self.setup.topology == Topology::Routed {
             host.ip("route add default via 198.18.1.1");
@@ -238,14 +242,16 @@ impl Lab {
         Backend { web, names, name, address, host }
     }
 
-    fn cable_to_bridge(&self, host: (&Namespace, &str), port: &str) {
-        self.cable(host, (&self.lan, port));
+    /// Hosts get one queue towards a bridge: a frame that its sender put on a queue by flow hash keeps that mark, and
+    /// then the bridge would send every flow to queue 0 instead of spreading them over the switch's queues.
+    fn cable_to_bridge(&self, queues: u16, host: (&Namespace, &str), port: &str) {
+        self.cable(queues, host, (&self.lan, port));
         self.lan.ip(&format!("link set {port} master br0"));
     }
 
-    /// A veth pair with the setup's number of queues, both ends up and without offloads.
-    fn cable(&self, (host, name): (&Namespace, &str), (peer_host, peer): (&Namespace, &str)) {
-        let queues = format!("numrxqueues {0} numtxqueues {0}", self.setup.queues);
+    /// A veth pair, both ends up and without offloads.
+    fn cable(&self, queues: u16, (host, name): (&Namespace, &str), (peer_host, peer): (&Namespace, &str)) {
+        let queues = format!("numrxqueues {queues} numtxqueues {queues}");
         process::run(&format!(
             "ip link add name {name} netns {} {queues} type veth peer name {peer} netns {} {queues}",
             host.name(),
