@@ -1,2 +1,55 @@
-//! Arguments to a command.
-fn main() {}
+//! Arguments to a command of [`xswitch::cli`].
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+use xswitch::cli;
+
+/// A layer-4 switch in userspace on AF_XDP.
+#[derive(Debug, Parser)]
+#[command(version, about, propagate_version = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the switch in the foreground. SIGHUP reloads the configuration, SIGTERM stops.
+    Run {
+        /// The configuration file (TOML; every key is explained in config/full.toml).
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Validate a configuration file: every mistake with its place and what would be right.
+    Check {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Show what a running switch does: services, backends, workers, drops.
+    Status {
+        /// Control socket of the running switch.
+        #[arg(long, value_name = "PATH", default_value = "/run/xswitch.sock")]
+        socket: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_from_env("XSWITCH_LOG").unwrap_or_else(|_| EnvFilter::new("info")))
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+    match arguments.command {
+        Command::Run { config } => cli::run::run(&config),
+        Command::Check { config } => cli::check::run(&config),
+        Command::Status { socket, json } => cli::status::run(&socket, json),
+    }
+}

@@ -1,2 +1,173 @@
-//! The control plane.
+//! The control plane: configuration and network in, snapshots and steering out. Threads, locks, async and allocation are
+//! fine here; the workers notice nothing but a new snapshot in their mailbox.
+//!
+//! ```text
+//!  configuration ──┐
+//!                  ├─► topology ─► compile ─┬─► snapshot ─► mailboxes (workers)
+//!  netlink ────────┘       ▲                └─► steering ─► XDP maps (boot)
+//!     ▲                    │
+//!     └─ neighbors ◄───────┴─ events of the workers        status ◄─ counters
+//! ```
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`network`], [`netlink`] | the kernel's view, and who keeps it current |
+//! | [`topology`] | that view with the configuration's static facts laid over it |
+//! | [`compile`], [`rows`], [`steering`] | configuration and topology to snapshot and steering |
+//! | [`neighbors`], [`announce`] | when to ask for a MAC address, when to tell ours |
+//! | [`follow`] | the loop that reacts to all of it |
+//! | [`dataplane`] | what the loop asks of the workers' owner |
+//! | [`api`], [`serve`], [`status`], [`metrics`] | what others may ask |
+//! | [`client`] | the command line's end |
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::config::valid::Config;
+use crate::tables::{Snapshot, Steering};
+use api::{ApiError, ControlSocket, Source};
+use compile::{CompileError, Compiler, Usage};
+use dataplane::DataPlane;
+use follow::Follower;
+use netlink::{Netlink, NetlinkError};
+use network::NetworkView;
+use topology::Topology;
+
+pub mod announce;
+pub mod api;
+pub mod client;
+pub mod compile;
 pub mod dataplane;
+pub mod follow;
+pub mod metrics;
+pub mod neighbors;
+pub mod netlink;
+pub mod network;
+pub mod rows;
+pub mod serve;
+pub mod status;
+pub mod steering;
+#[cfg(test)]
+mod testing;
+pub mod topology;
+
+/// Why the control plane cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The kernel does not tell us about the network.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    /// No snapshot comes out of it.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// Nobody could ask us.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// An interface of the configuration does not exist.
+    #[error("there is no interface {0}; `interfaces` in [switch] names those to use")]
+    NoInterface(String),
+}
+
+/// Reads the configuration again, for a reload; an error is what the user should read.
+pub type Loader = Box<dyn FnMut() -> Result<Config, String> + Send>;
+
+/// What is decided once, before workers exist, and followed from then on.
+#[derive(Debug)]
+pub struct State {
+    config: Config,
+    view: NetworkView,
+    topology: Topology,
+    compiler: Compiler,
+    snapshot: Arc<Snapshot>,
+    steering: Steering,
+    wanted: Vec<compile::Wanted>,
+}
+
+/// The control plane, ready to run: the endpoints are open, the first snapshot is compiled.
+#[derive(Debug)]
+pub struct Control {
+    state: State,
+    netlink: Netlink,
+    socket: ControlSocket,
+    metrics: Option<TcpListener>,
+    started: Instant,
+}
+
+impl Control {
+    /// Opens the endpoints, reads the network and compiles the first snapshot. Everything that can be wrong at start is
+    /// found here, before a worker runs. Within a Tokio runtime only.
+    pub async fn prepare(config: Config) -> Result<Self, ControlError> {
+        let socket = ControlSocket::bind(&config.switch.control_socket)?;
+        let metrics = match config.switch.metrics_listen {
+            Some(address) => Some(api::bind_metrics(address).await?),
+            None => None,
+        };
+        let netlink = Netlink::open()?;
+        let view = netlink.dump().await?;
+        let topology = Topology::new(&config, &view);
+        if let Some(port) = topology.ports.iter().find(|port| port.ifindex.is_none()) {
+            return Err(ControlError::NoInterface(port.interface.name.clone()));
+        }
+        let mut compiler = Compiler::default();
+        let compiled = compiler.compile(&config, &topology, &Usage::NONE)?;
+        let state = State {
+            config,
+            view,
+            topology,
+            compiler,
+            snapshot: Arc::new(compiled.snapshot),
+            steering: compiled.steering,
+            wanted: compiled.wanted,
+        };
+        Ok(Self { state, netlink, socket, metrics, started: Instant::now() })
+    }
+
+    /// The first snapshot, for workers to start with.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.state.snapshot)
+    }
+
+    /// The first steering, for XDP programs to be attached with once the workers run.
+    pub fn steering(&self) -> &Steering {
+        &self.state.steering
+    }
+
+    /// Index in the kernel of every interface, in the order of the configuration.
+    pub fn interface_indices(&self) -> Vec<Option<u32>> {
+        self.state.topology.ports.iter().map(|port| port.ifindex).collect()
+    }
+
+    /// Answers requests, follows the network and reloads on SIGHUP, until `shutdown` is ready. The control socket's file
+    /// is gone when this returns.
+    pub async fn run(
+        mut self,
+        dataplane: Arc<dyn DataPlane>,
+        loader: Loader,
+        shutdown: impl Future<Output = ()>,
+    ) {
+        let (publisher, snapshot) = watch::channel(self.snapshot());
+        let source = Source {
+            dataplane: Arc::clone(&dataplane),
+            snapshot,
+            started: self.started,
+            max_connections: self.state.config.switch.max_connections,
+        };
+        // Aborted when this function returns: the set is dropped.
+        let mut endpoints = tokio::task::JoinSet::new();
+        if let Some(listener) = self.socket.take() {
+            endpoints.spawn(serve::serve(listener, api::control_routes(source.clone())));
+        }
+        if let Some(listener) = self.metrics.take() {
+            endpoints.spawn(serve::serve(listener, api::metrics_routes(source)));
+        }
+        let follower = Follower::new(self.state, self.netlink, dataplane, publisher);
+        tokio::select! {
+            () = follower.run(loader) => {}
+            () = shutdown => {}
+        }
+    }
+}

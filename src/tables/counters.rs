@@ -121,7 +121,7 @@ pub struct WorkerCounters {
     pub connections_new: Counter,
     /// Connections this worker removed.
     pub connections_closed: Counter,
-    /// Connections that this worker created and that still exist.
+    /// Table entries that this worker holds. One that ended early keeps its entry until its timer is looked at (≤ 30 s).
     pub connections_active: Counter,
     /// Connections closed already and removed early because the table was nearly full.
     pub connections_reclaimed: Counter,

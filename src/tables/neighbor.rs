@@ -38,7 +38,8 @@ pub struct NextHop {
 /// One route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
-    /// Through a router whose next hop has this row.
+    /// Through a router whose next hop has this row; [`NextHopId::NONE`] where the kernel knows that there is no way,
+    /// or one that the switch has no part in.
     Via(NextHopId),
     /// The destination is itself on the link of this interface.
     OnLink(InterfaceId),
@@ -95,6 +96,7 @@ impl Routes {
         for (length, routes) in &self.lengths {
             match routes.get(prefix_key(destination, *length)) {
                 None => {}
+                Some(Route::Via(NextHopId::NONE)) => return Resolution::Unroutable,
                 Some(Route::Via(next_hop)) => return Resolution::NextHop(next_hop),
                 Some(Route::OnLink(interface)) => {
                     let key = ExactKey::new(destination, u32::from(interface.0));
@@ -154,6 +156,16 @@ mod tests {
         assert_eq!(table().resolve(ip("198.18.1.11")), Resolution::NextHop(NextHopId(3)));
         assert_eq!(table().resolve(ip("198.18.1.12")), Resolution::Unknown(InterfaceId(1)));
         assert_eq!(table().resolve(ip("2001:db8:1::5")), Resolution::Unknown(InterfaceId(0)));
+    }
+
+    #[test]
+    fn a_prefix_without_a_way_hides_the_default_route() {
+        let routes = [
+            (ip("0.0.0.0"), 0, Route::Via(NextHopId(7))),
+            (ip("192.0.2.0"), 24, Route::Via(NextHopId::NONE)),
+        ];
+        let table = Routes::build(routes, []);
+        assert_eq!(table.resolve(ip("192.0.2.1")), Resolution::Unroutable);
     }
 
     #[test]

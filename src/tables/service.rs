@@ -86,10 +86,10 @@ pub struct Backend {
 pub struct ServiceMap(ExactMap<ServiceId>);
 
 impl ServiceMap {
-    /// Builds from the services.
-    pub fn build<'a>(services: impl IntoIterator<Item = &'a Service>) -> Self {
+    /// Builds from endpoints and the service each stands for.
+    pub fn of(endpoints: impl IntoIterator<Item = (SocketAddr, Protocol, ServiceId)>) -> Self {
         Self(ExactMap::build(
-            services.into_iter().map(|s| (service_key(s.vip.ip(), s.vip.port(), s.protocol), s.id)),
+            endpoints.into_iter().map(|(at, protocol, id)| (service_key(at.ip(), at.port(), protocol), id)),
         ))
     }
 

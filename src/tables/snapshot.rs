@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::exact::{ExactKey, ExactMap};
 use super::{
-    Backend, BackendId, Coarse, Interface, NextHop, NextHopId, Routes, Service, ServiceId, ServiceMap,
+    Backend, BackendId, Coarse, Forwarding, Interface, NextHop, NextHopId, Routes, Service, ServiceId,
+    ServiceMap,
 };
 
 /// Idle timers of connections, in units of [`Coarse`].
@@ -85,6 +86,8 @@ pub struct Snapshot {
     pub announced: ExactMap<()>,
     /// Every VIP, announced or not.
     pub vips: ExactMap<()>,
+    /// Backends of `nat` services by their address, port and protocol: frames from there are replies, or nothing.
+    pub replies: ServiceMap,
     /// By [`super::InterfaceId`].
     pub interfaces: Vec<Interface>,
     /// By [`NextHopId`].
@@ -100,6 +103,19 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Fills the maps that follow from the rows of `services` and `backends`. Part of building a snapshot.
+    pub fn index(&mut self) {
+        let services = || self.services.iter().flatten();
+        let nat = self.backends.iter().flatten().filter_map(|backend| {
+            let service = self.services.get(backend.service.index())?.as_ref()?;
+            (service.forwarding == Forwarding::Nat).then_some((backend.address, service.protocol, service.id))
+        });
+        let replies = ServiceMap::of(nat);
+        self.vips = ExactMap::build(services().map(|service| (ExactKey::new(service.vip.ip(), 0), ())));
+        self.service_map = ServiceMap::of(services().map(|s| (s.vip, s.protocol, s.id)));
+        self.replies = replies;
+    }
+
     /// The backend of this row.
     #[inline]
     pub fn backend(&self, id: BackendId) -> Option<&Backend> {

@@ -1,0 +1,474 @@
+//! The only file that sees both planes: allocates, pins, starts workers, attaches XDP last.
+//!
+//! At start nothing is redirected before everything that could receive it runs; at the end the programs go first.
+//! Between, this is what the control plane calls [`DataPlane`].
+
+use std::os::fd::RawFd;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam::queue::ArrayQueue;
+
+use crate::config::valid::{Config, Idle, Switch, XdpMode, ZeroCopy};
+use crate::control::dataplane::{DataPlane, PortStatus, WorkerHandle};
+use crate::dataplane::worker::{Shared, Worker};
+use crate::dataplane::{FlowTable, Flows, Secret};
+use crate::sys::wait::Waker;
+use crate::tables::{InterfaceId, Mailbox, Snapshot, Steering, Tick, WorkerCounters};
+use crate::xsk::steer::MAX_QUEUES;
+use crate::xsk::{AttachMode, CopyMode, Port, RingSet, Steer, Umem};
+
+/// How long a worker may take to give its rings back: it looks once per turn, and sleeps at most 50 ms.
+const RELEASE_LIMIT: Duration = Duration::from_secs(2);
+
+/// Why the switch cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// An interface has another number of RX queues than the others, or than there are to be workers.
+    #[error(
+        "{interface} has {found} RX queues, but {wanted} {reason}: one worker owns one queue of every interface; \
+         set them alike with `ethtool -L {interface} combined {wanted}`, or correct `workers` in [switch]"
+    )]
+    Queues {
+        /// Which interface.
+        interface: String,
+        /// How many it has.
+        found: u32,
+        /// How many it should have.
+        wanted: u32,
+        /// Why.
+        reason: String,
+    },
+    /// SNAT ports would collide with the kernel's own.
+    #[error(
+        "snat_ports {first}-{last} overlap the kernel's own source ports {kernel_first}-{kernel_last}: replies to the \
+         host's own connections would be taken for ours; choose others in [switch], or move the kernel's with \
+         `sysctl net.ipv4.ip_local_port_range=\"{above} 65535\"`"
+    )]
+    PortOverlap {
+        /// First SNAT port.
+        first: u16,
+        /// Last SNAT port.
+        last: u16,
+        /// First port of the kernel.
+        kernel_first: u16,
+        /// Last port of the kernel.
+        kernel_last: u16,
+        /// First port above ours.
+        above: u32,
+    },
+    /// Packet memory or sockets.
+    #[error("{0}")]
+    Rings(String),
+    /// The XDP program.
+    #[error(transparent)]
+    Steer(#[from] crate::xsk::steer::Error),
+    /// The operating system refused something else.
+    #[error("{what}: {error}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What it said.
+        error: std::io::Error,
+    },
+}
+
+fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> BootError {
+    move |error| BootError::System { what, error }
+}
+
+/// One interface, as far as it is attached.
+#[derive(Debug, Default)]
+struct Attached {
+    steer: Option<Steer>,
+    xdp_mode: Option<AttachMode>,
+    /// By queue: the socket and how it copies.
+    sockets: Vec<(RawFd, CopyMode)>,
+    link: Link,
+}
+
+/// State of an interface, for `status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Link {
+    #[default]
+    Gone,
+    Down,
+    Up,
+}
+
+impl Link {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::Down => "down",
+            Self::Up => "up",
+        }
+    }
+}
+
+/// The running workers.
+#[derive(Debug)]
+struct Crew {
+    shared: Vec<Arc<Shared>>,
+    threads: Vec<JoinHandle<()>>,
+    interfaces: Vec<Attached>,
+}
+
+/// The data plane as a whole: workers, rings and XDP programs.
+#[derive(Debug)]
+pub struct Plant {
+    switch: Switch,
+    queues: u32,
+    handles: Vec<WorkerHandle>,
+    crew: Mutex<Crew>,
+    events: Arc<Waker>,
+}
+
+impl Plant {
+    /// Starts the workers with their rings. Nothing is redirected to them until [`Plant::attach`].
+    pub fn start(config: &Config, snapshot: &Arc<Snapshot>) -> Result<Self, BootError> {
+        let switch = config.switch.clone();
+        let queues = queues(&switch)?;
+        check_ports(&switch)?;
+        if let Err(error) = crate::sys::limits::unlock_memory() {
+            tracing::warn!(%error, "the limit on locked memory stays as it is");
+        }
+        let secret = random_secret()?;
+        let table = Arc::new(FlowTable::new(switch.max_connections, queues as u16, secret));
+        let events = Arc::new(Waker::new().map_err(system("eventfd"))?);
+        let cores = core_affinity::get_core_ids().unwrap_or_default();
+        let started = Instant::now();
+        let mut crew = Crew { shared: Vec::new(), threads: Vec::new(), interfaces: Vec::new() };
+        let mut handles = Vec::new();
+        for worker in 0..queues as usize {
+            let core = (!cores.is_empty()).then(|| cores[worker % cores.len()]);
+            let shared = Arc::new(Shared {
+                mailbox: Arc::new(Mailbox::default()),
+                counters: WorkerCounters::new(),
+                waker: Waker::new().map_err(system("eventfd"))?,
+                events: Arc::clone(&events),
+                adopt: ArrayQueue::new(1),
+                release: false.into(),
+                released: ArrayQueue::new(1),
+                stop: false.into(),
+            });
+            handles.push(WorkerHandle {
+                mailbox: Arc::clone(&shared.mailbox),
+                counters: Arc::clone(&shared.counters),
+                core: core.map(|core| core.id),
+            });
+            let thread = start_worker(worker, &shared, snapshot, &table, queues, started, &switch, core);
+            crew.threads.push(thread.map_err(system("cannot start a worker thread"))?);
+            crew.shared.push(shared);
+        }
+        crew.interfaces = switch.interfaces.iter().map(|_| Attached::default()).collect();
+        let plant = Self { switch, queues, handles, crew: Mutex::new(crew), events };
+        let opened = plant.open_rings(&mut plant.crew());
+        match opened {
+            Ok(()) => Ok(plant),
+            Err(error) => {
+                plant.stop();
+                Err(error)
+            }
+        }
+    }
+
+    /// Attaches the XDP program to every interface: from here on, frames are ours.
+    pub fn attach(&self, steering: &Steering) -> Result<(), BootError> {
+        let mut crew = self.crew();
+        for position in 0..self.switch.interfaces.len() {
+            self.attach_one(&mut crew, position, steering)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the programs off, then ends the workers.
+    pub fn stop(&self) {
+        let mut crew = self.crew();
+        crew.interfaces.clear();
+        for shared in &crew.shared {
+            shared.stop.store(true, Ordering::Relaxed);
+            shared.waker.wake();
+        }
+        for thread in crew.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a worker ended in a panic");
+            }
+        }
+    }
+
+    /// Rung whenever a worker raised events.
+    pub fn events(&self) -> &Arc<Waker> {
+        &self.events
+    }
+
+    fn crew(&self) -> std::sync::MutexGuard<'_, Crew> {
+        self.crew.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives every worker a new set of rings over all interfaces that are there, and the programs their sockets.
+    fn open_rings(&self, crew: &mut Crew) -> Result<(), BootError> {
+        for (name, attached) in self.switch.interfaces.iter().zip(&mut crew.interfaces) {
+            attached.sockets.clear();
+            attached.link = if exists(name) { Link::Up } else { Link::Gone };
+        }
+        for queue in 0..self.queues {
+            let rings = self.ring_set(queue, &mut crew.interfaces)?;
+            let Some(shared) = crew.shared.get(queue as usize) else { continue };
+            drop(shared.adopt.force_push(rings));
+            shared.waker.wake();
+        }
+        for attached in &mut crew.interfaces {
+            connect(attached)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the rings from all workers and closes them.
+    fn close_rings(&self, crew: &Crew) {
+        for shared in &crew.shared {
+            shared.release.store(true, Ordering::Relaxed);
+            shared.waker.wake();
+        }
+        let deadline = Instant::now() + RELEASE_LIMIT;
+        for shared in &crew.shared {
+            while shared.release.load(Ordering::Acquire) && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            drop(shared.released.pop());
+        }
+    }
+
+    fn ring_set(&self, queue: u32, interfaces: &mut [Attached]) -> Result<RingSet, BootError> {
+        let ring = self.switch.ring_size;
+        // Each port: a full fill ring and a full TX ring. Besides: a batch in hand, and some to breathe.
+        let frames = self.switch.interfaces.len() as u32 * 2 * ring + 256;
+        let umem = Umem::new(frames, ring).map_err(|e| BootError::Rings(e.to_string()))?;
+        let mut ports = Vec::new();
+        for (name, attached) in self.switch.interfaces.iter().zip(interfaces) {
+            if attached.link == Link::Gone {
+                ports.push(None);
+                continue;
+            }
+            let port = Port::open(&umem, name, queue, ring, copy_modes(self.switch.zero_copy))
+                .map_err(|e| BootError::Rings(e.to_string()))?;
+            let (copy_mode, tx_budget) = (port.copy_mode.name(), port.tx_budget);
+            tracing::info!(interface = name, queue, copy_mode, tx_budget, "socket open");
+            attached.sockets.push((port.fd(), port.copy_mode));
+            ports.push(Some(port));
+        }
+        Ok(RingSet { ports, umem })
+    }
+
+    fn attach_one(&self, crew: &mut Crew, position: usize, steering: &Steering) -> Result<(), BootError> {
+        let (Some(name), Some(attached)) =
+            (self.switch.interfaces.get(position), crew.interfaces.get_mut(position))
+        else {
+            return Ok(());
+        };
+        let mut steer = Steer::load()?;
+        steer.set_mac(mac(name).map_err(system("cannot read an interface's MAC address"))?)?;
+        steer.set(steering)?;
+        attached.steer = Some(steer);
+        connect(attached)?;
+        let Some(steer) = &mut attached.steer else { return Ok(()) };
+        let mode = steer.attach(name, attach_modes(self.switch.xdp_mode))?;
+        tracing::info!(interface = name, xdp_mode = mode.name(), "XDP program attached");
+        attached.xdp_mode = Some(mode);
+        Ok(())
+    }
+}
+
+/// Puts the workers' sockets into the program's map.
+fn connect(attached: &mut Attached) -> Result<(), BootError> {
+    if let Some(steer) = &mut attached.steer {
+        for (queue, (socket, _)) in attached.sockets.iter().enumerate() {
+            steer.set_socket(queue as u32, *socket)?;
+        }
+    }
+    Ok(())
+}
+
+impl DataPlane for Plant {
+    fn workers(&self) -> &[WorkerHandle] {
+        &self.handles
+    }
+
+    fn wake(&self) {
+        for shared in &self.crew().shared {
+            shared.waker.wake();
+        }
+    }
+
+    fn steer(&self, steering: &Steering) -> Vec<String> {
+        let mut errors = Vec::new();
+        let mut crew = self.crew();
+        for (name, attached) in self.switch.interfaces.iter().zip(&mut crew.interfaces) {
+            let Some(steer) = &mut attached.steer else { continue };
+            // The MAC address may have been changed since.
+            let refreshed = match mac(name) {
+                Ok(mac) => steer.set_mac(mac),
+                Err(_) => Ok(()),
+            };
+            if let Err(error) = refreshed.and_then(|()| steer.set(steering)) {
+                errors.push(format!("{name}: {error}"));
+            }
+        }
+        errors
+    }
+
+    fn interface_gone(&self, interface: InterfaceId) {
+        // Its rings stay with the workers, dead, until it returns: frames for it are refused and counted.
+        if let Some(attached) = self.crew().interfaces.get_mut(interface.index()) {
+            *attached = Attached::default();
+        }
+    }
+
+    fn interface_appeared(&self, interface: InterfaceId, steering: &Steering) -> Result<(), String> {
+        let mut crew = self.crew();
+        let name = self.switch.interfaces.get(interface.index()).ok_or("no such interface")?;
+        let found = rx_queues(name);
+        if found != self.queues {
+            return Err(format!("it has {found} RX queues, and there are {} workers", self.queues));
+        }
+        // All rings of a worker share packet memory and are opened together; see `RingSet`.
+        self.close_rings(&crew);
+        self.open_rings(&mut crew).map_err(|e| e.to_string())?;
+        self.attach_one(&mut crew, interface.index(), steering).map_err(|e| e.to_string())
+    }
+
+    fn interface_link(&self, interface: InterfaceId, up: bool) {
+        if let Some(attached) = self.crew().interfaces.get_mut(interface.index())
+            && attached.link != Link::Gone
+        {
+            attached.link = if up { Link::Up } else { Link::Down };
+        }
+    }
+
+    fn ports(&self) -> Vec<PortStatus> {
+        let crew = self.crew();
+        let mut ports = Vec::new();
+        for (name, attached) in self.switch.interfaces.iter().zip(&crew.interfaces) {
+            for queue in 0..self.queues {
+                let copy_mode = attached.sockets.get(queue as usize).map_or("", |(_, mode)| mode.name());
+                ports.push(PortStatus {
+                    interface: name.clone(),
+                    queue,
+                    worker: queue as usize,
+                    xdp_mode: attached.xdp_mode.map_or("", AttachMode::name).into(),
+                    copy_mode: copy_mode.into(),
+                    link: attached.link.name().into(),
+                });
+            }
+        }
+        ports
+    }
+}
+
+const fn copy_modes(zero_copy: ZeroCopy) -> &'static [CopyMode] {
+    match zero_copy {
+        ZeroCopy::Auto => &[CopyMode::ZeroCopy, CopyMode::Copy],
+        ZeroCopy::On => &[CopyMode::ZeroCopy],
+        ZeroCopy::Off => &[CopyMode::Copy],
+    }
+}
+
+const fn attach_modes(mode: XdpMode) -> &'static [AttachMode] {
+    match mode {
+        XdpMode::Auto => &[AttachMode::Native, AttachMode::Generic],
+        XdpMode::Native => &[AttachMode::Native],
+        XdpMode::Generic => &[AttachMode::Generic],
+    }
+}
+
+#[allow(clippy::too_many_arguments, reason = "everything a thread is born with")]
+fn start_worker(
+    number: usize,
+    shared: &Arc<Shared>,
+    snapshot: &Arc<Snapshot>,
+    table: &Arc<FlowTable>,
+    workers: u32,
+    started: Instant,
+    switch: &Switch,
+    core: Option<core_affinity::CoreId>,
+) -> std::io::Result<JoinHandle<()>> {
+    let flows = Flows::join(Arc::clone(table), workers as u16, Tick(0));
+    let worker =
+        Worker::new(Arc::clone(shared), Arc::clone(snapshot), flows, started, switch.idle == Idle::Adaptive);
+    std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+        if let Some(core) = core
+            && !core_affinity::set_for_current(core)
+        {
+            tracing::warn!(worker = number, core = core.id, "cannot pin the worker to its core");
+        }
+        worker.run();
+    })
+}
+
+/// One worker per RX queue: every interface must have as many as there are workers.
+fn queues(switch: &Switch) -> Result<u32, BootError> {
+    let mut wanted = u32::from(switch.workers);
+    let mut reason = String::from("workers are asked for");
+    for name in &switch.interfaces {
+        let found = rx_queues(name);
+        if wanted == 0 {
+            (wanted, reason) = (found, format!("are on {name}"));
+        }
+        if found != wanted || found > MAX_QUEUES {
+            let wanted = wanted.min(MAX_QUEUES);
+            return Err(BootError::Queues { interface: name.clone(), found, wanted, reason });
+        }
+    }
+    Ok(wanted)
+}
+
+fn rx_queues(interface: &str) -> u32 {
+    let entries = std::fs::read_dir(sysfs(interface).join("queues"));
+    let rx = |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().starts_with("rx-");
+    entries.map_or(0, |entries| entries.flatten().filter(rx).count() as u32)
+}
+
+fn exists(interface: &str) -> bool {
+    sysfs(interface).exists()
+}
+
+fn sysfs(interface: &str) -> std::path::PathBuf {
+    Path::new("/sys/class/net").join(interface)
+}
+
+fn mac(interface: &str) -> std::io::Result<[u8; 6]> {
+    let text = std::fs::read_to_string(sysfs(interface).join("address"))?;
+    let mut mac = [0; 6];
+    let mut parts = text.trim().split(':');
+    for byte in &mut mac {
+        *byte = parts
+            .next()
+            .and_then(|part| u8::from_str_radix(part, 16).ok())
+            .ok_or_else(|| std::io::Error::other(format!("{interface} has no Ethernet address")))?;
+    }
+    Ok(mac)
+}
+
+/// SNAT ports must lie outside the range from which the kernel takes its own source ports.
+fn check_ports(switch: &Switch) -> Result<(), BootError> {
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let mut numbers = range.split_whitespace().filter_map(|number| number.parse().ok());
+    let (Some(kernel_first), Some(kernel_last)) = (numbers.next(), numbers.next()) else { return Ok(()) };
+    let (first, last) = switch.snat_ports;
+    if switch.snat_addresses.is_empty() || last < kernel_first || first > kernel_last {
+        return Ok(());
+    }
+    Err(BootError::PortOverlap { first, last, kernel_first, kernel_last, above: u32::from(last) + 1 })
+}
+
+fn random_secret() -> Result<Secret, BootError> {
+    let mut words = [0u64; 4];
+    for word in &mut words {
+        *word = getrandom::u64()
+            .map_err(|e| system("no random numbers")(std::io::Error::other(e.to_string())))?;
+    }
+    Ok(Secret::new(words))
+}

@@ -1,0 +1,10 @@
+//! The command line: one file per command.
+
+pub mod check;
+pub mod run;
+pub mod status;
+
+/// Exit code of a command that failed while running.
+pub const FAILED: u8 = 1;
+/// Exit code for bad arguments or configuration.
+pub const BAD_INPUT: u8 = 2;

@@ -1,0 +1,69 @@
+//! `xswitch run`: the switch in the foreground.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::boot::Plant;
+use crate::config::{self, valid::Config};
+use crate::control::{Control, Loader};
+
+use super::{BAD_INPUT, FAILED};
+
+/// Runs until SIGTERM or SIGINT; SIGHUP reads the configuration again.
+pub fn run(path: &Path) -> ExitCode {
+    let loaded = match config::load(path) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(BAD_INPUT);
+        }
+    };
+    if !loaded.warnings.is_empty() {
+        eprint!("{}", loaded.warnings);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("control")
+        .enable_all()
+        .build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(serve(loaded.config, path)),
+        Err(error) => Err(error.into()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xswitch: {error}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+async fn serve(config: Config, path: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    // Before anything else, so that an early signal stops the start in good order.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let control = Control::prepare(config.clone()).await?;
+    let plant = Arc::new(Plant::start(&config, &control.snapshot())?);
+    if let Err(error) = plant.attach(control.steering()) {
+        plant.stop();
+        return Err(error.into());
+    }
+    tracing::info!(pid = std::process::id(), version = env!("CARGO_PKG_VERSION"), "switching");
+    let path = path.to_path_buf();
+    let loader: Loader =
+        Box::new(move || config::load(&path).map(|loaded| loaded.config).map_err(|error| error.to_string()));
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    control.run(Arc::clone(&plant) as _, loader, stop).await;
+    tracing::info!("stopping: the kernel has its traffic back");
+    plant.stop();
+    Ok(())
+}

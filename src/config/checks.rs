@@ -1,0 +1,278 @@
+//! Rules between the values of a file, for `[switch]`, `[timeouts]` and `[[service]]`.
+//!
+//! A rule looks at what is there and right by itself; what is wrong has been noted and raises no second error.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+
+use toml::Spanned;
+
+use super::diagnostic::Findings;
+use super::raw::{Backend, Raw, RawTimeouts, Service, Switch};
+use super::reader::Field;
+use super::valid::Scheduler;
+use crate::tables::scheduler::is_prime;
+use crate::tables::{Forwarding, Protocol};
+
+/// More interfaces than any of the topologies needs; a worker polls every one.
+const MOST_INTERFACES: usize = 8;
+
+/// Applies all rules.
+pub(super) fn check(raw: &Raw, findings: &mut Findings<'_>) {
+    match &raw.switch {
+        Some(switch) => {
+            interfaces(raw, switch, findings);
+            sizes(switch, findings);
+            snat_pool(switch, findings);
+        }
+        None => findings.missing(0..0, "[switch] is missing", "add [switch] and interfaces = [\"eth0\"]"),
+    }
+    timeouts(&raw.timeouts, findings);
+    if raw.services.is_empty() {
+        let help = "add [[service]] with name, vip and [[service.backend]]";
+        findings.warning(0..0, "no [[service]]: every frame is left to the kernel", help);
+    }
+    distinct_services(raw, findings);
+    for service in &raw.services {
+        scheduling(service, findings);
+        health(service, findings);
+        distinct_backends(service, findings);
+        snat_needed(raw, service, findings);
+    }
+    backends_are_others(raw, findings);
+    shared_backends(raw, findings);
+    super::statics::check(raw, findings);
+}
+
+fn interfaces(raw: &Raw, switch: &Switch, findings: &mut Findings<'_>) {
+    let Some(field) = &switch.interfaces else { return };
+    let names = match field.get_ref() {
+        None => {
+            // What [[interface]] lists is offered, not taken: where programs are attached is never guessed.
+            let listed: Vec<_> = named(raw.interfaces.iter().map(|interface| &interface.name)).collect();
+            let list = if listed.is_empty() { "\"eth0\", \"eth1\"".to_owned() } else { listed.join(", ") };
+            let help = format!("add interfaces = [{list}]; one = one-arm, two = routed");
+            return findings.missing(switch.heading.clone(), "`interfaces` is missing in [switch]", help);
+        }
+        Some(names) => names,
+    };
+    if names.is_empty() {
+        let help = "name at least one: interfaces = [\"eth0\"]";
+        findings.error(field.span(), "`interfaces`: the switch has no interface", help);
+    }
+    if let Some(Some(beyond)) = names.get(MOST_INTERFACES) {
+        let message = format!("`interfaces`: {} are too many", names.len());
+        findings.error(beyond.span(), message, format!("at most {MOST_INTERFACES}"));
+    }
+    let mut seen = HashMap::new();
+    for name in names.iter().flatten() {
+        if seen.insert(name.get_ref(), ()).is_some() {
+            let message = format!("`interfaces`: {:?} is listed twice", name.get_ref());
+            findings.error(name.span(), message, "list each interface once");
+        }
+    }
+}
+
+fn named<'a>(fields: impl Iterator<Item = &'a Field<String>>) -> impl Iterator<Item = String> {
+    fields.flatten().map(|name| format!("{:?}", name.get_ref()))
+}
+
+fn sizes(switch: &Switch, findings: &mut Findings<'_>) {
+    if let Some(size) = switch.ring_size.as_ref().filter(|size| !size.get_ref().is_power_of_two()) {
+        let above = size.get_ref().next_power_of_two();
+        let message = format!("`ring_size`: {} is not a power of two", size.get_ref());
+        findings.error(size.span(), message, format!("{} or {above}", above / 2));
+    }
+}
+
+fn snat_pool(switch: &Switch, findings: &mut Findings<'_>) {
+    let mut seen = HashMap::new();
+    for address in switch.snat_addresses.iter().flat_map(|list| list.get_ref()).flatten() {
+        if seen.insert(address.get_ref(), ()).is_some() {
+            let message = format!("`snat_addresses`: {} is listed twice", address.get_ref());
+            findings.error(address.span(), message, "list each address once");
+        }
+    }
+    if let Some(ports) = switch.snat_ports.as_ref().filter(|ports| ports.get_ref().0 < 1024) {
+        let help = format!("begin at 1024: \"1024-{}\"", ports.get_ref().1.max(1024));
+        findings.warning(ports.span(), "`snat_ports`: ports below 1024 belong to well-known services", help);
+    }
+}
+
+fn timeouts(timeouts: &RawTimeouts, findings: &mut Findings<'_>) {
+    const TRANSITORY_S: (u32, &str) = (240, "RFC 5382 §5 asks for 4 minutes");
+    const ESTABLISHED_S: (u32, &str) = (7440, "RFC 5382 §5 asks for 2 hours 4 minutes");
+    const UDP_S: (u32, &str) = (120, "RFC 4787 §4.3 asks for 2 minutes");
+    let minima = [
+        ("tcp_syn_s", &timeouts.tcp_syn_s, TRANSITORY_S),
+        ("tcp_established_s", &timeouts.tcp_established_s, ESTABLISHED_S),
+        ("tcp_half_closed_s", &timeouts.tcp_half_closed_s, TRANSITORY_S),
+        ("tcp_closed_s", &timeouts.tcp_closed_s, TRANSITORY_S),
+        ("tcp_reset_s", &timeouts.tcp_reset_s, TRANSITORY_S),
+        ("udp_s", &timeouts.udp_s, UDP_S),
+    ];
+    for (key, field, (least, demand)) in minima {
+        if let Some(seconds) = field.as_ref().filter(|seconds| *seconds.get_ref() < least) {
+            let message = format!("`{key}`: {} s may cut connections that idle", seconds.get_ref());
+            findings.warning(seconds.span(), message, format!("{demand}: {key} = {least} or more"));
+        }
+    }
+}
+
+fn distinct_services(raw: &Raw, findings: &mut Findings<'_>) {
+    let mut names: HashMap<&str, usize> = HashMap::new();
+    let mut vips: HashMap<(SocketAddr, Protocol), usize> = HashMap::new();
+    for service in &raw.services {
+        if let Some(name) = &service.name {
+            let line = findings.source().line(name.span().start);
+            if let Some(first) = names.insert(name.get_ref(), line) {
+                let message = format!("`name`: {:?} is the service on line {first}", name.get_ref());
+                findings.error(name.span(), message, "give every service a name of its own");
+            }
+        }
+        if let (Some(vip), Some(protocol)) = (&service.vip, &service.protocol) {
+            let line = findings.source().line(vip.span().start);
+            if let Some(first) = vips.insert((*vip.get_ref(), *protocol.get_ref()), line) {
+                let protocol = protocol.get_ref().name();
+                let message = format!("`vip`: {}/{protocol} is the service on line {first}", vip.get_ref());
+                let help = "another address, port or protocol; or put the backends of both into one service";
+                findings.error(vip.span(), message, help);
+            }
+        }
+    }
+}
+
+fn scheduling(service: &Service, findings: &mut Findings<'_>) {
+    let known = service.backends.iter().all(|backend| backend.weight.is_some());
+    let serving = service.backends.iter().filter_map(|backend| backend.weight.as_ref());
+    let serving = serving.filter(|weight| *weight.get_ref() > 0).count();
+    if service.backends.is_empty() {
+        let help = "add [[service.backend]] and address = \"198.18.1.11:8080\"";
+        findings.warning(
+            service.heading.clone(),
+            "the service has no backend: its clients get no answer",
+            help,
+        );
+    } else if known && serving == 0 {
+        let help = "give one of them a weight of 1 or more";
+        findings.warning(
+            service.heading.clone(),
+            "every backend has weight 0: new connections get no answer",
+            help,
+        );
+    }
+    let (Some(size), Some(scheduler)) = (&service.maglev_table_size, &service.scheduler) else { return };
+    let number = *size.get_ref();
+    if !is_prime(number) {
+        let prime = prime_from(number);
+        let message = format!("`maglev_table_size`: {number} is not a prime");
+        findings.error(size.span(), message, format!("the next prime is {prime}"));
+    } else if *scheduler.get_ref() == Scheduler::Maglev && (number as usize) < serving.saturating_mul(100) {
+        let message = format!("`maglev_table_size`: {number} slots share unevenly among {serving} backends");
+        let least = prime_from(u32::try_from(serving * 100).unwrap_or(u32::MAX));
+        findings.warning(size.span(), message, format!("100 slots for each backend or more: {least}"));
+    }
+}
+
+/// The first prime at or above `number`.
+fn prime_from(number: u32) -> u32 {
+    (number..).find(|number| is_prime(*number)).unwrap_or(number)
+}
+
+fn health(service: &Service, findings: &mut Findings<'_>) {
+    let Some(health) = &service.health else { return };
+    findings.warning(
+        health.heading.clone(),
+        "no checks run in this version: every backend counts as up",
+        "keep the table for later; until then, weight = 0 takes a backend out of service",
+    );
+    let (Some(check), Some(path)) = (&health.check, &health.path) else { return };
+    if path.get_ref().is_some() && !check.get_ref().starts_with("http") {
+        let message = format!("`path` means nothing to check = {:?}", check.get_ref());
+        findings.warning(path.span(), message, "remove it, or write check = \"http\"");
+    }
+}
+
+fn distinct_backends(service: &Service, findings: &mut Findings<'_>) {
+    let mut seen: HashMap<SocketAddr, usize> = HashMap::new();
+    for address in addresses(service) {
+        let line = findings.source().line(address.span().start);
+        if let Some(first) = seen.insert(*address.get_ref(), line) {
+            let message = format!("`address`: {} is the backend on line {first}", address.get_ref());
+            findings.error(
+                address.span(),
+                message,
+                "list each backend once; its weight makes its share larger",
+            );
+        }
+    }
+}
+
+fn addresses(service: &Service) -> impl Iterator<Item = &Spanned<SocketAddr>> {
+    service.backends.iter().filter_map(|backend: &Backend| backend.address.as_ref())
+}
+
+fn snat_needed(raw: &Raw, service: &Service, findings: &mut Findings<'_>) {
+    let Some(switch) = &raw.switch else { return };
+    let Some(pool) = &switch.snat_addresses else { return };
+    if let Some(forwarding) = service.forwarding.as_ref().filter(|_| pool.get_ref().is_empty())
+        && *forwarding.get_ref() == Forwarding::FullNat
+    {
+        let message = "`forwarding`: \"full-nat\" has no address to send from";
+        let help = "add an address that backends answer to, in [switch]: snat_addresses = [\"198.18.1.2\"]";
+        findings.missing(forwarding.span(), message, help);
+    }
+    let (Some(vip), Some(ports)) = (&service.vip, &switch.snat_ports) else { return };
+    let (first, last) = *ports.get_ref();
+    let shared = pool.get_ref().iter().flatten().any(|address| *address.get_ref() == vip.get_ref().ip());
+    if shared && (first..=last).contains(&vip.get_ref().port()) {
+        let message = format!("`vip`: {} is also a source of full NAT, {first}-{last}", vip.get_ref());
+        let help = "another address in snat_addresses, or snat_ports that leave this port out";
+        findings.error(vip.span(), message, help);
+    }
+}
+
+/// A backend that is the switch itself would get its frames back for ever.
+fn backends_are_others(raw: &Raw, findings: &mut Findings<'_>) {
+    let mut own: HashMap<IpAddr, &str> = HashMap::new();
+    for interface in &raw.interfaces {
+        let addresses = interface.addresses.iter().flat_map(|list| list.get_ref()).flatten();
+        own.extend(addresses.map(|address| (address.get_ref().0, "an address of the switch")));
+    }
+    let pool = raw.switch.iter().filter_map(|switch| switch.snat_addresses.as_ref());
+    let pool = pool.flat_map(|list| list.get_ref()).flatten();
+    own.extend(pool.map(|address| (*address.get_ref(), "one of snat_addresses")));
+    let vips = raw.services.iter().filter_map(|service| service.vip.as_ref());
+    own.extend(vips.map(|vip| (vip.get_ref().ip(), "the VIP of a service")));
+    for address in raw.services.iter().flat_map(addresses) {
+        if let Some(what) = own.get(&address.get_ref().ip()) {
+            let message = format!("`address`: {} is {what}", address.get_ref().ip());
+            findings.error(address.span(), message, "a backend is another host: its own address");
+        }
+    }
+}
+
+/// The backend tells two `nat` services apart only by the client's address and port.
+fn shared_backends(raw: &Raw, findings: &mut Findings<'_>) {
+    let mut seen: HashMap<(SocketAddr, Protocol), (usize, usize)> = HashMap::new();
+    for (row, service) in raw.services.iter().enumerate() {
+        let (Some(protocol), Some(forwarding)) = (&service.protocol, &service.forwarding) else { continue };
+        if *forwarding.get_ref() != Forwarding::Nat {
+            continue;
+        }
+        for address in addresses(service) {
+            let line = findings.source().line(address.span().start);
+            let key = (*address.get_ref(), *protocol.get_ref());
+            let (first, first_line) = *seen.entry(key).or_insert((row, line));
+            if first != row {
+                let message = format!(
+                    "`address`: {} also serves the service of line {first_line} by \"nat\": \
+                     a client that uses one source port for both cannot be told apart",
+                    address.get_ref()
+                );
+                let help = "another port at the backend for one of the two, or forwarding = \"full-nat\"";
+                findings.warning(address.span(), message, help);
+            }
+        }
+    }
+}

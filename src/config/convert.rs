@@ -1,0 +1,111 @@
+//! raw → valid. Every value has been checked; what is left is to take the places off.
+
+use super::raw::{self, Raw};
+use super::reader::Field;
+use super::valid;
+
+/// The valid configuration; none if a value of the file is wrong.
+pub(super) fn convert(raw: Raw) -> Option<valid::Config> {
+    Some(valid::Config {
+        switch: switch(raw.switch?)?,
+        timeouts: timeouts(raw.timeouts)?,
+        services: raw.services.into_iter().map(service).collect::<Option<_>>()?,
+        neighbors: raw.neighbors.into_iter().map(neighbor).collect::<Option<_>>()?,
+        routes: raw.routes.into_iter().map(route).collect::<Option<_>>()?,
+        interfaces: raw.interfaces.into_iter().map(interface).collect::<Option<_>>()?,
+    })
+}
+
+fn value<T>(field: Field<T>) -> Option<T> {
+    field.map(toml::Spanned::into_inner)
+}
+
+fn values<T>(fields: Vec<Field<T>>) -> Option<Vec<T>> {
+    fields.into_iter().map(value).collect()
+}
+
+fn switch(raw: raw::Switch) -> Option<valid::Switch> {
+    Some(valid::Switch {
+        interfaces: values(value(raw.interfaces)??)?,
+        workers: value(raw.workers)?,
+        xdp_mode: value(raw.xdp_mode)?,
+        zero_copy: value(raw.zero_copy)?,
+        idle: value(raw.idle)?,
+        snat_addresses: values(value(raw.snat_addresses)?)?,
+        snat_ports: value(raw.snat_ports)?,
+        max_connections: value(raw.max_connections)?,
+        ring_size: value(raw.ring_size)?,
+        verify_checksums: value(raw.verify_checksums)?,
+        control_socket: value(raw.control_socket)?,
+        metrics_listen: value(raw.metrics_listen)?,
+    })
+}
+
+fn timeouts(raw: raw::RawTimeouts) -> Option<valid::Timeouts> {
+    Some(valid::Timeouts {
+        tcp_syn_s: value(raw.tcp_syn_s)?,
+        tcp_established_s: value(raw.tcp_established_s)?,
+        tcp_half_closed_s: value(raw.tcp_half_closed_s)?,
+        tcp_closed_s: value(raw.tcp_closed_s)?,
+        tcp_reset_s: value(raw.tcp_reset_s)?,
+        udp_s: value(raw.udp_s)?,
+    })
+}
+
+fn service(raw: raw::Service) -> Option<valid::Service> {
+    let health = match raw.health {
+        Some(raw) => Some(health(raw)?),
+        None => None,
+    };
+    Some(valid::Service {
+        name: value(raw.name)?,
+        vip: value(raw.vip)?,
+        protocol: value(raw.protocol)?,
+        forwarding: value(raw.forwarding)?,
+        scheduler: value(raw.scheduler)?,
+        maglev_table_size: value(raw.maglev_table_size)?,
+        announce: value(raw.announce)?,
+        health,
+        backends: raw.backends.into_iter().map(backend).collect::<Option<_>>()?,
+    })
+}
+
+fn health(raw: raw::Health) -> Option<valid::Health> {
+    Some(valid::Health {
+        check: value(raw.check)?.to_owned(),
+        path: value(raw.path)?.unwrap_or_else(|| "/".to_owned()),
+        interval_ms: value(raw.interval_ms)?,
+        timeout_ms: value(raw.timeout_ms)?,
+        rise: value(raw.rise)?,
+        fall: value(raw.fall)?,
+    })
+}
+
+fn backend(raw: raw::Backend) -> Option<valid::Backend> {
+    Some(valid::Backend { address: value(raw.address)?, weight: value(raw.weight)? })
+}
+
+fn neighbor(raw: raw::Neighbor) -> Option<valid::StaticNeighbor> {
+    Some(valid::StaticNeighbor {
+        interface: value(raw.interface)?,
+        address: value(raw.address)?,
+        mac: value(raw.mac)?,
+    })
+}
+
+fn route(raw: raw::Route) -> Option<valid::StaticRoute> {
+    Some(valid::StaticRoute {
+        prefix: value(raw.prefix)?,
+        interface: value(raw.interface)?,
+        via: value(raw.via)?,
+    })
+}
+
+fn interface(raw: raw::Interface) -> Option<valid::StaticInterface> {
+    Some(valid::StaticInterface {
+        name: value(raw.name)?,
+        mac: value(raw.mac)?,
+        addresses: values(value(raw.addresses)?)?,
+        mtu: value(raw.mtu)?,
+    })
+}

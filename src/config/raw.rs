@@ -1,0 +1,273 @@
+//! A configuration as the file says it: every value right by itself, defaults filled in, each with its place.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+use std::path::PathBuf;
+
+use super::reader::{Field, Reader};
+use super::valid::{Idle, Scheduler, Timeouts, XdpMode, ZeroCopy};
+use super::values;
+use crate::tables::{Forwarding, Protocol, VerifyChecksums};
+
+/// The whole file.
+#[derive(Debug)]
+pub(super) struct Raw {
+    pub switch: Option<Switch>,
+    pub timeouts: RawTimeouts,
+    pub services: Vec<Service>,
+    pub neighbors: Vec<Neighbor>,
+    pub routes: Vec<Route>,
+    pub interfaces: Vec<Interface>,
+}
+
+/// `[switch]`.
+#[derive(Debug)]
+pub(super) struct Switch {
+    pub heading: Range<usize>,
+    /// None where the key is missing; the list's items are none where they are wrong.
+    pub interfaces: Field<Option<Vec<Field<String>>>>,
+    pub workers: Field<u16>,
+    pub xdp_mode: Field<XdpMode>,
+    pub zero_copy: Field<ZeroCopy>,
+    pub idle: Field<Idle>,
+    pub snat_addresses: Field<Vec<Field<IpAddr>>>,
+    pub snat_ports: Field<(u16, u16)>,
+    pub max_connections: Field<u32>,
+    pub ring_size: Field<u32>,
+    pub verify_checksums: Field<VerifyChecksums>,
+    pub control_socket: Field<PathBuf>,
+    pub metrics_listen: Field<Option<SocketAddr>>,
+}
+
+/// `[timeouts]`.
+#[derive(Debug)]
+pub(super) struct RawTimeouts {
+    pub tcp_syn_s: Field<u32>,
+    pub tcp_established_s: Field<u32>,
+    pub tcp_half_closed_s: Field<u32>,
+    pub tcp_closed_s: Field<u32>,
+    pub tcp_reset_s: Field<u32>,
+    pub udp_s: Field<u32>,
+}
+
+/// `[[service]]`.
+#[derive(Debug)]
+pub(super) struct Service {
+    pub heading: Range<usize>,
+    pub name: Field<String>,
+    pub vip: Field<SocketAddr>,
+    pub protocol: Field<Protocol>,
+    pub forwarding: Field<Forwarding>,
+    pub scheduler: Field<Scheduler>,
+    pub maglev_table_size: Field<u32>,
+    pub announce: Field<bool>,
+    pub health: Option<Health>,
+    pub backends: Vec<Backend>,
+}
+
+/// `[service.health]`.
+#[derive(Debug)]
+pub(super) struct Health {
+    pub heading: Range<usize>,
+    pub check: Field<&'static str>,
+    pub path: Field<Option<String>>,
+    pub interval_ms: Field<u32>,
+    pub timeout_ms: Field<u32>,
+    pub rise: Field<u32>,
+    pub fall: Field<u32>,
+}
+
+/// `[[service.backend]]`.
+#[derive(Debug)]
+pub(super) struct Backend {
+    pub address: Field<SocketAddr>,
+    pub weight: Field<u32>,
+}
+
+/// `[[neighbor]]`.
+#[derive(Debug)]
+pub(super) struct Neighbor {
+    pub interface: Field<String>,
+    pub address: Field<IpAddr>,
+    pub mac: Field<[u8; 6]>,
+}
+
+/// `[[route]]`.
+#[derive(Debug)]
+pub(super) struct Route {
+    pub prefix: Field<(IpAddr, u8)>,
+    pub interface: Field<String>,
+    pub via: Field<Option<IpAddr>>,
+}
+
+/// `[[interface]]`.
+#[derive(Debug)]
+pub(super) struct Interface {
+    pub name: Field<String>,
+    pub mac: Field<Option<[u8; 6]>>,
+    pub addresses: Field<Vec<Field<(IpAddr, u8)>>>,
+    pub mtu: Field<Option<u16>>,
+}
+
+impl Raw {
+    /// Reads the whole file.
+    pub fn read(file: &mut Reader<'_, '_>) -> Self {
+        let switch = file.table("switch", Switch::read);
+        let defaults = Timeouts::default();
+        file.planned("snat");
+        Self {
+            switch,
+            timeouts: file
+                .table("timeouts", |table| RawTimeouts::read(table, defaults))
+                .unwrap_or_else(|| RawTimeouts::at(0..0, defaults)),
+            services: file.tables("service", Service::read),
+            neighbors: file.tables("neighbor", Neighbor::read),
+            routes: file.tables("route", Route::read),
+            interfaces: file.tables("interface", Interface::read),
+        }
+    }
+}
+
+impl Switch {
+    fn read(table: &mut Reader<'_, '_>) -> Self {
+        // Read for its mistakes: frames are always routed.
+        table.text("topology", |word| values::TOPOLOGY.parse(word));
+        Self {
+            heading: table.span(),
+            interfaces: table.texts("interfaces", values::interface_name).optional(),
+            workers: table.integer("workers", 0..=1024).or(0),
+            xdp_mode: table.text("xdp_mode", |word| values::XDP_MODE.parse(word)).or(XdpMode::Auto),
+            zero_copy: table.text("zero_copy", |word| values::ZERO_COPY.parse(word)).or(ZeroCopy::Auto),
+            idle: table.text("idle", |word| values::IDLE.parse(word)).or(Idle::Adaptive),
+            snat_addresses: table.texts("snat_addresses", values::forwarded_address).or(Vec::new()),
+            snat_ports: table.text("snat_ports", values::port_range).or((1024, 32767)),
+            max_connections: table.integer("max_connections", 1024..=64 << 20).or(1 << 20),
+            ring_size: table.integer("ring_size", 64..=32768).or(2048),
+            verify_checksums: table
+                .text("verify_checksums", |word| values::VERIFY_CHECKSUMS.parse(word))
+                .or(VerifyChecksums::Always),
+            control_socket: table
+                .text("control_socket", values::socket_path)
+                .or(PathBuf::from("/run/xswitch.sock")),
+            metrics_listen: table
+                .text("metrics_listen", values::listen)
+                .or(Some(SocketAddr::from(([127, 0, 0, 1], 9500)))),
+        }
+    }
+}
+
+impl RawTimeouts {
+    fn read(table: &mut Reader<'_, '_>, defaults: Timeouts) -> Self {
+        // A week. What idles longer is not a connection but a leak.
+        const BOUNDS: std::ops::RangeInclusive<i64> = 1..=7 * 24 * 3600;
+        Self {
+            tcp_syn_s: table.integer("tcp_syn_s", BOUNDS).or(defaults.tcp_syn_s),
+            tcp_established_s: table.integer("tcp_established_s", BOUNDS).or(defaults.tcp_established_s),
+            tcp_half_closed_s: table.integer("tcp_half_closed_s", BOUNDS).or(defaults.tcp_half_closed_s),
+            tcp_closed_s: table.integer("tcp_closed_s", BOUNDS).or(defaults.tcp_closed_s),
+            tcp_reset_s: table.integer("tcp_reset_s", BOUNDS).or(defaults.tcp_reset_s),
+            udp_s: table.integer("udp_s", BOUNDS).or(defaults.udp_s),
+        }
+    }
+
+    fn at(place: Range<usize>, seconds: Timeouts) -> Self {
+        let field = |value| Some(toml::Spanned::new(place.clone(), value));
+        Self {
+            tcp_syn_s: field(seconds.tcp_syn_s),
+            tcp_established_s: field(seconds.tcp_established_s),
+            tcp_half_closed_s: field(seconds.tcp_half_closed_s),
+            tcp_closed_s: field(seconds.tcp_closed_s),
+            tcp_reset_s: field(seconds.tcp_reset_s),
+            udp_s: field(seconds.udp_s),
+        }
+    }
+}
+
+impl Service {
+    fn read(table: &mut Reader<'_, '_>) -> Self {
+        let name = table.text("name", values::service_name);
+        let vip = table.text("vip", values::endpoint);
+        Self {
+            heading: table.span(),
+            name: table.require("name", name, "add a unique name: name = \"web\""),
+            vip: table.require("vip", vip, "add what clients connect to: vip = \"198.18.0.100:80\""),
+            protocol: table.text("protocol", |word| values::PROTOCOL.parse(word)).or(Protocol::Tcp),
+            forwarding: table.text("forwarding", |word| values::FORWARDING.parse(word)).or(Forwarding::Nat),
+            scheduler: table
+                .text("scheduler", |word| values::SCHEDULER.parse(word))
+                .or(Scheduler::WeightedRoundRobin),
+            maglev_table_size: table.integer("maglev_table_size", 2..=1 << 24).or(65_537),
+            announce: table.flag("announce").or(true),
+            health: table.table("health", Health::read),
+            backends: table.tables("backend", Backend::read),
+        }
+    }
+}
+
+impl Health {
+    fn read(table: &mut Reader<'_, '_>) -> Self {
+        const DAY_MS: i64 = 24 * 3600 * 1000;
+        Self {
+            heading: table.span(),
+            check: table.text("check", |word| values::HEALTH_CHECK.parse(word)).or("tcp"),
+            path: table.text("path", values::request_path).optional(),
+            interval_ms: table.integer("interval_ms", 10..=DAY_MS).or(5000),
+            timeout_ms: table.integer("timeout_ms", 1..=DAY_MS).or(3000),
+            rise: table.integer("rise", 1..=1000).or(2),
+            fall: table.integer("fall", 1..=1000).or(3),
+        }
+    }
+}
+
+impl Backend {
+    fn read(table: &mut Reader<'_, '_>) -> Self {
+        table.planned("backup");
+        let address = table.text("address", values::endpoint);
+        Self {
+            address: table.require(
+                "address",
+                address,
+                "add where it listens: address = \"198.18.1.11:8080\"",
+            ),
+            weight: table.integer("weight", 0..=65535).or(1),
+        }
+    }
+}
+
+impl Neighbor {
+    fn read(table: &mut Reader<'_, '_>) -> Self {
+        let interface = table.text("interface", values::interface_name);
+        let address = table.text("address", values::host_address);
+        let mac = table.text("mac", values::mac);
+        Self {
+            interface: table.require("interface", interface, "add where it is: interface = \"eth1\""),
+            address: table.require("address", address, "add its address: address = \"198.18.1.11\""),
+            mac: table.require("mac", mac, "add its MAC address: mac = \"02:00:00:00:01:0b\""),
+        }
+    }
+}
+
+impl Route {
+    fn read(table: &mut Reader<'_, '_>) -> Self {
+        let prefix = table.text("prefix", values::network);
+        let interface = table.text("interface", values::interface_name);
+        Self {
+            prefix: table.require("prefix", prefix, "add the destination: prefix = \"0.0.0.0/0\""),
+            interface: table.require("interface", interface, "add where it leaves: interface = \"eth0\""),
+            via: table.text("via", values::host_address).optional(),
+        }
+    }
+}
+
+impl Interface {
+    fn read(table: &mut Reader<'_, '_>) -> Self {
+        let name = table.text("name", values::interface_name);
+        Self {
+            name: table.require("name", name, "add which one it is: name = \"eth0\""),
+            mac: table.text("mac", values::mac).optional(),
+            addresses: table.texts("addresses", values::interface_address).or(Vec::new()),
+            // 68 bytes: what every IPv4 link carries (RFC 791 §3.2).
+            mtu: table.integer("mtu", 68..=65535).optional(),
+        }
+    }
+}

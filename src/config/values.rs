@@ -1,0 +1,319 @@
+//! Text → checked values, one value at a time.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+use super::valid::{Idle, Scheduler, XdpMode, ZeroCopy};
+use crate::tables::{Forwarding, Protocol, VerifyChecksums};
+
+/// What is wrong with a value, and what would be right.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Mistake {
+    pub message: String,
+    pub help: String,
+}
+
+impl Mistake {
+    pub fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { message: message.into(), help: help.into() }
+    }
+}
+
+/// A set of words: those that mean something, and those that will in a later version.
+#[derive(Debug)]
+pub(super) struct Words<T: 'static> {
+    available: &'static [(&'static str, T)],
+    planned: &'static [&'static str],
+}
+
+/// `topology`. There is no value for it yet: frames are routed.
+pub(super) const TOPOLOGY: Words<()> = Words { available: &[("routed", ())], planned: &["bridge"] };
+/// `xdp_mode`.
+pub(super) const XDP_MODE: Words<XdpMode> = Words {
+    available: &[("auto", XdpMode::Auto), ("native", XdpMode::Native), ("generic", XdpMode::Generic)],
+    planned: &[],
+};
+/// `zero_copy`.
+pub(super) const ZERO_COPY: Words<ZeroCopy> = Words {
+    available: &[("auto", ZeroCopy::Auto), ("on", ZeroCopy::On), ("off", ZeroCopy::Off)],
+    planned: &[],
+};
+/// `idle`.
+pub(super) const IDLE: Words<Idle> =
+    Words { available: &[("adaptive", Idle::Adaptive), ("spin", Idle::Spin)], planned: &[] };
+/// `verify_checksums`.
+pub(super) const VERIFY_CHECKSUMS: Words<VerifyChecksums> = Words {
+    available: &[("always", VerifyChecksums::Always), ("state", VerifyChecksums::State)],
+    planned: &[],
+};
+/// `protocol`.
+pub(super) const PROTOCOL: Words<Protocol> =
+    Words { available: &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)], planned: &[] };
+/// `forwarding`.
+pub(super) const FORWARDING: Words<Forwarding> = Words {
+    available: &[("nat", Forwarding::Nat), ("full-nat", Forwarding::FullNat)],
+    planned: &["dsr", "ipip", "gue"],
+};
+/// `scheduler`.
+pub(super) const SCHEDULER: Words<Scheduler> = Words {
+    available: &[
+        ("rr", Scheduler::RoundRobin),
+        ("wrr", Scheduler::WeightedRoundRobin),
+        ("maglev", Scheduler::Maglev),
+    ],
+    planned: &["sh", "hash", "lc", "wlc", "lrt", "resource", "p2c"],
+};
+/// `check` of `[service.health]`.
+pub(super) const HEALTH_CHECK: Words<&str> = Words {
+    available: &[
+        ("icmp", "icmp"),
+        ("tcp", "tcp"),
+        ("udp", "udp"),
+        ("http", "http"),
+        ("https", "https"),
+        ("agent", "agent"),
+    ],
+    planned: &[],
+};
+
+impl<T: Copy> Words<T> {
+    /// What the word means.
+    pub fn parse(&self, word: &str) -> Result<T, Mistake> {
+        if let Some((_, value)) = self.available.iter().find(|(name, _)| *name == word) {
+            return Ok(*value);
+        }
+        let available: Vec<_> = self.available.iter().map(|(name, _)| *name).collect();
+        let list = format!("available: {}", available.join(", "));
+        if self.planned.contains(&word) {
+            return Err(Mistake::new(format!("{word:?} is not available in this version"), list));
+        }
+        let help = match nearest(word, available.iter().chain(self.planned).copied()) {
+            Some(near) => format!("did you mean {near:?}? {list}"),
+            None => list,
+        };
+        Err(Mistake::new(format!("unknown word {word:?}"), help))
+    }
+}
+
+/// The name that was probably meant.
+pub(super) fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let lower = word.to_lowercase();
+    names
+        .into_iter()
+        .map(|name| (strsim::damerau_levenshtein(&lower, name), name))
+        .filter(|(distance, name)| *distance <= 1 + name.len() / 4 && *distance < name.len())
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}
+
+/// Address and port that frames can be sent to: `198.18.0.100:80`.
+pub(super) fn endpoint(text: &str) -> Result<SocketAddr, Mistake> {
+    let Ok(endpoint) = text.parse::<SocketAddr>() else {
+        let help = match text.parse::<IpAddr>() {
+            Ok(IpAddr::V4(address)) => format!("add the port: \"{address}:80\""),
+            Ok(IpAddr::V6(address)) => format!("add the port: \"[{address}]:80\""),
+            Err(_) => "an IPv4 address, a colon and a port from 1 to 65535: \"198.18.0.100:80\"".to_owned(),
+        };
+        return Err(Mistake::new(format!("{text:?} is not an address with a port"), help));
+    };
+    available(endpoint.ip())?;
+    if endpoint.port() == 0 {
+        let help = format!("a port from 1 to 65535: \"{}:80\"", endpoint.ip());
+        return Err(Mistake::new("port 0 cannot be connected to", help));
+    }
+    Ok(endpoint)
+}
+
+/// An address that frames can be sent to, of a family that is forwarded.
+pub(super) fn forwarded_address(text: &str) -> Result<IpAddr, Mistake> {
+    let address = any_address(text)?;
+    available(address)?;
+    Ok(address)
+}
+
+/// An address of one host.
+pub(super) fn host_address(text: &str) -> Result<IpAddr, Mistake> {
+    let address = any_address(text)?;
+    unicast(address)?;
+    Ok(address)
+}
+
+fn any_address(text: &str) -> Result<IpAddr, Mistake> {
+    text.parse().map_err(|_| {
+        let help = match (text.parse::<SocketAddr>(), text.split_once('/')) {
+            (Ok(endpoint), _) => format!("without the port: \"{}\"", endpoint.ip()),
+            (_, Some((address, _))) => format!("without the prefix length: \"{address}\""),
+            _ => "an address, such as \"198.18.1.2\"".to_owned(),
+        };
+        Mistake::new(format!("{text:?} is not an IP address"), help)
+    })
+}
+
+fn available(address: IpAddr) -> Result<(), Mistake> {
+    if address.is_ipv6() {
+        let message = format!("{address}: IPv6 is not forwarded, it is not available in this version");
+        return Err(Mistake::new(message, "available: IPv4 addresses, such as 198.18.0.100"));
+    }
+    unicast(address)
+}
+
+/// Frames to and from other addresses never pass a router (RFC 1812 §5.3.7, RFC 6890).
+fn unicast(address: IpAddr) -> Result<(), Mistake> {
+    let kind = match address {
+        IpAddr::V4(v4) if v4.octets()[0] == 0 => "unspecified",
+        IpAddr::V6(v6) if v6.is_unspecified() => "unspecified",
+        IpAddr::V4(v4) if v4 == Ipv4Addr::BROADCAST => "the broadcast",
+        _ if address.is_multicast() => "multicast",
+        _ if address.is_loopback() => "loopback",
+        _ => return Ok(()),
+    };
+    let message = format!("{address} is {kind} address", kind = article(kind));
+    Err(Mistake::new(message, "the unicast address of a host on the network"))
+}
+
+fn article(kind: &str) -> String {
+    match kind {
+        "the broadcast" => kind.to_owned(),
+        "unspecified" => format!("an {kind}"),
+        _ => format!("a {kind}"),
+    }
+}
+
+/// A host's address with the length of its prefix: `198.18.0.2/24`.
+pub(super) fn interface_address(text: &str) -> Result<(IpAddr, u8), Mistake> {
+    let (address, length) = prefix(text)?;
+    unicast(address)?;
+    Ok((address, length))
+}
+
+/// A prefix whose host bits are zero: `198.18.1.0/24`.
+pub(super) fn network(text: &str) -> Result<(IpAddr, u8), Mistake> {
+    let (address, length) = prefix(text)?;
+    let network = masked(address, length);
+    if network != address {
+        let help = format!("the prefix is \"{network}/{length}\"");
+        return Err(Mistake::new(format!("{text:?} has host bits set"), help));
+    }
+    Ok((address, length))
+}
+
+fn prefix(text: &str) -> Result<(IpAddr, u8), Mistake> {
+    let wrong = |help: String| Mistake::new(format!("{text:?} is not a prefix"), help);
+    let (address, length) = text.split_once('/').unwrap_or((text, ""));
+    let Ok(address) = address.parse::<IpAddr>() else {
+        return Err(wrong("an address and the length of its prefix: \"198.18.1.0/24\"".to_owned()));
+    };
+    let longest = if address.is_ipv4() { 32 } else { 128 };
+    match length.parse::<u8>() {
+        Ok(length) if length <= longest => Ok((address, length)),
+        _ => Err(wrong(format!("add a length from 0 to {longest}: \"{address}/{}\"", longest - 8))),
+    }
+}
+
+/// The address with all but its first `length` bits zero.
+pub(super) fn masked(address: IpAddr, length: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(v4) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(length.min(32))).unwrap_or(0);
+            Ipv4Addr::from_bits(v4.to_bits() & mask).into()
+        }
+        IpAddr::V6(v6) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(length.min(128))).unwrap_or(0);
+            Ipv6Addr::from_bits(v6.to_bits() & mask).into()
+        }
+    }
+}
+
+/// The MAC address of one interface: `02:00:00:00:01:0b`.
+pub(super) fn mac(text: &str) -> Result<[u8; 6], Mistake> {
+    let hex = |pair: &str| match pair.len() == 2 && pair.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        true => u8::from_str_radix(pair, 16).ok(),
+        false => None,
+    };
+    let bytes: Option<Vec<u8>> = text.split(':').map(hex).collect();
+    let Some(mac) = bytes.and_then(|bytes| <[u8; 6]>::try_from(bytes).ok()) else {
+        let digits: Vec<char> = text.chars().filter(|c| !"-.: ".contains(*c)).collect();
+        let help = match digits.len() == 12 && digits.iter().all(char::is_ascii_hexdigit) {
+            true => {
+                let pairs: Vec<String> = digits.chunks(2).map(|pair| pair.iter().collect()).collect();
+                format!("write it \"{}\"", pairs.join(":").to_lowercase())
+            }
+            false => "six pairs of hexadecimal digits: \"02:00:00:00:01:0b\"".to_owned(),
+        };
+        return Err(Mistake::new(format!("{text:?} is not a MAC address"), help));
+    };
+    if mac[0] & 1 == 1 || mac == [0; 6] {
+        let kind = if mac[0] & 1 == 1 { "a multicast address" } else { "no interface's address" };
+        let help = "a unicast address: its first byte is even, such as \"02:00:00:00:01:0b\"";
+        return Err(Mistake::new(format!("{text:?} is {kind}"), help));
+    }
+    Ok(mac)
+}
+
+/// First and last port: `1024-32767`.
+pub(super) fn port_range(text: &str) -> Result<(u16, u16), Mistake> {
+    let ports = text.split_once('-').map(|(first, last)| (first.trim().parse(), last.trim().parse()));
+    match ports {
+        Some((Ok(0), Ok(_))) => Err(Mistake::new("port 0 cannot be used", "begin at 1024: \"1024-32767\"")),
+        Some((Ok(first), Ok(last))) if first > last => {
+            let help = format!("the lower port first: \"{last}-{first}\"");
+            Err(Mistake::new(format!("{text:?} is empty: it ends before it begins"), help))
+        }
+        Some((Ok(first), Ok(last))) => Ok((first, last)),
+        _ => {
+            let help = "the first and the last port, from 1 to 65535: \"1024-32767\"";
+            Err(Mistake::new(format!("{text:?} is not a range of ports"), help))
+        }
+    }
+}
+
+/// A service's name: it becomes a label of metrics and an argument of commands.
+pub(super) fn service_name(text: &str) -> Result<String, Mistake> {
+    const LONGEST: usize = 63;
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if text.is_empty() || text.len() > LONGEST || !text.chars().all(allowed) {
+        let help = format!("1 to {LONGEST} letters, digits, \"-\", \"_\" and \".\": \"web\"");
+        return Err(Mistake::new(format!("{text:?} is not a name for a service"), help));
+    }
+    Ok(text.to_owned())
+}
+
+/// An interface's name, by the kernel's rules (`dev_valid_name` in `net/core/dev.c`).
+pub(super) fn interface_name(text: &str) -> Result<String, Mistake> {
+    let forbidden = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
+    if text.is_empty() || text.len() > 15 || text == "." || text == ".." || text.contains(forbidden) {
+        let help = "1 to 15 bytes without spaces, \"/\" and \":\": \"eth0\"; `ip link` lists the names";
+        return Err(Mistake::new(format!("{text:?} is not the name of an interface"), help));
+    }
+    Ok(text.to_owned())
+}
+
+/// Path of a Unix socket, which `sun_path` must hold with its final zero (unix(7)).
+pub(super) fn socket_path(text: &str) -> Result<PathBuf, Mistake> {
+    if text.is_empty() || text.len() > 107 || text.contains('\0') {
+        let help = "a path of 1 to 107 bytes: \"/run/xswitch.sock\"";
+        return Err(Mistake::new("a socket cannot have this path", help));
+    }
+    Ok(text.into())
+}
+
+/// Where to listen; `""` for nowhere.
+pub(super) fn listen(text: &str) -> Result<Option<SocketAddr>, Mistake> {
+    match text.parse() {
+        _ if text.is_empty() => Ok(None),
+        Ok(address) => Ok(Some(address)),
+        Err(_) => Err(Mistake::new(
+            format!("{text:?} is not an address with a port"),
+            "an address and a port, \"127.0.0.1:9500\", or \"\" for off",
+        )),
+    }
+}
+
+/// Path of an HTTP request.
+pub(super) fn request_path(text: &str) -> Result<String, Mistake> {
+    if !text.starts_with('/') || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        let help = "a path begins with \"/\" and holds no spaces: \"/health\"";
+        return Err(Mistake::new(format!("{text:?} is not the path of a request"), help));
+    }
+    Ok(text.to_owned())
+}

@@ -1,0 +1,172 @@
+//! Gratuitous ARP: tells the neighbours where an address lives now (RFC 5227 §3: an ARP request for the address itself,
+//! sent by itself). A pure state machine, `now` passed in; [`crate::sys::packet`] sends.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant};
+
+use super::topology::{Port, Topology};
+use crate::tables::InterfaceId;
+
+/// Times each address is announced: a single frame may get lost.
+const REPEATS: u8 = 3;
+/// Between two announcements of one address.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Frames per turn.
+const PER_TURN: usize = 64;
+/// Shortest Ethernet frame without its checksum.
+const FRAME_BYTES: usize = 60;
+
+/// One frame to send.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Announcement {
+    /// The interface's index in the kernel.
+    pub ifindex: u32,
+    /// The frame, Ethernet header included.
+    pub frame: [u8; FRAME_BYTES],
+}
+
+/// What is to be announced where, how often still, and when next.
+#[derive(Debug, Default)]
+pub struct Announcer {
+    pending: BTreeMap<(InterfaceId, Ipv4Addr), (Instant, u8)>,
+    addresses: BTreeSet<Ipv4Addr>,
+    /// Interfaces that were up, and who they were then.
+    up: BTreeMap<InterfaceId, (Option<u32>, [u8; 6])>,
+}
+
+impl Announcer {
+    /// Compares with what was before: new addresses are announced on every interface that is up, and all addresses on
+    /// an interface that came up (or has another MAC address now).
+    pub fn update(&mut self, announced: &BTreeSet<IpAddr>, topology: &Topology, now: Instant) {
+        let addresses: BTreeSet<Ipv4Addr> = announced.iter().filter_map(v4).collect();
+        let up: BTreeMap<_, _> = topology
+            .ports
+            .iter()
+            .filter(|port| port.up && port.has_mac)
+            .map(|port| (port.interface.id, (port.ifindex, port.interface.mac)))
+            .collect();
+        for (interface, identity) in &up {
+            let came_up = self.up.get(interface) != Some(identity);
+            for address in addresses.iter().filter(|address| came_up || !self.addresses.contains(address)) {
+                self.pending.insert((*interface, *address), (now, REPEATS));
+            }
+        }
+        self.pending
+            .retain(|(interface, address), _| up.contains_key(interface) && addresses.contains(address));
+        (self.addresses, self.up) = (addresses, up);
+    }
+
+    /// The frames that are due, a few at a time.
+    pub fn turn(&mut self, topology: &Topology, now: Instant) -> Vec<Announcement> {
+        let due: Vec<_> = self
+            .pending
+            .iter()
+            .filter(|(_, (at, _))| *at <= now)
+            .map(|(key, _)| *key)
+            .take(PER_TURN)
+            .collect();
+        for key in &due {
+            if let Some((at, left)) = self.pending.get_mut(key) {
+                (*at, *left) = (now + PAUSE, left.saturating_sub(1));
+                if *left == 0 {
+                    self.pending.remove(key);
+                }
+            }
+        }
+        due.into_iter()
+            .filter_map(|(interface, address)| announcement(topology.port(interface)?, address))
+            .collect()
+    }
+}
+
+fn v4(address: &IpAddr) -> Option<Ipv4Addr> {
+    match address {
+        IpAddr::V4(v4) => Some(*v4),
+        IpAddr::V6(_) => None,
+    }
+}
+
+fn announcement(port: &Port, address: Ipv4Addr) -> Option<Announcement> {
+    Some(Announcement { ifindex: port.ifindex?, frame: frame(port.interface.mac, address) })
+}
+
+/// The request of RFC 826 in which sender and target protocol address are the announced one.
+fn frame(mac: [u8; 6], address: Ipv4Addr) -> [u8; FRAME_BYTES] {
+    const ETHERTYPE_ARP: [u8; 2] = [0x08, 0x06];
+    // Hardware type Ethernet, protocol type IPv4, their address lengths, operation request.
+    const HEADER: [u8; 8] = [0, 1, 0x08, 0x00, 6, 4, 0, 1];
+    let mut frame = [0; FRAME_BYTES];
+    frame[..6].copy_from_slice(&[0xFF; 6]);
+    frame[6..12].copy_from_slice(&mac);
+    frame[12..14].copy_from_slice(&ETHERTYPE_ARP);
+    frame[14..22].copy_from_slice(&HEADER);
+    frame[22..28].copy_from_slice(&mac);
+    frame[28..32].copy_from_slice(&address.octets());
+    frame[38..42].copy_from_slice(&address.octets());
+    frame
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::network::{Link, NetworkView};
+    use super::super::testing::{config, ip};
+    use super::*;
+
+    fn topology(eth1_up: bool) -> Topology {
+        let link = |name: &str, last, up| Link {
+            name: name.into(),
+            mac: Some([2, 0, 0, 0, 0, last]),
+            mtu: 1500,
+            up,
+        };
+        let links = [(2, link("eth0", 1, true)), (3, link("eth1", 2, eth1_up))];
+        Topology::new(&config(), &NetworkView { links: links.into(), ..NetworkView::default() })
+    }
+
+    #[test]
+    fn every_address_is_announced_three_times_a_second_apart_on_every_interface() {
+        let (topology, start) = (topology(true), Instant::now());
+        let mut announcer = Announcer::default();
+        announcer.update(&[ip("198.18.0.100"), ip("2001:db8::1")].into(), &topology, start);
+        let mut at =
+            |milliseconds| announcer.turn(&topology, start + Duration::from_millis(milliseconds)).len();
+        assert_eq!([at(0), at(500), at(1000), at(2000), at(3000), at(9000)], [2, 0, 2, 2, 0, 0]);
+    }
+
+    #[test]
+    fn an_interface_that_comes_up_and_an_address_that_is_new_are_announced() {
+        let (down, up, start) = (topology(false), topology(true), Instant::now());
+        let mut announcer = Announcer::default();
+        let one = [ip("198.18.0.100")].into();
+        announcer.update(&one, &down, start);
+        let late = start + Duration::from_secs(100);
+        while !announcer.turn(&down, late).is_empty() || !announcer.pending.is_empty() {
+            announcer.pending.values_mut().for_each(|(at, _)| *at = start);
+        }
+        announcer.update(&one, &up, late);
+        let sent = announcer.turn(&up, late);
+        assert_eq!(sent.iter().map(|announcement| announcement.ifindex).collect::<Vec<_>>(), [3]);
+        announcer.pending.clear();
+        announcer.update(&[ip("198.18.0.100"), ip("198.18.0.101")].into(), &up, late);
+        let sent = announcer.turn(&up, late);
+        assert_eq!(sent.len(), 2);
+        assert!(sent.iter().all(|announcement| announcement.frame[38..42] == [198, 18, 0, 101]));
+        announcer.update(&BTreeSet::new(), &up, late);
+        assert!(announcer.pending.is_empty(), "a removed address is announced no more");
+    }
+
+    #[test]
+    fn the_frame_is_an_arp_request_for_the_sender_itself() {
+        let frame = frame([2, 0, 0, 0, 0, 1], Ipv4Addr::new(198, 18, 0, 100));
+        let ethernet = etherparse::Ethernet2Slice::from_slice_without_fcs(&frame).unwrap();
+        assert_eq!((ethernet.destination(), ethernet.ether_type()), ([0xFF; 6], etherparse::EtherType::ARP));
+        let arp = etherparse::ArpPacketSlice::from_slice(ethernet.payload_slice()).unwrap();
+        assert_eq!(arp.operation(), etherparse::ArpOperation::REQUEST);
+        assert_eq!((arp.sender_hw_addr(), arp.target_hw_addr()), (&[2, 0, 0, 0, 0, 1][..], &[0; 6][..]));
+        assert_eq!(
+            (arp.sender_protocol_addr(), arp.target_protocol_addr()),
+            (&[198, 18, 0, 100][..], &[198, 18, 0, 100][..])
+        );
+    }
+}

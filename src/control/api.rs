@@ -1,0 +1,166 @@
+//! The control socket and the metrics endpoint: where they listen and what they answer.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+
+use super::dataplane::DataPlane;
+use super::metrics;
+use super::status::{Facts, Status};
+use crate::tables::Snapshot;
+
+/// Owner and group may connect.
+const SOCKET_MODE: u32 = 0o660;
+/// Largest request body: no route takes one yet.
+const BODY_BYTES: usize = 1 << 16;
+
+/// Why an endpoint cannot be opened; each says what to change.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// Another instance answers there.
+    #[error("another xswitch answers at {0}: stop it, or give this one another `control_socket` in [switch]")]
+    Running(PathBuf),
+    /// Something else lies there.
+    #[error("{0} exists and is not a socket: remove it, or change `control_socket` in [switch]")]
+    NotASocket(PathBuf),
+    /// The file system says no.
+    #[error("cannot listen at {0}: {1}; `control_socket` in [switch] says where")]
+    Socket(PathBuf, std::io::Error),
+    /// The port is taken.
+    #[error(
+        "cannot listen at {0}: the address is in use; change `metrics_listen` in [switch], or set it to \"\" for none"
+    )]
+    MetricsInUse(SocketAddr),
+    /// Something else about the port.
+    #[error("cannot listen at {0}: {1}; `metrics_listen` in [switch] says where, \"\" is off")]
+    Metrics(SocketAddr, std::io::Error),
+}
+
+/// The control socket. Its file goes when this does, unless another instance has put its own there meanwhile.
+#[derive(Debug)]
+pub struct ControlSocket {
+    listener: Option<UnixListener>,
+    path: PathBuf,
+    inode: Option<u64>,
+}
+
+impl ControlSocket {
+    /// Listens. A file left behind by an instance that was killed is replaced.
+    pub fn bind(path: &Path) -> Result<Self, ApiError> {
+        let failed = |error| ApiError::Socket(path.to_owned(), error);
+        match std::fs::symlink_metadata(path) {
+            Ok(found) if !found.file_type().is_socket() => return Err(ApiError::NotASocket(path.to_owned())),
+            Ok(_) if is_answered(path) => return Err(ApiError::Running(path.to_owned())),
+            Ok(_) => std::fs::remove_file(path).map_err(failed)?,
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
+        }
+        let listener = UnixListener::bind(path).map_err(failed)?;
+        let mut socket = Self { listener: Some(listener), path: path.to_owned(), inode: None };
+        socket.inode = inode(path);
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE)).map_err(failed)?;
+        Ok(socket)
+    }
+
+    /// The listener, once.
+    pub fn take(&mut self) -> Option<UnixListener> {
+        self.listener.take()
+    }
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        if self.inode.is_some() && self.inode == inode(&self.path) {
+            // Nothing is lost if it stays: the next start replaces it.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn inode(path: &Path) -> Option<u64> {
+    std::fs::symlink_metadata(path).ok().map(|metadata| metadata.ino())
+}
+
+/// Whether somebody listens: an accepted connection says so, even if it is closed at once. A queue that is full
+/// (WouldBlock) is somebody's, too.
+fn is_answered(path: &Path) -> bool {
+    match std::os::unix::net::UnixStream::connect(path) {
+        Ok(_) => true,
+        Err(error) => error.kind() == ErrorKind::WouldBlock,
+    }
+}
+
+/// Opens the metrics endpoint.
+pub async fn bind_metrics(address: SocketAddr) -> Result<TcpListener, ApiError> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        ErrorKind::AddrInUse => ApiError::MetricsInUse(address),
+        _ => ApiError::Metrics(address, error),
+    })
+}
+
+/// What the answers are made from.
+#[derive(Clone)]
+pub struct Source {
+    /// The workers.
+    pub dataplane: Arc<dyn DataPlane>,
+    /// The newest snapshot.
+    pub snapshot: watch::Receiver<Arc<Snapshot>>,
+    /// When the switch started.
+    pub started: Instant,
+    /// Size of the connection table.
+    pub max_connections: u32,
+}
+
+impl Source {
+    /// The status of this moment.
+    pub fn status(&self) -> Status {
+        let snapshot = Arc::clone(&self.snapshot.borrow());
+        let facts = Facts {
+            snapshot: &snapshot,
+            uptime: self.started.elapsed(),
+            max_connections: self.max_connections,
+        };
+        Status::collect(facts, &*self.dataplane)
+    }
+}
+
+/// Routes of the control socket.
+pub fn control_routes(source: Source) -> Router {
+    Router::new()
+        .route("/v1/status", get(status))
+        .fallback(unknown)
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .with_state(source)
+}
+
+/// Routes of the metrics endpoint.
+pub fn metrics_routes(source: Source) -> Router {
+    Router::new()
+        .route("/metrics", get(prometheus))
+        .fallback(unknown)
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .with_state(source)
+}
+
+async fn status(State(source): State<Source>) -> impl IntoResponse {
+    Json(source.status())
+}
+
+async fn prometheus(State(source): State<Source>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::render(&source.status()))
+}
+
+async fn unknown() -> impl IntoResponse {
+    (StatusCode::NOT_FOUND, "no such path\n")
+}

@@ -1,0 +1,85 @@
+//! The command line's end of the control socket.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+/// Until the answer must be complete.
+const LIMIT: Duration = Duration::from_secs(10);
+/// Largest answer: 2^28 bytes, above what the most backends a switch can have take.
+const ANSWER_BYTES: usize = 1 << 28;
+
+/// Why there is no answer; each says what would be right.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// No such file.
+    #[error("{0} does not exist: is xswitch running? Another `control_socket` is named with --socket")]
+    Missing(PathBuf),
+    /// A file, but nobody behind it.
+    #[error("nobody listens at {0}: xswitch was killed, or is only starting")]
+    Refused(PathBuf),
+    /// Not for this user.
+    #[error("no permission to use {0}: run as root, or as a member of the socket's group")]
+    Denied(PathBuf),
+    /// It does not answer in time.
+    #[error("no answer from {0} within {limit} s", limit = LIMIT.as_secs())]
+    Silence(PathBuf),
+    /// It answers with an error.
+    #[error("{path} answered {status}: {text}")]
+    Status {
+        /// What was asked for.
+        path: String,
+        /// The HTTP status.
+        status: u16,
+        /// What it said.
+        text: String,
+    },
+    /// It answers something else.
+    #[error("not an answer of this version of xswitch: {0}")]
+    Garbage(String),
+    /// Anything else.
+    #[error("cannot talk to {0}: {1}")]
+    Other(PathBuf, String),
+}
+
+/// Asks the switch at `socket` for `path`, and waits.
+pub fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, ClientError> {
+    let other = |error: std::io::Error| ClientError::Other(socket.to_owned(), error.to_string());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(other)?;
+    let exchange = runtime.block_on(async { tokio::time::timeout(LIMIT, exchange(socket, path)).await });
+    let (status, body) = exchange.map_err(|_| ClientError::Silence(socket.to_owned()))??;
+    if status != 200 {
+        let text = String::from_utf8_lossy(&body).trim().to_owned();
+        return Err(ClientError::Status { path: path.to_owned(), status, text });
+    }
+    serde_json::from_slice(&body).map_err(|error| ClientError::Garbage(error.to_string()))
+}
+
+async fn exchange(socket: &Path, path: &str) -> Result<(u16, Bytes), ClientError> {
+    let other = |error: String| ClientError::Other(socket.to_owned(), error);
+    let stream = UnixStream::connect(socket).await.map_err(|error| match error.kind() {
+        ErrorKind::NotFound => ClientError::Missing(socket.to_owned()),
+        ErrorKind::ConnectionRefused => ClientError::Refused(socket.to_owned()),
+        ErrorKind::PermissionDenied => ClientError::Denied(socket.to_owned()),
+        _ => other(error.to_string()),
+    })?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| other(error.to_string()))?;
+    // Ends with the runtime.
+    tokio::spawn(connection);
+    let request = hyper::Request::get(path)
+        .header(hyper::header::HOST, "xswitch")
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| other(error.to_string()))?;
+    let answer = sender.send_request(request).await.map_err(|error| other(error.to_string()))?;
+    let status = answer.status().as_u16();
+    let body = Limited::new(answer.into_body(), ANSWER_BYTES).collect().await;
+    Ok((status, body.map_err(|error| other(error.to_string()))?.to_bytes()))
+}

@@ -1,0 +1,399 @@
+//! Valid configuration and network become a snapshot: the one place where they do, for `run`, reload and `replay`.
+//!
+//! A connection outlives many snapshots, so every id keeps its meaning: [`Compiler`] remembers which row belongs to
+//! which service, backend and next hop, and [`Rows`] gives none away while a connection may refer to it.
+
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
+
+use super::network::NetworkView;
+use super::rows::Rows;
+use super::steering;
+use super::topology::{Exit, Port, Topology};
+use crate::config::valid::{self, Config};
+use crate::tables::counters::{MAX_BACKENDS, MAX_SERVICES};
+use crate::tables::exact::{ExactKey, ExactMap};
+use crate::tables::{
+    Backend, BackendId, Coarse, InterfaceId, NextHop, NextHopId, Protocol, Resolution, Route, Routes,
+    Service, ServiceId, Snapshot, SnatPool, Steering, Timeouts,
+};
+
+mod schedulers;
+#[cfg(test)]
+mod tests;
+
+/// Most next-hop rows: 2^17 × 40 bytes = 5 MiB per snapshot.
+const MAX_NEXT_HOPS: usize = 1 << 17;
+/// Next-hop rows that stay retired. A connection that remembers one looks again with its next packet, because
+/// `routes_epoch` changed; so many retirements in between are out of its reach.
+const SPARE_NEXT_HOPS: usize = 1 << 12;
+
+/// What cannot be compiled.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum CompileError {
+    /// Services, living and retired with connections left.
+    #[error("more than {MAX_SERVICES} services, counting removed ones that still have connections")]
+    TooManyServices,
+    /// Backends, living and retired with connections left.
+    #[error("more than {MAX_BACKENDS} backends, counting removed ones that still have connections")]
+    TooManyBackends,
+    /// Backends and gateways alone exceed the table.
+    #[error("more than {MAX_NEXT_HOPS} next hops")]
+    TooManyNextHops,
+    /// `replay` has no kernel to ask.
+    #[error("interface {0} has no MAC address: without a kernel, an [[interface]] entry must give its `mac`")]
+    NoMac(String),
+}
+
+/// What workers still refer to, for deciding whether a retired row may be reused.
+pub struct Usage<'a> {
+    /// The oldest epoch that a worker still uses.
+    pub adopted: u64,
+    /// Connections of a backend row.
+    pub active: &'a dyn Fn(BackendId) -> u64,
+}
+
+impl Usage<'_> {
+    /// Nothing runs yet.
+    pub const NONE: Usage<'static> = Usage { adopted: 0, active: &|_| 0 };
+
+    fn unused(&self, backend: u32, retired: u64) -> bool {
+        retired <= self.adopted && (self.active)(BackendId(backend)) == 0
+    }
+}
+
+/// A next hop whose MAC address the switch needs whether or not there is traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// On whose link it is.
+    pub interface: InterfaceId,
+    /// The backend or gateway.
+    pub address: IpAddr,
+    /// Its MAC address is known.
+    pub resolved: bool,
+}
+
+/// Everything that follows from one configuration and one network.
+#[derive(Debug, Clone)]
+pub struct Compiled {
+    /// For the workers.
+    pub snapshot: Snapshot,
+    /// For the XDP program.
+    pub steering: Steering,
+    /// For the resolver: backends and gateways, except those with a static neighbour.
+    pub wanted: Vec<Wanted>,
+}
+
+/// Compiles, and remembers whose row is which.
+#[derive(Debug)]
+pub struct Compiler {
+    epoch: u64,
+    services: Rows<(SocketAddr, Protocol)>,
+    backends: Rows<(ServiceId, SocketAddr)>,
+    next_hops: Rows<(InterfaceId, IpAddr)>,
+    schedulers: schedulers::Schedulers,
+    /// What `routes_epoch` stands for.
+    routing: Routing,
+    routes_epoch: u16,
+}
+
+/// Routes and on-link neighbours, by row.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Routing {
+    routes: Vec<(IpAddr, u8, Route)>,
+    neighbors: Vec<(InterfaceId, IpAddr, NextHopId)>,
+}
+
+impl Default for Compiler {
+    fn default() -> Self {
+        Self {
+            epoch: 0,
+            services: Rows::new(MAX_SERVICES, usize::MAX),
+            backends: Rows::new(MAX_BACKENDS, usize::MAX),
+            next_hops: Rows::new(MAX_NEXT_HOPS, SPARE_NEXT_HOPS),
+            schedulers: schedulers::Schedulers::default(),
+            routing: Routing::default(),
+            routes_epoch: 0,
+        }
+    }
+}
+
+/// The snapshot for `replay`, which has nothing but the configuration.
+pub fn compile_static(config: &Config) -> Result<(Snapshot, Steering), CompileError> {
+    let topology = Topology::new(config, &NetworkView::default());
+    if let Some(port) = topology.ports.iter().find(|port| !port.has_mac) {
+        return Err(CompileError::NoMac(port.interface.name.clone()));
+    }
+    let compiled = Compiler::default().compile(config, &topology, &Usage::NONE)?;
+    Ok((compiled.snapshot, compiled.steering))
+}
+
+impl Compiler {
+    /// The next snapshot. An error leaves all rows where they are.
+    pub fn compile(
+        &mut self,
+        config: &Config,
+        topology: &Topology,
+        usage: &Usage<'_>,
+    ) -> Result<Compiled, CompileError> {
+        let services = self.assign_services(config, usage)?;
+        let routes = self.assign_gateways(topology)?;
+        let exits = Routes::build(routes.iter().copied(), []);
+        let backends = self.assign_backends(config, &services, &exits, usage)?;
+        self.epoch += 1;
+        let needed = self.retire(topology, &services, &backends);
+        let next_hops = self.next_hop_table(topology);
+        self.update_routing(routes);
+        let service_table = self.service_table(config, &services, &backends);
+        let (announced, vips) = (steering::announced(config, topology), steering::vips(config));
+        let mut snapshot = Snapshot {
+            epoch: self.epoch,
+            routes_epoch: self.routes_epoch,
+            services: service_table,
+            backends: self.backend_table(&backends),
+            announced: ExactMap::build(announced.iter().map(|address| (ExactKey::new(*address, 0), ()))),
+            interfaces: topology.ports.iter().map(|port| port.interface.clone()).collect(),
+            routes: Routes::build(
+                self.routing.routes.iter().copied(),
+                self.routing.neighbors.iter().copied(),
+            ),
+            snat: snat_pool(config),
+            timeouts: timeouts(&config.timeouts),
+            verify_checksums: config.switch.verify_checksums,
+            next_hops,
+            ..Snapshot::default()
+        };
+        snapshot.index();
+        let wanted = wanted(topology, &snapshot, &needed);
+        Ok(Compiled { snapshot, steering: steering::build(config, topology, announced, vips), wanted })
+    }
+
+    fn assign_services(
+        &mut self,
+        config: &Config,
+        usage: &Usage<'_>,
+    ) -> Result<Vec<ServiceId>, CompileError> {
+        let backends = &self.backends;
+        let idle = |service: u32, retired: u64| {
+            retired <= usage.adopted
+                && backends
+                    .iter_all()
+                    .filter(|((owner, _), _)| owner.0 == service)
+                    .all(|(_, row)| usage.unused(row, retired))
+        };
+        config
+            .services
+            .iter()
+            .map(|service| self.services.assign(&(service.vip, service.protocol), idle).map(ServiceId))
+            .collect::<Option<_>>()
+            .ok_or(CompileError::TooManyServices)
+    }
+
+    /// Every gateway has a row, so that replies to clients find it resolved.
+    fn assign_gateways(&mut self, topology: &Topology) -> Result<Vec<(IpAddr, u8, Route)>, CompileError> {
+        let mut routes = Vec::with_capacity(topology.routes.len());
+        for ((prefix, length), exit) in &topology.routes {
+            let route = match exit {
+                Exit::OnLink(interface) => Route::OnLink(*interface),
+                Exit::Via(interface, gateway) => Route::Via(self.next_hop(*interface, *gateway)?),
+                Exit::None => Route::Via(NextHopId::NONE),
+            };
+            routes.push((*prefix, *length, route));
+        }
+        Ok(routes)
+    }
+
+    /// Rows of the backends, and of the next hops of those that are on a link.
+    fn assign_backends(
+        &mut self,
+        config: &Config,
+        services: &[ServiceId],
+        exits: &Routes,
+        usage: &Usage<'_>,
+    ) -> Result<Vec<Backend>, CompileError> {
+        let mut backends = Vec::new();
+        for (service, id) in config.services.iter().zip(services) {
+            for backend in &service.backends {
+                let row = self
+                    .backends
+                    .assign(&(*id, backend.address), |row, retired| usage.unused(row, retired))
+                    .ok_or(CompileError::TooManyBackends)?;
+                let next_hop = match exits.resolve(backend.address.ip()) {
+                    Resolution::NextHop(gateway) => gateway,
+                    Resolution::Unknown(interface) => self.next_hop(interface, backend.address.ip())?,
+                    Resolution::Unroutable => NextHopId::NONE,
+                };
+                backends.push(Backend {
+                    id: BackendId(row),
+                    service: *id,
+                    address: backend.address,
+                    weight: backend.weight,
+                    next_hop,
+                });
+            }
+        }
+        Ok(backends)
+    }
+
+    fn next_hop(&mut self, interface: InterfaceId, address: IpAddr) -> Result<NextHopId, CompileError> {
+        let row = self.next_hops.assign(&(interface, address), |_, _| true);
+        row.map(NextHopId).ok_or(CompileError::TooManyNextHops)
+    }
+
+    /// Retires the rows of everything that is no longer there, and gives rows to the kernel's other neighbours.
+    /// Returns the next hops that are needed: those of backends and gateways.
+    fn retire(
+        &mut self,
+        topology: &Topology,
+        services: &[ServiceId],
+        backends: &[Backend],
+    ) -> HashSet<(InterfaceId, IpAddr)> {
+        let services: HashSet<u32> = services.iter().map(|id| id.0).collect();
+        self.services.retain(|_, row| services.contains(&row), self.epoch);
+        let rows: HashSet<u32> = backends.iter().map(|backend| backend.id.0).collect();
+        self.backends.retain(|_, row| rows.contains(&row), self.epoch);
+        let next_hops: HashSet<u32> = backends.iter().map(|backend| backend.next_hop.0).collect();
+        let gateways: HashSet<(InterfaceId, IpAddr)> = topology
+            .routes
+            .values()
+            .filter_map(|exit| match exit {
+                Exit::Via(interface, gateway) => Some((*interface, *gateway)),
+                Exit::OnLink(_) | Exit::None => None,
+            })
+            .collect();
+        let needed: HashSet<_> = self
+            .next_hops
+            .iter()
+            .filter(|(key, row)| next_hops.contains(row) || gateways.contains(key))
+            .map(|(key, _)| *key)
+            .collect();
+        // A neighbour that was resolved once keeps its row until the kernel forgets it: a scan of the subnet, which
+        // leaves failed entries only, changes nothing here.
+        let known =
+            |key: &(InterfaceId, IpAddr)| needed.contains(key) || topology.neighbors.contains_key(key);
+        self.next_hops.retain(|key, _| known(key), self.epoch);
+        for (key, neighbor) in &topology.neighbors {
+            if neighbor.mac.is_some() {
+                // A full table leaves this neighbour without a row: frames to it are dropped and counted.
+                let _ = self.next_hops.assign(key, |_, _| true);
+            }
+        }
+        needed
+    }
+
+    fn next_hop_table(&self, topology: &Topology) -> Vec<NextHop> {
+        let nobody = NextHop {
+            macs: [0; 12],
+            interface: InterfaceId(0),
+            resolved: false,
+            mtu: 0,
+            address: IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
+        };
+        let mut table = vec![nobody; self.next_hops.len()];
+        for ((interface, address), row) in self.next_hops.iter() {
+            let Some(port) = topology.port(*interface) else { continue };
+            let mac = topology.neighbors.get(&(*interface, *address)).and_then(|neighbor| neighbor.mac);
+            table[row as usize] = next_hop(port, *address, mac);
+        }
+        table
+    }
+
+    /// `routes_epoch` follows ids, not MAC addresses: a connection remembers the row, and the row has the new MAC.
+    fn update_routing(&mut self, routes: Vec<(IpAddr, u8, Route)>) {
+        let mut neighbors: Vec<_> = self
+            .next_hops
+            .iter()
+            .map(|((interface, address), row)| (*interface, *address, NextHopId(row)))
+            .collect();
+        neighbors.sort_unstable();
+        let routing = Routing { routes, neighbors };
+        if routing != self.routing {
+            self.routing = routing;
+            self.routes_epoch = self.routes_epoch.wrapping_add(1);
+        }
+    }
+
+    fn service_table(
+        &mut self,
+        config: &Config,
+        ids: &[ServiceId],
+        backends: &[Backend],
+    ) -> Vec<Option<Service>> {
+        let mut members: HashMap<ServiceId, Vec<&Backend>> = HashMap::new();
+        for backend in backends {
+            members.entry(backend.service).or_default().push(backend);
+        }
+        let mut table = vec![None; self.services.len()];
+        for (service, id) in config.services.iter().zip(ids) {
+            let members = members.remove(id).unwrap_or_default();
+            table[id.index()] = Some(Service {
+                id: *id,
+                name: service.name.clone(),
+                vip: service.vip,
+                protocol: service.protocol,
+                forwarding: service.forwarding,
+                scheduler: service.scheduler.name(),
+                table: self.schedulers.table(*id, service, &members),
+                backends: members.iter().map(|backend| backend.id).collect(),
+            });
+        }
+        self.schedulers.retain(ids);
+        table
+    }
+
+    fn backend_table(&self, backends: &[Backend]) -> Vec<Option<Backend>> {
+        let mut table = vec![None; self.backends.len()];
+        for backend in backends {
+            table[backend.id.index()] = Some(backend.clone());
+        }
+        table
+    }
+}
+
+fn next_hop(port: &Port, address: IpAddr, mac: Option<[u8; 6]>) -> NextHop {
+    let mut macs = [0; 12];
+    macs[..6].copy_from_slice(&mac.unwrap_or_default());
+    macs[6..].copy_from_slice(&port.interface.mac);
+    NextHop {
+        macs,
+        interface: port.interface.id,
+        resolved: mac.is_some() && port.has_mac,
+        mtu: port.interface.mtu,
+        address,
+    }
+}
+
+fn wanted(topology: &Topology, snapshot: &Snapshot, needed: &HashSet<(InterfaceId, IpAddr)>) -> Vec<Wanted> {
+    snapshot
+        .next_hops
+        .iter()
+        .filter(|next_hop| needed.contains(&(next_hop.interface, next_hop.address)))
+        .map(|next_hop| (next_hop, topology.neighbors.get(&(next_hop.interface, next_hop.address))))
+        .filter(|(_, neighbor)| neighbor.is_none_or(|neighbor| !neighbor.pinned))
+        .map(|(next_hop, _)| Wanted {
+            interface: next_hop.interface,
+            address: next_hop.address,
+            resolved: next_hop.resolved,
+        })
+        .collect()
+}
+
+fn snat_pool(config: &Config) -> SnatPool {
+    let v4 = config.switch.snat_addresses.iter().filter_map(|address| match address {
+        IpAddr::V4(v4) => Some(*v4),
+        IpAddr::V6(_) => None,
+    });
+    let (first_port, last_port) = config.switch.snat_ports;
+    SnatPool { v4: v4.collect(), first_port, last_port }
+}
+
+fn timeouts(seconds: &valid::Timeouts) -> Timeouts {
+    Timeouts {
+        tcp_syn: Coarse::from_seconds(seconds.tcp_syn_s),
+        tcp_established: Coarse::from_seconds(seconds.tcp_established_s),
+        tcp_half_closed: Coarse::from_seconds(seconds.tcp_half_closed_s),
+        tcp_closed: Coarse::from_seconds(seconds.tcp_closed_s),
+        tcp_reset: Coarse::from_seconds(seconds.tcp_reset_s),
+        udp: Coarse::from_seconds(seconds.udp_s),
+    }
+}

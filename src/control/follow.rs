@@ -1,0 +1,373 @@
+//! The loop that keeps the workers current: network changes, workers' events and reloads in, snapshots and steering out.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+use super::announce::Announcer;
+use super::compile::{CompileError, Compiled, Usage};
+use super::dataplane::DataPlane;
+use super::neighbors::{Request, Resolver};
+use super::netlink::{Netlink, NetlinkError, Notice};
+use super::topology::{Port, Topology};
+use super::{Loader, State, steering};
+use crate::config::valid::{Config, Switch};
+use crate::sys::packet::PacketSender;
+use crate::tables::{InterfaceId, Snapshot, Steering};
+
+/// One turn: short enough that a client waiting for ARP does not notice, long enough to gather a burst of changes into
+/// one snapshot.
+const TURN: Duration = Duration::from_millis(5);
+/// Until workers that are busy have taken a snapshot over; those that are stuck are not waited for.
+const ADOPTION_LIMIT: Duration = Duration::from_millis(100);
+/// Events of one worker per turn.
+const EVENTS_PER_TURN: usize = 256;
+/// Between two attempts at something that failed: the netlink connection, or opening an interface.
+const RETRY: Duration = Duration::from_secs(1);
+/// A dump of a full routing table takes long: look again no sooner than this many times its duration.
+const DUMP_SHARE: u32 = 4;
+
+/// The loop's state.
+pub struct Follower {
+    state: State,
+    netlink: Netlink,
+    dataplane: Arc<dyn DataPlane>,
+    publisher: watch::Sender<Arc<Snapshot>>,
+    resolver: Resolver,
+    announcer: Announcer,
+    sender: Option<PacketSender>,
+    /// What the data plane was told about each interface: its index, if its rings are open, and whether it is up.
+    told: Vec<(Option<u32>, bool)>,
+    retry_interfaces: Instant,
+    /// The view differs from what the newest snapshot was compiled from.
+    changed: bool,
+    /// Links, addresses or routes are to be read again.
+    stale: bool,
+    /// Notifications were lost: everything is to be read again.
+    lost: bool,
+    next_dump: Instant,
+}
+
+impl Follower {
+    /// Takes over where preparation ended.
+    pub fn new(
+        state: State,
+        netlink: Netlink,
+        dataplane: Arc<dyn DataPlane>,
+        publisher: watch::Sender<Arc<Snapshot>>,
+    ) -> Self {
+        let now = Instant::now();
+        let sender = PacketSender::open();
+        if let Err(error) = &sender {
+            tracing::warn!(%error, "addresses cannot be announced: no packet socket");
+        }
+        let told = state.topology.ports.iter().map(|port| (port.ifindex, port.up)).collect();
+        Self {
+            state,
+            netlink,
+            dataplane,
+            publisher,
+            resolver: Resolver::new(now),
+            announcer: Announcer::default(),
+            sender: sender.ok(),
+            told,
+            retry_interfaces: now,
+            changed: false,
+            stale: true,
+            lost: false,
+            next_dump: now,
+        }
+    }
+
+    /// Runs until dropped.
+    pub async fn run(mut self, mut loader: Loader) {
+        self.steer(self.state.steering.clone()).await;
+        self.announcer.update(&self.state.steering.announced, &self.state.topology, Instant::now());
+        let mut turns = tokio::time::interval(TURN);
+        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut hangup = signal(SignalKind::hangup())
+            .inspect_err(|error| tracing::warn!(%error, "SIGHUP will not reload"))
+            .ok();
+        loop {
+            tokio::select! {
+                _ = turns.tick() => self.turn().await,
+                notice = self.netlink.next(), if !self.lost => self.note(notice),
+                () = hung_up(&mut hangup) => self.reload(&mut loader).await,
+            }
+        }
+    }
+
+    fn note(&mut self, notice: Notice) {
+        match notice {
+            Notice::Neighbor(change) => self.changed |= self.state.view.apply(change),
+            Notice::Stale => self.stale = true,
+            Notice::Lost => {
+                tracing::warn!("the kernel's notifications overran: reading the network again");
+                self.lost = true;
+            }
+        }
+    }
+
+    async fn turn(&mut self) {
+        let now = Instant::now();
+        self.read_network(now).await;
+        if self.changed {
+            self.changed = false;
+            let config = self.state.config.clone();
+            if let Err(error) = self.apply(config).await {
+                tracing::error!(%error, "the network changed, but the workers keep the former tables");
+            }
+        } else if self.retry_interfaces <= now {
+            self.tell_interfaces().await;
+        }
+        self.hear_workers(now);
+        for request in self.resolver.turn(&self.state.wanted, &self.state.topology, now) {
+            self.ask(request);
+        }
+        for announcement in self.announcer.turn(&self.state.topology, now) {
+            if let Some(sender) = &self.sender
+                && let Err(error) = sender.send(announcement.ifindex, &announcement.frame)
+            {
+                tracing::debug!(ifindex = announcement.ifindex, %error, "an announcement was not sent");
+            }
+        }
+    }
+
+    /// Reads again what notifications say has changed.
+    async fn read_network(&mut self, now: Instant) {
+        if !(self.stale || self.lost) || now < self.next_dump {
+            return;
+        }
+        let read = if self.lost { self.reconnect().await } else { self.read_paths().await };
+        match read {
+            Ok(()) => self.next_dump = now + now.elapsed() * DUMP_SHARE,
+            Err(error) => {
+                tracing::warn!(%error, "the network could not be read; trying again");
+                (self.lost, self.next_dump) = (true, now + RETRY);
+            }
+        }
+    }
+
+    async fn read_paths(&mut self) -> Result<(), NetlinkError> {
+        // Before the dump, not after it: what changes meanwhile is read again.
+        self.stale = false;
+        let mut view = self.state.view.clone();
+        self.netlink.dump_paths(&mut view).await?;
+        self.changed |= view != self.state.view;
+        self.state.view = view;
+        Ok(())
+    }
+
+    /// A new connection has an empty queue, so nothing older than the dump follows it.
+    async fn reconnect(&mut self) -> Result<(), NetlinkError> {
+        self.netlink = Netlink::open()?;
+        self.state.view = self.netlink.dump().await?;
+        (self.changed, self.stale, self.lost) = (true, false, false);
+        Ok(())
+    }
+
+    fn hear_workers(&mut self, now: Instant) {
+        let dataplane = Arc::clone(&self.dataplane);
+        for worker in dataplane.workers() {
+            worker.mailbox.collect();
+            for event in std::iter::from_fn(|| worker.mailbox.event()).take(EVENTS_PER_TURN) {
+                if let Some(request) = self.resolver.event(event, &self.state.topology, now) {
+                    self.ask(request);
+                }
+            }
+        }
+    }
+
+    fn ask(&self, request: Request) {
+        match request {
+            Request::Resolve(target) => self.netlink.resolve(target),
+            Request::Learn { target, mac, fresh } => self.netlink.learn(target, mac, fresh),
+        }
+    }
+
+    async fn reload(&mut self, loader: &mut Loader) {
+        let config = match loader() {
+            Ok(config) => config,
+            Err(error) => {
+                tracing::error!("the configuration was not reloaded, nothing changed:\n{error}");
+                return;
+            }
+        };
+        let config = Config { switch: keep_fixed(&self.state.config.switch, config.switch), ..config };
+        match self.apply(config).await {
+            Ok(()) => tracing::info!(epoch = self.state.snapshot.epoch, "configuration reloaded"),
+            Err(error) => tracing::error!(%error, "the configuration was not reloaded, nothing changed"),
+        }
+    }
+
+    /// Makes this configuration, and the network as it is known now, the one in force.
+    async fn apply(&mut self, config: Config) -> Result<(), CompileError> {
+        let topology = Topology::new(&config, &self.state.view);
+        let compiled = self.compile(&config, &topology)?;
+        (self.state.config, self.state.topology) = (config, topology);
+        log_next_hops(&self.state.wanted, &compiled.wanted, &self.state.topology);
+        let now = Instant::now();
+        self.announcer.update(&compiled.steering.announced, &self.state.topology, now);
+        if compiled.wanted.iter().any(|wanted| !wanted.resolved && !self.state.wanted.contains(wanted)) {
+            self.resolver.look_again(now);
+        }
+        self.publish(compiled).await;
+        self.tell_interfaces().await;
+        Ok(())
+    }
+
+    fn compile(&mut self, config: &Config, topology: &Topology) -> Result<Compiled, CompileError> {
+        let workers = self.dataplane.workers();
+        let active = |id| {
+            let rows = || workers.iter().filter_map(|worker| worker.counters.backend(id));
+            let created: u64 = rows().map(|row| row.connections_new.get()).sum();
+            created.saturating_sub(rows().map(|row| row.connections_closed.get()).sum())
+        };
+        let adopted = workers.iter().map(|worker| worker.counters.epoch.get()).min().unwrap_or(0);
+        self.state.compiler.compile(config, topology, &Usage { adopted, active: &active })
+    }
+
+    /// What is no longer redirected goes first, then the snapshot, then what is redirected from now on.
+    async fn publish(&mut self, compiled: Compiled) {
+        let between = steering::common(&self.state.steering, &compiled.steering);
+        if between != self.state.steering {
+            self.steer(between.clone()).await;
+        }
+        let snapshot = Arc::new(compiled.snapshot);
+        for worker in self.dataplane.workers() {
+            worker.mailbox.publish(Arc::clone(&snapshot));
+        }
+        self.dataplane.wake();
+        self.publisher.send_replace(Arc::clone(&snapshot));
+        if between != compiled.steering {
+            self.adoption(snapshot.epoch).await;
+            self.steer(compiled.steering.clone()).await;
+        }
+        self.state.snapshot = snapshot;
+        self.state.steering = compiled.steering;
+        self.state.wanted = compiled.wanted;
+    }
+
+    async fn adoption(&self, epoch: u64) {
+        let workers = self.dataplane.workers();
+        let adopted = || workers.iter().all(|worker| worker.counters.epoch.get() >= epoch);
+        let wait = async {
+            while !adopted() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        if tokio::time::timeout(ADOPTION_LIMIT, wait).await.is_err() {
+            tracing::debug!(epoch, "a worker has not taken the snapshot over yet");
+        }
+    }
+
+    async fn steer(&self, steering: Steering) {
+        for error in self.on_dataplane(move |dataplane| dataplane.steer(&steering)).await.unwrap_or_default()
+        {
+            tracing::error!("steering: {error}");
+        }
+    }
+
+    /// Tells the data plane what became of the interfaces since it was last told.
+    async fn tell_interfaces(&mut self) {
+        self.retry_interfaces = Instant::now() + RETRY;
+        for position in 0..self.told.len() {
+            let Some(port) = self.state.topology.ports.get(position).cloned() else { continue };
+            let (told_index, _) = self.told[position];
+            if told_index != port.ifindex {
+                self.tell_presence(position, told_index, &port).await;
+            }
+            let (open, told_up) = self.told[position];
+            if open.is_some() && told_up != port.up {
+                self.told[position].1 = port.up;
+                tracing::info!(interface = port.interface.name, up = port.up, "link changed");
+                let id = port.interface.id;
+                self.on_dataplane(move |dataplane| dataplane.interface_link(id, port.up)).await;
+            }
+        }
+    }
+
+    /// An interface of the same name with another index is another interface: the old rings are dead.
+    async fn tell_presence(&mut self, position: usize, told_index: Option<u32>, port: &Port) {
+        let (id, name): (InterfaceId, _) = (port.interface.id, &port.interface.name);
+        if told_index.is_some() {
+            tracing::warn!(interface = name, "interface is gone");
+            self.on_dataplane(move |dataplane| dataplane.interface_gone(id)).await;
+            self.told[position] = (None, false);
+        }
+        if port.ifindex.is_none() {
+            return;
+        }
+        let steering = self.state.steering.clone();
+        match self.on_dataplane(move |dataplane| dataplane.interface_appeared(id, &steering)).await {
+            Some(Ok(())) => {
+                tracing::info!(interface = name, "interface is here");
+                self.told[position] = (port.ifindex, port.up);
+            }
+            Some(Err(error)) => tracing::warn!(interface = name, error, "interface cannot be used yet"),
+            None => {}
+        }
+    }
+
+    /// Runs what may block on a thread where it may.
+    async fn on_dataplane<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&dyn DataPlane) -> T + Send + 'static,
+    ) -> Option<T> {
+        let dataplane = Arc::clone(&self.dataplane);
+        tokio::task::spawn_blocking(move || work(&*dataplane)).await.ok()
+    }
+}
+
+async fn hung_up(hangup: &mut Option<Signal>) {
+    match hangup {
+        Some(hangup) => {
+            hangup.recv().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// What was built at start stays as it was built; everything else of `new` counts.
+fn keep_fixed(old: &Switch, new: Switch) -> Switch {
+    let fixed = [
+        ("interfaces", old.interfaces != new.interfaces),
+        ("workers", old.workers != new.workers),
+        ("xdp_mode", old.xdp_mode != new.xdp_mode),
+        ("zero_copy", old.zero_copy != new.zero_copy),
+        ("idle", old.idle != new.idle),
+        ("max_connections", old.max_connections != new.max_connections),
+        ("ring_size", old.ring_size != new.ring_size),
+        ("control_socket", old.control_socket != new.control_socket),
+        ("metrics_listen", old.metrics_listen != new.metrics_listen),
+    ];
+    for (key, _) in fixed.iter().filter(|(_, changed)| *changed) {
+        tracing::warn!("`{key}` in [switch] takes effect with the next start; the former value stays");
+    }
+    Switch {
+        snat_addresses: new.snat_addresses,
+        snat_ports: new.snat_ports,
+        verify_checksums: new.verify_checksums,
+        ..old.clone()
+    }
+}
+
+/// One line for every backend or gateway that was found or lost.
+fn log_next_hops(before: &[super::compile::Wanted], after: &[super::compile::Wanted], topology: &Topology) {
+    let before: HashMap<_, _> =
+        before.iter().map(|wanted| ((wanted.interface, wanted.address), wanted.resolved)).collect();
+    for wanted in after {
+        let was = before.get(&(wanted.interface, wanted.address)).copied().unwrap_or(false);
+        let Some(port) = topology.port(wanted.interface) else { continue };
+        let (interface, address) = (&port.interface.name, wanted.address);
+        match (was, wanted.resolved) {
+            (false, true) => tracing::info!(interface, %address, "next hop resolved"),
+            (true, false) => tracing::warn!(interface, %address, "next hop no longer resolves"),
+            _ => {}
+        }
+    }
+}

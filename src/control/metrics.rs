@@ -1,0 +1,158 @@
+//! The status as Prometheus text.
+//!
+//! The counters live with the workers, so there is nothing to record in between: every scrape fills a recorder of its
+//! own with the sums of that moment. What is no longer configured is then no longer exported, without any bookkeeping.
+
+use std::fmt::Display;
+
+use metrics::{Key, KeyName, Label, Level, Metadata, Recorder};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
+
+use super::status::{Kind, Status, Totals, Traffic};
+
+/// The text format, version 0.0.4.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+static METADATA: Metadata<'static> = Metadata::new("xswitch", Level::INFO, None);
+
+/// Renders a status.
+pub fn render(status: &Status) -> String {
+    let sheet = Sheet(PrometheusBuilder::new().build_recorder());
+    sheet.process(status);
+    sheet.frames(status);
+    sheet.connections(status);
+    sheet.workers(status);
+    sheet.services(status);
+    sheet.0.handle().render()
+}
+
+struct Sheet(PrometheusRecorder);
+
+type Labels<'a> = &'a [(&'static str, &'a dyn Display)];
+
+impl Sheet {
+    fn set(&self, kind: Kind, name: &str, help: &'static str, labels: Labels<'_>, value: u64) {
+        let labels: Vec<_> = labels.iter().map(|(key, value)| Label::new(*key, value.to_string())).collect();
+        let key = Key::from_parts(name.to_owned(), labels);
+        let key_name = KeyName::from(name.to_owned());
+        match kind {
+            Kind::Counter => {
+                self.0.describe_counter(key_name, None, help.into());
+                self.0.register_counter(&key, &METADATA).absolute(value);
+            }
+            Kind::Gauge => {
+                self.0.describe_gauge(key_name, None, help.into());
+                self.0.register_gauge(&key, &METADATA).set(value as f64);
+            }
+        }
+    }
+
+    fn counter(&self, name: &str, help: &'static str, labels: Labels<'_>, value: u64) {
+        self.set(Kind::Counter, name, help, labels, value);
+    }
+
+    fn gauge(&self, name: &str, help: &'static str, labels: Labels<'_>, value: u64) {
+        self.set(Kind::Gauge, name, help, labels, value);
+    }
+
+    fn process(&self, status: &Status) {
+        self.gauge("xswitch_info", "Always 1; the version is a label", &[("version", &status.version)], 1);
+        self.gauge("xswitch_uptime_seconds", "Seconds since the switch started", &[], status.uptime_s);
+        self.gauge("xswitch_snapshot_epoch", "Number of the newest snapshot", &[], status.epoch);
+    }
+
+    fn frames(&self, status: &Status) {
+        let Totals { received, forwarded, replied, to_kernel, .. } = status.totals;
+        for (name, help, value) in [
+            ("received", "Frames taken from RX rings", received),
+            ("forwarded", "Frames rewritten and handed to an egress ring", forwarded),
+            ("replied", "Frames answered by the switch itself", replied),
+            ("to_kernel", "Frames that belong to no service", to_kernel),
+        ] {
+            self.counter(&format!("xswitch_frames_{name}_total"), help, &[], value);
+        }
+        for (reason, value) in &status.dropped {
+            let help = "Frames dropped, by reason";
+            self.counter("xswitch_frames_dropped_total", help, &[("reason", reason)], *value);
+        }
+    }
+
+    fn connections(&self, status: &Status) {
+        let connections = &status.connections;
+        self.gauge("xswitch_connections_active", "Connections in the table", &[], connections.active);
+        self.gauge("xswitch_connections_max", "Connections that fit into the table", &[], connections.max);
+        for (name, help, value) in [
+            ("created", "Connections created", connections.new),
+            ("closed", "Connections removed", connections.closed),
+            (
+                "reclaimed",
+                "Closed connections removed early because the table was nearly full",
+                connections.reclaimed,
+            ),
+        ] {
+            self.counter(&format!("xswitch_connections_{name}_total"), help, &[], value);
+        }
+    }
+
+    fn workers(&self, status: &Status) {
+        for worker in &status.workers {
+            let labels: Labels<'_> = &[("worker", &worker.worker)];
+            for (name, help, value) in [
+                ("turns", "Turns of the worker's loop", worker.turns),
+                ("busy_turns", "Turns of the worker's loop that found something to do", worker.busy_turns),
+                ("sleeps", "Times the worker went to sleep", worker.sleeps),
+            ] {
+                self.counter(&format!("xswitch_worker_{name}_total"), help, labels, value);
+            }
+            self.gauge("xswitch_worker_pool_level", "Frames free for use", labels, worker.pool_level);
+            self.gauge("xswitch_worker_pool_size", "Frames in all", labels, worker.pool_size);
+            for port in &worker.ports {
+                let labels: Labels<'_> = &[("interface", &port.interface), ("worker", &worker.worker)];
+                for (name, value, kind, help) in port.numbers() {
+                    let suffix = if kind == Kind::Counter { "_total" } else { "" };
+                    self.set(kind, &format!("xswitch_port_{name}{suffix}"), help, labels, value);
+                }
+            }
+        }
+        for port in &status.ports {
+            let labels: Labels<'_> = &[("interface", &port.interface), ("queue", &port.queue)];
+            let help = "1 while the interface of this queue is up";
+            self.gauge("xswitch_port_up", help, labels, u64::from(port.link == "up"));
+        }
+    }
+
+    fn services(&self, status: &Status) {
+        for service in &status.services {
+            let labels: Labels<'_> = &[("service", &service.name)];
+            self.traffic("xswitch_service", labels, &service.traffic);
+            let help = "Frames of new connections that were dropped";
+            self.counter("xswitch_service_refused_total", help, labels, service.refused);
+            for backend in &service.backends {
+                let labels: Labels<'_> = &[("service", &service.name), ("backend", &backend.address)];
+                self.traffic("xswitch_backend", labels, &backend.traffic);
+                let help = "Relative share of new connections";
+                self.gauge("xswitch_backend_weight", help, labels, u64::from(backend.weight));
+                let resolved = backend.next_hop.as_ref().is_some_and(|next_hop| next_hop.resolved);
+                let help = "1 while the MAC address of the backend's next hop is known";
+                self.gauge("xswitch_backend_next_hop_resolved", help, labels, u64::from(resolved));
+            }
+        }
+    }
+
+    fn traffic(&self, prefix: &str, labels: Labels<'_>, traffic: &Traffic) {
+        for (direction, packets, bytes) in
+            [("in", traffic.packets_in, traffic.bytes_in), ("out", traffic.packets_out, traffic.bytes_out)]
+        {
+            let mut labels = labels.to_vec();
+            labels.push(("direction", &direction));
+            let help = "Packets, by direction: in is from clients, out is to clients";
+            self.counter(&format!("{prefix}_packets_total"), help, &labels, packets);
+            let help = "Bytes with Ethernet headers, by direction: in is from clients, out is to clients";
+            self.counter(&format!("{prefix}_bytes_total"), help, &labels, bytes);
+        }
+        let help = "Connections created";
+        self.counter(&format!("{prefix}_connections_created_total"), help, labels, traffic.connections_new);
+        let help = "Connections there are";
+        self.gauge(&format!("{prefix}_connections_active"), help, labels, traffic.connections_active);
+    }
+}

@@ -1,0 +1,403 @@
+//! What `GET /v1/status` answers: these types are its documentation, and what the command line reads it with.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::dataplane::{DataPlane, PortStatus, WorkerHandle};
+use crate::tables::counters::{BackendCounters, PortCounters};
+use crate::tables::{Backend, Counter, DropReason, Service, Snapshot, WorkerCounters};
+
+/// The whole answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the running switch.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// Seconds since it started.
+    pub uptime_s: u64,
+    /// Number of the newest snapshot. A worker whose `epoch` is lower has not looked yet.
+    pub epoch: u64,
+    /// Sums over the workers.
+    pub totals: Totals,
+    /// The connection table.
+    pub connections: Connections,
+    /// Dropped frames by reason; every reason is there.
+    pub dropped: BTreeMap<String, u64>,
+    /// In the order of the configuration's rows.
+    pub services: Vec<ServiceStatus>,
+    /// By number.
+    pub workers: Vec<WorkerStatus>,
+    /// How every queue of every interface is attached.
+    pub ports: Vec<PortStatus>,
+}
+
+/// Sums over the workers: `received = forwarded + replied + to_kernel + dropped_total + unexplained`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Frames taken from RX rings.
+    pub received: u64,
+    /// Frames rewritten and handed to an egress ring.
+    pub forwarded: u64,
+    /// Frames answered by the switch itself.
+    pub replied: u64,
+    /// Frames that belong to no service.
+    pub to_kernel: u64,
+    /// Frames dropped, for whatever reason.
+    pub dropped_total: u64,
+    /// Frames in the middle of a turn when the counters were read; zero once the workers are quiet.
+    pub unexplained: i64,
+}
+
+/// The connection table.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connections {
+    /// Connections there are.
+    pub active: u64,
+    /// Connections there can be.
+    pub max: u64,
+    /// Connections created.
+    pub new: u64,
+    /// Connections removed.
+    pub closed: u64,
+    /// Of those, removed early because the table was nearly full.
+    pub reclaimed: u64,
+}
+
+/// What services and backends both count. Directions are the client's: `in` is towards the backend.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Packets from clients.
+    pub packets_in: u64,
+    /// Packets to clients.
+    pub packets_out: u64,
+    /// Bytes of those from clients, Ethernet header included.
+    pub bytes_in: u64,
+    /// Bytes of those to clients.
+    pub bytes_out: u64,
+    /// Connections created.
+    pub connections_new: u64,
+    /// Connections there are.
+    pub connections_active: u64,
+}
+
+/// One service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// Its name.
+    pub name: String,
+    /// What clients connect to.
+    pub vip: SocketAddr,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// `nat` or `full-nat`.
+    pub forwarding: String,
+    /// `rr`, `wrr` or `maglev`.
+    pub scheduler: String,
+    /// Sums over its backends.
+    #[serde(flatten)]
+    pub traffic: Traffic,
+    /// Frames of new connections that were dropped.
+    pub refused: u64,
+    /// Its backends.
+    pub backends: Vec<BackendStatus>,
+}
+
+/// One backend of one service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendStatus {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its share of new connections.
+    pub weight: u32,
+    /// What it has seen.
+    #[serde(flatten)]
+    pub traffic: Traffic,
+    /// Where frames to it leave; null while there is no route.
+    pub next_hop: Option<NextHopStatus>,
+}
+
+/// Where frames to a backend leave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextHopStatus {
+    /// The backend itself or a router.
+    pub address: IpAddr,
+    /// The interface.
+    pub interface: String,
+    /// Its MAC address; null while it is not known.
+    pub mac: Option<String>,
+    /// Whether it is known.
+    pub resolved: bool,
+}
+
+/// One worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// Its number.
+    pub worker: usize,
+    /// The core it is pinned to.
+    pub core: Option<usize>,
+    /// Number of the snapshot it uses.
+    pub epoch: u64,
+    /// Its frames.
+    #[serde(flatten)]
+    pub totals: Totals,
+    /// Connections it created.
+    pub connections_new: u64,
+    /// Connections it removed.
+    pub connections_closed: u64,
+    /// Connections it created that still exist.
+    pub connections_active: u64,
+    /// Connections it removed early because the table was nearly full.
+    pub connections_reclaimed: u64,
+    /// Turns of its loop.
+    pub turns: u64,
+    /// Turns that found something to do.
+    pub busy_turns: u64,
+    /// Times it went to sleep.
+    pub sleeps: u64,
+    /// Frames free for use.
+    pub pool_level: u64,
+    /// Frames in all.
+    pub pool_size: u64,
+    /// Its rings, by interface.
+    pub ports: Vec<PortTraffic>,
+}
+
+macro_rules! port_traffic {
+    ($($field:ident: $kind:ident, $doc:literal;)*) => {
+        /// One worker's rings on one interface.
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        pub struct PortTraffic {
+            /// Name of the interface.
+            pub interface: String,
+            /// RX queue; null while there is no socket.
+            pub queue: Option<u32>,
+            $( #[doc = $doc] pub $field: u64, )*
+        }
+
+        impl PortTraffic {
+            fn new(interface: String, queue: Option<u32>, counters: &PortCounters) -> Self {
+                Self { interface, queue, $( $field: counters.$field.get(), )* }
+            }
+
+            /// Name, value, whether it only grows, and explanation of every number.
+            pub fn numbers(&self) -> Vec<(&'static str, u64, Kind, &'static str)> {
+                vec![ $( (stringify!($field), self.$field, Kind::$kind, $doc), )* ]
+            }
+        }
+    };
+}
+
+/// Whether a number only grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It only grows.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+}
+
+port_traffic! {
+    rx_frames: Counter, "Frames taken from the RX ring";
+    rx_bytes: Counter, "Bytes taken from the RX ring";
+    tx_frames: Counter, "Frames put into the TX ring";
+    tx_bytes: Counter, "Bytes put into the TX ring";
+    tx_completed: Counter, "Frames that came back through the completion ring";
+    tx_lost: Counter, "Frames that the kernel completed without sending because the device's queue was full";
+    tx_kicks: Counter, "Calls that told the kernel to send";
+    tx_retries: Counter, "Calls that the kernel asked to repeat; nothing is lost";
+    tx_down: Counter, "Calls that failed because the interface is down or gone";
+    rx_ring_full: Counter, "Frames that the kernel dropped because the RX ring was full";
+    rx_fill_empty: Counter, "Frames that the kernel dropped because the fill ring was empty";
+    rx_dropped: Counter, "Frames that the kernel dropped for another reason, such as their size";
+    fill_level: Gauge, "Frames that wait to receive";
+    tx_in_flight: Gauge, "Frames in the TX ring or with the driver";
+}
+
+/// What the answer is made from, besides the workers.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// The newest snapshot.
+    pub snapshot: &'a Snapshot,
+    /// Time since start.
+    pub uptime: Duration,
+    /// Size of the connection table.
+    pub max_connections: u32,
+}
+
+impl Status {
+    /// Reads the counters. Workers go on meanwhile, so sums may be off by what happens during the reading.
+    pub fn collect(facts: Facts<'_>, dataplane: &dyn DataPlane) -> Self {
+        let (workers, ports) = (dataplane.workers(), dataplane.ports());
+        let counters: Vec<&WorkerCounters> = workers.iter().map(|worker| &*worker.counters).collect();
+        let sum = |pick: fn(&WorkerCounters) -> &Counter| total(&counters, pick);
+        let connections = Connections {
+            active: sum(|worker| &worker.connections_active),
+            max: u64::from(facts.max_connections),
+            new: sum(|worker| &worker.connections_new),
+            closed: sum(|worker| &worker.connections_closed),
+            reclaimed: sum(|worker| &worker.connections_reclaimed),
+        };
+        let dropped = |reason: &DropReason| {
+            let count = counters.iter().map(|worker| worker.dropped(*reason).get()).sum();
+            (reason.name().to_owned(), count)
+        };
+        let workers: Vec<_> = workers
+            .iter()
+            .enumerate()
+            .map(|(number, worker)| worker_status(number, worker, facts.snapshot, &ports))
+            .collect();
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_s: facts.uptime.as_secs(),
+            epoch: facts.snapshot.epoch,
+            totals: workers.iter().map(|worker| &worker.totals).fold(Totals::default(), add_totals),
+            connections,
+            dropped: DropReason::ALL.iter().map(dropped).collect(),
+            services: facts
+                .snapshot
+                .services
+                .iter()
+                .flatten()
+                .map(|service| service_status(service, facts.snapshot, &counters))
+                .collect(),
+            workers,
+            ports,
+        }
+    }
+}
+
+fn total(counters: &[&WorkerCounters], pick: fn(&WorkerCounters) -> &Counter) -> u64 {
+    counters.iter().map(|worker| pick(worker).get()).sum()
+}
+
+fn add_totals(sum: Totals, worker: &Totals) -> Totals {
+    Totals {
+        received: sum.received + worker.received,
+        forwarded: sum.forwarded + worker.forwarded,
+        replied: sum.replied + worker.replied,
+        to_kernel: sum.to_kernel + worker.to_kernel,
+        dropped_total: sum.dropped_total + worker.dropped_total,
+        unexplained: sum.unexplained + worker.unexplained,
+    }
+}
+
+fn worker_status(
+    number: usize,
+    worker: &WorkerHandle,
+    snapshot: &Snapshot,
+    ports: &[PortStatus],
+) -> WorkerStatus {
+    let counters = &worker.counters;
+    let queue = |interface: &str| {
+        ports.iter().find(|port| port.worker == number && port.interface == interface).map(|port| port.queue)
+    };
+    WorkerStatus {
+        worker: number,
+        core: worker.core,
+        epoch: counters.epoch.get(),
+        totals: Totals {
+            received: counters.received.get(),
+            forwarded: counters.forwarded.get(),
+            replied: counters.replied.get(),
+            to_kernel: counters.to_kernel.get(),
+            dropped_total: counters.dropped_total(),
+            unexplained: counters.unexplained(),
+        },
+        connections_new: counters.connections_new.get(),
+        connections_closed: counters.connections_closed.get(),
+        connections_active: counters.connections_active.get(),
+        connections_reclaimed: counters.connections_reclaimed.get(),
+        turns: counters.turns.get(),
+        busy_turns: counters.busy_turns.get(),
+        sleeps: counters.sleeps.get(),
+        pool_level: counters.pool_level.get(),
+        pool_size: counters.pool_size.get(),
+        ports: snapshot
+            .interfaces
+            .iter()
+            .filter_map(|interface| {
+                let port = counters.port(interface.id)?;
+                Some(PortTraffic::new(interface.name.clone(), queue(&interface.name), port))
+            })
+            .collect(),
+    }
+}
+
+fn service_status(service: &Service, snapshot: &Snapshot, counters: &[&WorkerCounters]) -> ServiceStatus {
+    let backends: Vec<_> = service
+        .backends
+        .iter()
+        .filter_map(|id| snapshot.backend(*id))
+        .map(|backend| backend_status(backend, snapshot, counters))
+        .collect();
+    ServiceStatus {
+        name: service.name.clone(),
+        vip: service.vip,
+        protocol: service.protocol.name().to_owned(),
+        forwarding: service.forwarding.name().to_owned(),
+        scheduler: service.scheduler.to_owned(),
+        traffic: backends.iter().map(|backend| &backend.traffic).fold(Traffic::default(), add_traffic),
+        refused: counters
+            .iter()
+            .filter_map(|worker| worker.service(service.id))
+            .map(|counters| counters.refused.get())
+            .sum(),
+        backends,
+    }
+}
+
+fn add_traffic(sum: Traffic, backend: &Traffic) -> Traffic {
+    Traffic {
+        packets_in: sum.packets_in + backend.packets_in,
+        packets_out: sum.packets_out + backend.packets_out,
+        bytes_in: sum.bytes_in + backend.bytes_in,
+        bytes_out: sum.bytes_out + backend.bytes_out,
+        connections_new: sum.connections_new + backend.connections_new,
+        connections_active: sum.connections_active + backend.connections_active,
+    }
+}
+
+fn backend_status(backend: &Backend, snapshot: &Snapshot, counters: &[&WorkerCounters]) -> BackendStatus {
+    let sum = |pick: fn(&BackendCounters) -> &Counter| -> u64 {
+        counters.iter().filter_map(|worker| worker.backend(backend.id)).map(|row| pick(row).get()).sum()
+    };
+    let next_hop = snapshot.next_hop(backend.next_hop).map(|next_hop| NextHopStatus {
+        address: next_hop.address,
+        interface: snapshot
+            .interfaces
+            .get(next_hop.interface.index())
+            .map_or_else(String::new, |interface| interface.name.clone()),
+        mac: next_hop.resolved.then(|| mac_text(&next_hop.macs[..6])),
+        resolved: next_hop.resolved,
+    });
+    let (new, closed) = (sum(|row| &row.connections_new), sum(|row| &row.connections_closed));
+    BackendStatus {
+        address: backend.address,
+        weight: backend.weight,
+        traffic: Traffic {
+            packets_in: sum(|row| &row.packets_in),
+            packets_out: sum(|row| &row.packets_out),
+            bytes_in: sum(|row| &row.bytes_in),
+            bytes_out: sum(|row| &row.bytes_out),
+            connections_new: new,
+            // The workers count on between the two readings.
+            connections_active: new.saturating_sub(closed),
+        },
+        next_hop,
+    }
+}
+
+fn mac_text(mac: &[u8]) -> String {
+    mac.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":")
+}
+
+/// Explanations of the drop reasons, by name, for those who show them.
+pub fn drop_explanations() -> HashMap<&'static str, &'static str> {
+    DropReason::ALL.iter().map(|reason| (reason.name(), reason.explanation().trim())).collect()
+}

@@ -1,0 +1,55 @@
+//! A small configuration that the unit tests of this room start from.
+
+use std::net::IpAddr;
+
+use crate::config::valid::{Backend, Config, Idle, Scheduler, Service, Switch, Timeouts, XdpMode, ZeroCopy};
+use crate::tables::{Forwarding, Protocol, VerifyChecksums};
+
+/// An address.
+pub fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// A service with backends 198.18.1.11 and up, of these weights.
+pub fn service(name: &str, vip: &str, weights: &[u32]) -> Service {
+    let backend = |(position, weight): (usize, &u32)| Backend {
+        address: format!("198.18.1.{}:8080", 11 + position).parse().unwrap(),
+        weight: *weight,
+    };
+    Service {
+        name: name.into(),
+        vip: vip.parse().unwrap(),
+        protocol: Protocol::Tcp,
+        forwarding: Forwarding::Nat,
+        scheduler: Scheduler::WeightedRoundRobin,
+        maglev_table_size: 251,
+        announce: true,
+        health: None,
+        backends: weights.iter().enumerate().map(backend).collect(),
+    }
+}
+
+/// Interfaces eth0 and eth1, SNAT address 198.18.1.2, one `nat` service with two backends.
+pub fn config() -> Config {
+    Config {
+        switch: Switch {
+            interfaces: vec!["eth0".into(), "eth1".into()],
+            workers: 0,
+            xdp_mode: XdpMode::Auto,
+            zero_copy: ZeroCopy::Auto,
+            idle: Idle::Adaptive,
+            snat_addresses: vec![ip("198.18.1.2")],
+            snat_ports: (1024, 32767),
+            max_connections: 1024,
+            ring_size: 2048,
+            verify_checksums: VerifyChecksums::Always,
+            control_socket: "/run/xswitch.sock".into(),
+            metrics_listen: None,
+        },
+        timeouts: Timeouts::default(),
+        services: vec![service("web", "198.18.0.100:80", &[3, 1])],
+        neighbors: vec![],
+        routes: vec![],
+        interfaces: vec![],
+    }
+}

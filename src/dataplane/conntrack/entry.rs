@@ -1,0 +1,261 @@
+//! One connection: 64 bytes, both directions, readable by every worker without a lock.
+//!
+//! An entry is reached from two keys: the addresses and ports as frames *from the client* bear them, and as frames
+//! *from the backend* bear them. What a frame must look like when it leaves is the other key reversed, so the two keys
+//! are the whole rewrite; the checksum differences are stored with them.
+//!
+//! Readers are optimistic: they read `status`, copy what they need, and read `status` again. A generation in it
+//! changes with every reuse, so a copy that spans a reuse is noticed and thrown away.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+
+use crate::tables::{BackendId, Coarse, NextHopId};
+use crate::wire::checksum::Delta;
+
+use super::key::FlowKey;
+use super::tcp::{Direction, State};
+
+/// `status`: generation (16 bits) | phase (2 bits) at 8 | state (3 bits) at 0.
+const GENERATION: u32 = 0xFFFF_0000;
+const PHASE: u32 = 0x0000_0300;
+const LIVE: u32 = 0x0000_0100;
+const DYING: u32 = 0x0000_0200;
+const STATE: u32 = 0x0000_0007;
+
+/// One connection.
+#[derive(Debug, Default)]
+#[repr(C, align(64))]
+pub struct Entry {
+    status: AtomicU32,
+    /// protocol | owner << 16
+    traits: AtomicU32,
+    request_addresses: AtomicU64,
+    reply_addresses: AtomicU64,
+    /// request << 32 | reply
+    ports: AtomicU64,
+    /// next hop towards the client | routes epoch << 32
+    client_route: AtomicU64,
+    /// addresses << 16 | addresses and ports, of the request direction
+    deltas: AtomicU32,
+    backend: AtomicU32,
+    last_seen: AtomicU32,
+    /// Link of the owner's wheel or free list. Owner only.
+    pub(super) next: AtomicU32,
+}
+
+const _: () = assert!(size_of::<Entry>() == 64, "an entry is one cache line");
+
+/// A connection about to be created.
+#[derive(Debug, Clone, Copy)]
+pub struct Connection {
+    /// Frames from the client.
+    pub request: FlowKey,
+    /// Frames from the backend.
+    pub reply: FlowKey,
+    /// Whose it is.
+    pub backend: BackendId,
+    /// Next hop towards the client.
+    pub client_next_hop: NextHopId,
+    /// Epoch of the routes that gave it.
+    pub routes_epoch: u16,
+    /// First state.
+    pub state: State,
+}
+
+/// A consistent copy of what a frame needs of its connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Hit {
+    /// Position of the entry.
+    pub entry: u32,
+    /// Status as read.
+    status: u32,
+    /// Which way the frame goes.
+    pub direction: Direction,
+    /// Addresses with which the frame leaves.
+    pub addresses: u64,
+    /// Ports with which the frame leaves.
+    pub ports: u32,
+    /// Change of the IP checksum, TTL not counted.
+    pub address_delta: Delta,
+    /// Change of the TCP or UDP checksum.
+    pub transport_delta: Delta,
+    /// Whose it is.
+    pub backend: BackendId,
+    /// Next hop towards the client.
+    pub client_next_hop: NextHopId,
+    /// Epoch of the routes that gave it.
+    pub routes_epoch: u16,
+    /// When it was last seen.
+    pub last_seen: Coarse,
+}
+
+impl Hit {
+    /// State as read.
+    #[inline]
+    pub fn state(&self) -> State {
+        State::from_bits(self.status)
+    }
+}
+
+impl Entry {
+    /// Copies the connection if it is live and `key` is its key in `direction`.
+    #[inline]
+    pub fn read(&self, position: u32, key: FlowKey, direction: Direction) -> Option<Hit> {
+        let status = self.status.load(Ordering::Acquire);
+        let request = self.request_addresses.load(Ordering::Relaxed);
+        let reply = self.reply_addresses.load(Ordering::Relaxed);
+        let ports = self.ports.load(Ordering::Relaxed);
+        let (mine, mine_ports, other, other_ports) = match direction {
+            Direction::Request => (request, (ports >> 32) as u32, reply, ports as u32),
+            Direction::Reply => (reply, ports as u32, request, (ports >> 32) as u32),
+        };
+        let traits = self.traits.load(Ordering::Relaxed);
+        if mine != key.addresses
+            || mine_ports != key.ports
+            || traits as u8 != key.protocol
+            || status & PHASE != LIVE
+        {
+            return None;
+        }
+        let deltas = self.deltas.load(Ordering::Relaxed);
+        let (address_delta, transport_delta) = (Delta((deltas >> 16) as u16), Delta(deltas as u16));
+        let (address_delta, transport_delta) = match direction {
+            Direction::Request => (address_delta, transport_delta),
+            Direction::Reply => (address_delta.reversed(), transport_delta.reversed()),
+        };
+        let route = self.client_route.load(Ordering::Relaxed);
+        let hit = Hit {
+            entry: position,
+            status,
+            direction,
+            addresses: other.rotate_left(32),
+            ports: other_ports.rotate_left(16),
+            address_delta,
+            transport_delta,
+            backend: BackendId(self.backend.load(Ordering::Relaxed)),
+            client_next_hop: NextHopId(route as u32),
+            routes_epoch: (route >> 32) as u16,
+            last_seen: Coarse(self.last_seen.load(Ordering::Relaxed)),
+        };
+        fence(Ordering::Acquire);
+        let again = self.status.load(Ordering::Relaxed);
+        ((again ^ status) & (GENERATION | PHASE) == 0).then_some(hit)
+    }
+
+    /// Fills a free entry and makes it live under a new generation. Owner only.
+    pub(super) fn fill(&self, owner: u16, connection: &Connection, now: Coarse) {
+        let generation = self.status.load(Ordering::Relaxed).wrapping_add(0x0001_0000) & GENERATION;
+        self.status.store(generation, Ordering::Relaxed);
+        fence(Ordering::Release);
+        let Connection { request, reply, .. } = connection;
+        self.traits.store(u32::from(request.protocol) | u32::from(owner) << 16, Ordering::Relaxed);
+        self.request_addresses.store(request.addresses, Ordering::Relaxed);
+        self.reply_addresses.store(reply.addresses, Ordering::Relaxed);
+        self.ports.store(u64::from(request.ports) << 32 | u64::from(reply.ports), Ordering::Relaxed);
+        let leaves = reply.reversed();
+        let addresses = Delta::of_u64(request.addresses, leaves.addresses);
+        let transport = addresses.and(Delta::of_u32(request.ports, leaves.ports));
+        self.deltas.store(u32::from(addresses.0) << 16 | u32::from(transport.0), Ordering::Relaxed);
+        self.backend.store(connection.backend.0, Ordering::Relaxed);
+        self.set_client_route(connection.client_next_hop, connection.routes_epoch);
+        self.last_seen.store(now.0, Ordering::Relaxed);
+        self.status.store(generation | LIVE | connection.state as u32, Ordering::Release);
+    }
+
+    /// Remembers the next hop towards the client.
+    #[inline]
+    pub fn set_client_route(&self, next_hop: NextHopId, routes_epoch: u16) {
+        self.client_route.store(u64::from(next_hop.0) | u64::from(routes_epoch) << 32, Ordering::Relaxed);
+    }
+
+    /// Notes that a frame was seen. Writes only when the coarse clock moved on, so that the line stays shared.
+    #[inline]
+    pub fn touch(&self, hit: &Hit, now: Coarse) {
+        if hit.last_seen != now {
+            self.last_seen.store(now.0, Ordering::Relaxed);
+        }
+    }
+
+    /// Moves from the state of `hit` to `next`; gives way where another worker was faster.
+    #[inline]
+    pub fn transition(&self, hit: &Hit, next: State) {
+        let wanted = hit.status & !STATE | next as u32;
+        let _ = self.status.compare_exchange(hit.status, wanted, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    /// Takes a live entry out of service. For the one caller that succeeds: both keys, to be taken from the index
+    /// before [`Entry::bury`].
+    pub(super) fn kill(&self) -> Option<(FlowKey, FlowKey)> {
+        let mut status = self.status.load(Ordering::Acquire);
+        loop {
+            if status & PHASE != LIVE {
+                return None;
+            }
+            let keys = self.keys();
+            match self.status.compare_exchange_weak(
+                status,
+                status & !PHASE | DYING,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => return Some(keys),
+                Err(changed) => status = changed,
+            }
+        }
+    }
+
+    /// Says that no index refers to a killed entry any more: its owner may use it again.
+    pub(super) fn bury(&self) {
+        self.status.fetch_and(!PHASE, Ordering::Release);
+    }
+
+    /// Whether the entry is neither live nor being taken out.
+    pub(super) fn is_free(&self) -> bool {
+        self.status.load(Ordering::Acquire) & PHASE == 0
+    }
+
+    /// Whether the entry is live.
+    pub fn is_live(&self) -> bool {
+        self.status.load(Ordering::Relaxed) & PHASE == LIVE
+    }
+
+    /// State, when it was last seen, whose it is.
+    pub(super) fn age(&self) -> (State, Coarse, BackendId) {
+        (
+            State::from_bits(self.status.load(Ordering::Relaxed)),
+            Coarse(self.last_seen.load(Ordering::Relaxed)),
+            BackendId(self.backend.load(Ordering::Relaxed)),
+        )
+    }
+
+    /// The worker that created it and will expire it.
+    pub(super) fn owner(&self) -> u16 {
+        (self.traits.load(Ordering::Relaxed) >> 16) as u16
+    }
+
+    /// The key of one direction, while the entry is live.
+    pub(super) fn key(&self, reply: bool) -> Option<FlowKey> {
+        let status = self.status.load(Ordering::Acquire);
+        let keys = self.keys();
+        fence(Ordering::Acquire);
+        let same = (self.status.load(Ordering::Relaxed) ^ status) & (GENERATION | PHASE) == 0;
+        (same && status & PHASE == LIVE).then_some(if reply { keys.1 } else { keys.0 })
+    }
+
+    fn keys(&self) -> (FlowKey, FlowKey) {
+        let ports = self.ports.load(Ordering::Relaxed);
+        let protocol = self.traits.load(Ordering::Relaxed) as u8;
+        (
+            FlowKey {
+                addresses: self.request_addresses.load(Ordering::Relaxed),
+                ports: (ports >> 32) as u32,
+                protocol,
+            },
+            FlowKey {
+                addresses: self.reply_addresses.load(Ordering::Relaxed),
+                ports: ports as u32,
+                protocol,
+            },
+        )
+    }
+}

@@ -1,0 +1,299 @@
+//! From a flow's hash to the entries that may be it: buckets of one cache line, two choices, no lock.
+//!
+//! A bucket holds eight slots: a 16-bit tag and a 32-bit reference each. A key may lie in either of two buckets. A
+//! lookup compares eight tags in two words at once and reads an entry only where a tag matches.
+//!
+//! A slot is taken by compare-and-swap on its reference and becomes visible with its tag; it is released in the
+//! opposite order. So a reader sees a slot either whole or not at all, and a stale reference is harmless: the entry
+//! decides whether it is the one sought.
+//!
+//! Where both buckets of a key are full, one of the first bucket's residents moves to its own other bucket: it is
+//! entered there before it is removed here, so a reader finds it at every moment, once or twice.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+
+use crate::sys::prefetch;
+
+/// Slots per bucket.
+const SLOTS: usize = 8;
+/// Fill of the first bucket from which a new key goes to the emptier of its two.
+const PREFERRED: u32 = 6;
+const LANES: u64 = 0x0001_0001_0001_0001;
+const HIGH_BITS: u64 = 0x8000_8000_8000_8000;
+
+/// A reference to one direction of an entry; 0 is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reference(u32);
+
+impl Reference {
+    /// Direction 0 or 1 of the entry at `position` (below 2^31 − 1).
+    #[inline]
+    pub fn new(position: u32, direction: u32) -> Self {
+        Self((position + 1) << 1 | direction)
+    }
+
+    /// Position of the entry.
+    #[inline]
+    pub fn position(self) -> u32 {
+        (self.0 >> 1).wrapping_sub(1)
+    }
+
+    /// Whether it names the reply direction.
+    #[inline]
+    pub fn is_reply(self) -> bool {
+        self.0 & 1 == 1
+    }
+}
+
+#[derive(Debug, Default)]
+#[repr(C, align(64))]
+struct Bucket {
+    tags: [AtomicU64; 2],
+    references: [AtomicU32; SLOTS],
+}
+
+/// The index of all keys.
+#[derive(Debug)]
+pub struct Index {
+    buckets: Box<[Bucket]>,
+}
+
+impl Index {
+    /// An index for `connections` connections: two keys each, at 62.5 % load when all exist
+    /// (2 keys ÷ 8 slots ÷ 0.625 = 0.4 buckets = 25.6 bytes per connection).
+    pub fn new(connections: u32) -> Self {
+        let buckets = (connections as usize * 2).div_ceil(5).max(2);
+        Self { buckets: (0..buckets).map(|_| Bucket::default()).collect() }
+    }
+
+    #[inline]
+    fn first(&self, hash: u64) -> &Bucket {
+        self.at(hash as u32)
+    }
+
+    #[inline]
+    fn second(&self, hash: u64) -> &Bucket {
+        self.at((hash >> 32) as u32)
+    }
+
+    /// Maps 32 bits onto the buckets without a division.
+    #[inline]
+    fn at(&self, bits: u32) -> &Bucket {
+        &self.buckets[((u64::from(bits) * self.buckets.len() as u64) >> 32) as usize]
+    }
+
+    /// Asks for the bucket that most lookups of this hash end in.
+    #[inline]
+    pub fn prefetch(&self, hash: u64) {
+        prefetch::read(self.first(hash));
+    }
+
+    /// The first reference under `hash` for which `accept` gives something.
+    #[inline]
+    pub fn find<T>(&self, hash: u64, mut accept: impl FnMut(Reference) -> Option<T>) -> Option<T> {
+        let wanted = broadcast(hash);
+        self.first(hash).find(wanted, &mut accept).or_else(|| self.second(hash).find(wanted, &mut accept))
+    }
+
+    /// The first reference whose tag fits, unverified, so that its entry can be asked for ahead of the lookup.
+    #[inline]
+    pub fn candidate(&self, hash: u64) -> Option<Reference> {
+        self.first(hash).find(broadcast(hash), &mut Some)
+    }
+
+    /// Adds a reference. False when both buckets are full and no resident can move. `hash_of` tells a resident's hash
+    /// while its connection lives.
+    pub fn insert(
+        &self,
+        hash: u64,
+        reference: Reference,
+        hash_of: impl Fn(Reference) -> Option<u64>,
+    ) -> bool {
+        let (first, second) = (self.first(hash), self.second(hash));
+        let order = if first.fill() < PREFERRED || first.fill() <= second.fill() {
+            [first, second]
+        } else {
+            [second, first]
+        };
+        order.iter().any(|bucket| bucket.insert(tag(hash), reference))
+            || (self.make_room(first, hash_of) && first.insert(tag(hash), reference))
+    }
+
+    /// Moves one resident of `bucket` to its other bucket, if one can go. Bounded by the eight there are.
+    fn make_room(&self, bucket: &Bucket, hash_of: impl Fn(Reference) -> Option<u64>) -> bool {
+        for resident in bucket.references.iter().map(|slot| Reference(slot.load(Ordering::Relaxed))) {
+            let Some(hash) = hash_of(resident) else { continue };
+            let (first, second) = (self.first(hash), self.second(hash));
+            let other = if std::ptr::eq(first, bucket) { second } else { first };
+            if std::ptr::eq(other, bucket) || !other.insert(tag(hash), resident) {
+                continue;
+            }
+            fence(Ordering::SeqCst);
+            if hash_of(resident) != Some(hash) {
+                // It ended meanwhile, and whoever removed it may not have seen the copy.
+                other.remove(resident);
+            }
+            return bucket.remove(resident);
+        }
+        false
+    }
+
+    /// Removes a reference, wherever it is.
+    pub fn remove(&self, hash: u64, reference: Reference) {
+        fence(Ordering::SeqCst);
+        self.first(hash).remove(reference);
+        self.second(hash).remove(reference);
+    }
+
+    /// Number of references, for tests and for showing. Walks everything.
+    pub fn len(&self) -> usize {
+        self.buckets.iter().map(|bucket| bucket.fill() as usize).sum()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// 16 bits that have no part in choosing the first bucket; never 0, which marks an empty slot.
+#[inline]
+fn tag(hash: u64) -> u16 {
+    ((hash >> 32) as u16).max(1)
+}
+
+#[inline]
+fn broadcast(hash: u64) -> u64 {
+    u64::from(tag(hash)) * LANES
+}
+
+/// Marks the 16-bit lanes of `tags` that equal those of `wanted`. A lane above a match may be marked wrongly (the borrow
+/// of the subtraction); the entry's own key decides.
+#[inline]
+fn matches(tags: u64, wanted: u64) -> u64 {
+    let difference = tags ^ wanted;
+    difference.wrapping_sub(LANES) & !difference & HIGH_BITS
+}
+
+impl Bucket {
+    #[inline]
+    fn find<T>(&self, wanted: u64, accept: &mut impl FnMut(Reference) -> Option<T>) -> Option<T> {
+        for (half, tags) in self.tags.iter().enumerate() {
+            let mut marked = matches(tags.load(Ordering::Acquire), wanted);
+            while marked != 0 {
+                let lane = marked.trailing_zeros() as usize / 16;
+                let reference = self.references[half * 4 + lane].load(Ordering::Relaxed);
+                if reference != 0
+                    && let Some(found) = accept(Reference(reference))
+                {
+                    return Some(found);
+                }
+                marked &= marked - 1;
+            }
+        }
+        None
+    }
+
+    #[inline]
+    fn fill(&self) -> u32 {
+        self.references.iter().filter(|slot| slot.load(Ordering::Relaxed) != 0).count() as u32
+    }
+
+    fn insert(&self, tag: u16, reference: Reference) -> bool {
+        for (slot, held) in self.references.iter().enumerate() {
+            if held.load(Ordering::Relaxed) == 0
+                && held.compare_exchange(0, reference.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+            {
+                self.tags[slot / 4].fetch_or(u64::from(tag) << (slot % 4 * 16), Ordering::AcqRel);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn remove(&self, reference: Reference) -> bool {
+        for (slot, held) in self.references.iter().enumerate() {
+            if held.load(Ordering::Relaxed) == reference.0 {
+                self.tags[slot / 4].fetch_and(!(0xFFFF << (slot % 4 * 16)), Ordering::AcqRel);
+                held.store(0, Ordering::Release);
+                return true;
+            }
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataplane::conntrack::{FlowKey, Secret};
+
+    fn hashes(count: u32) -> Vec<u64> {
+        let secret = Secret::from_seed(3);
+        (0..count).map(|i| secret.hash(FlowKey { addresses: u64::from(i), ports: 0, protocol: 6 })).collect()
+    }
+
+    #[test]
+    fn what_was_inserted_is_found_and_what_was_removed_is_not() {
+        let index = Index::new(1000);
+        let hashes = hashes(2000);
+        for (i, hash) in hashes.iter().enumerate() {
+            assert!(index.insert(*hash, Reference::new(i as u32, (i % 2) as u32), |_| None));
+        }
+        for (i, hash) in hashes.iter().enumerate() {
+            let found = index.find(*hash, |r| (r.position() == i as u32).then_some(r));
+            assert_eq!(found, Some(Reference::new(i as u32, (i % 2) as u32)));
+        }
+        for (i, hash) in hashes.iter().enumerate() {
+            index.remove(*hash, Reference::new(i as u32, (i % 2) as u32));
+            assert_eq!(index.find(*hash, |r| (r.position() == i as u32).then_some(r)), None);
+        }
+        assert!(index.is_empty());
+    }
+
+    /// The bound `max_connections` must be reachable: at 62.5 % load every key finds a place.
+    #[test]
+    fn a_full_table_has_room_for_every_key() {
+        let connections = 200_000;
+        let index = Index::new(connections);
+        let hashes = hashes(connections * 2);
+        for (i, hash) in hashes.iter().enumerate() {
+            let hash_of = |r: Reference| hashes.get(r.position() as usize).copied();
+            assert!(index.insert(*hash, Reference::new(i as u32, 0), hash_of), "key {i}");
+        }
+        for (i, hash) in hashes.iter().enumerate() {
+            assert!(index.find(*hash, |r| (r.position() == i as u32).then_some(())).is_some(), "key {i}");
+        }
+        assert_eq!(index.len(), hashes.len());
+    }
+
+    #[test]
+    fn residents_make_room_up_to_four_fifths() {
+        let index = Index::new(20_000);
+        let hashes = hashes(20_000 * 2 * 8 / 10 * 8 / 5);
+        for (i, hash) in hashes.iter().enumerate() {
+            let hash_of = |r: Reference| hashes.get(r.position() as usize).copied();
+            assert!(index.insert(*hash, Reference::new(i as u32, 0), hash_of), "key {i} of {}", hashes.len());
+        }
+        assert!(hashes.len() as f64 > 0.79 * (index.buckets.len() * SLOTS) as f64);
+        for (i, hash) in hashes.iter().enumerate() {
+            assert!(index.find(*hash, |r| (r.position() == i as u32).then_some(())).is_some(), "key {i}");
+        }
+    }
+
+    #[test]
+    fn a_full_pair_of_buckets_refuses() {
+        let index = Index::new(1);
+        let hash = 0xFFFF_FFFF_0000_0001;
+        let taken = (0..100).filter(|i| index.insert(hash, Reference::new(*i, 0), |_| Some(hash))).count();
+        assert_eq!(taken, 2 * SLOTS);
+    }
+
+    #[test]
+    fn tag_lanes_match_exactly_where_it_matters() {
+        let tags = 0x0005_0000_0007_0005;
+        assert_eq!(matches(tags, 5 * LANES).trailing_zeros() / 16, 0);
+        assert_ne!(matches(tags, 7 * LANES) & (0x8000 << 16), 0);
+        assert_eq!(matches(tags, 9 * LANES), 0);
+    }
+}

@@ -1,0 +1,241 @@
+//! The connection table that all workers share.
+//!
+//! After NAT a reply hashes to any RX queue, so any worker may see either direction. Every worker therefore reads
+//! every entry, without a lock. An entry is created by one worker, its *owner*, which alone arms its timer and frees
+//! it; any worker may mark it as seen, move its state or take it out of service. See docs/design/0003.
+
+use std::sync::atomic::{AtomicU32, Ordering, fence};
+
+use crossbeam::queue::ArrayQueue;
+use crossbeam::utils::CachePadded;
+
+use crate::sys::prefetch;
+use crate::tables::BackendId;
+
+use super::entry::{Connection, Entry, Hit};
+use super::index::{Index, Reference};
+use super::key::{FlowKey, Secret};
+use super::tcp::Direction;
+use super::wheel::Links;
+
+/// Free entries change hands between workers in chains of this many.
+pub(super) const CHAIN: u32 = 64;
+pub(super) const NONE: u32 = u32::MAX;
+
+/// Why a connection could not be entered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// All entries are in use.
+    TableFull,
+    /// Both buckets of a key are full.
+    BucketFull,
+    /// Another live connection has the same reply key.
+    Conflict,
+    /// Another worker entered the same connection at the same moment: look it up.
+    Raced,
+}
+
+/// Shared by all workers.
+#[derive(Debug)]
+pub struct FlowTable {
+    entries: Box<[Entry]>,
+    index: Index,
+    secret: Secret,
+    /// Heads of chains of free entries.
+    chains: ArrayQueue<u32>,
+    shared: bool,
+    workers: CachePadded<AtomicU32>,
+}
+
+impl Links for FlowTable {
+    fn link(&self, position: u32) -> &AtomicU32 {
+        &self.entries[position as usize].next
+    }
+}
+
+impl FlowTable {
+    /// A table for `max_connections` (rounded up to a multiple of 64) and so many `workers`. Allocates everything.
+    pub fn new(max_connections: u32, workers: u16, secret: Secret) -> Self {
+        let chains = max_connections.div_ceil(CHAIN).max(u32::from(workers));
+        let entries: Box<[Entry]> = (0..chains * CHAIN).map(|_| Entry::default()).collect();
+        let queue = ArrayQueue::new(chains as usize);
+        for chain in 0..chains {
+            for position in chain * CHAIN..(chain + 1) * CHAIN {
+                let last = (position + 1) % CHAIN == 0;
+                entries[position as usize]
+                    .next
+                    .store(if last { NONE } else { position + 1 }, Ordering::Relaxed);
+            }
+            // The queue was made to hold every chain.
+            let _ = queue.push(chain * CHAIN);
+        }
+        Self {
+            index: Index::new(chains * CHAIN),
+            entries,
+            secret,
+            chains: queue,
+            shared: workers > 1,
+            workers: CachePadded::new(AtomicU32::new(0)),
+        }
+    }
+
+    /// Number of entries.
+    pub fn capacity(&self) -> u32 {
+        self.entries.len() as u32
+    }
+
+    /// The secret under which flows are hashed.
+    #[inline]
+    pub fn secret(&self) -> &Secret {
+        &self.secret
+    }
+
+    /// The entry at a position that the table itself gave out.
+    #[inline]
+    pub fn entry(&self, position: u32) -> &Entry {
+        &self.entries[position as usize]
+    }
+
+    /// Asks for the bucket of a hash.
+    #[inline]
+    pub fn prefetch_bucket(&self, hash: u64) {
+        self.index.prefetch(hash);
+    }
+
+    /// Asks for the entry that a hash most likely leads to.
+    #[inline]
+    pub fn prefetch_entry(&self, hash: u64) {
+        if let Some(reference) = self.index.candidate(hash)
+            && let Some(entry) = self.entries.get(reference.position() as usize)
+        {
+            prefetch::read(entry);
+        }
+    }
+
+    /// The connection of a frame.
+    #[inline]
+    pub fn find(&self, key: FlowKey, hash: u64) -> Option<Hit> {
+        self.index.find(hash, |reference| {
+            let direction = if reference.is_reply() { Direction::Reply } else { Direction::Request };
+            self.entries.get(reference.position() as usize)?.read(reference.position(), key, direction)
+        })
+    }
+
+    /// Enters `connection` at the free `position`. On refusal the position is free again.
+    pub(super) fn enter(
+        &self,
+        position: u32,
+        owner: u16,
+        connection: &Connection,
+        now: crate::tables::Coarse,
+    ) -> Result<(), Refused> {
+        let (request_hash, reply_hash) =
+            (self.secret.hash(connection.request), self.secret.hash(connection.reply));
+        if self.find(connection.reply, reply_hash).is_some() {
+            return Err(Refused::Conflict);
+        }
+        let entry = self.entry(position);
+        entry.fill(owner, connection, now);
+        let request = Reference::new(position, 0);
+        if !self.insert(request_hash, request) {
+            entry.kill();
+            entry.bury();
+            return Err(Refused::BucketFull);
+        }
+        if !self.insert(reply_hash, Reference::new(position, 1)) {
+            entry.kill();
+            self.index.remove(request_hash, request);
+            entry.bury();
+            return Err(Refused::BucketFull);
+        }
+        if self.shared && self.lost_race(position, connection, request_hash, reply_hash) {
+            // Where another worker has ended it already, that was counted as the end of a connection that existed.
+            return if self.take_out(position) { Err(Refused::Raced) } else { Ok(()) };
+        }
+        Ok(())
+    }
+
+    fn insert(&self, hash: u64, reference: Reference) -> bool {
+        self.index.insert(hash, reference, |other| {
+            let key = self.entries.get(other.position() as usize)?.key(other.is_reply())?;
+            Some(self.secret.hash(key))
+        })
+    }
+
+    /// Whether another worker entered one of the keys at the same time, and has precedence: the lower position.
+    ///
+    /// Both publish, then both look: at least one sees the other, and of two that see each other one gives way.
+    fn lost_race(&self, position: u32, connection: &Connection, request_hash: u64, reply_hash: u64) -> bool {
+        fence(Ordering::SeqCst);
+        let rival = |key, hash, direction| {
+            self.index
+                .find(hash, |reference| {
+                    let other = reference.position();
+                    (other < position
+                        && self.entries.get(other as usize)?.read(other, key, direction).is_some())
+                    .then_some(())
+                })
+                .is_some()
+        };
+        rival(connection.request, request_hash, Direction::Request)
+            || rival(connection.reply, reply_hash, Direction::Reply)
+    }
+
+    /// Takes a connection out of service. True for the one caller that did. The owner's wheel frees the entry.
+    pub fn take_out(&self, position: u32) -> bool {
+        let entry = self.entry(position);
+        let Some((request, reply)) = entry.kill() else { return false };
+        self.index.remove(self.secret.hash(request), Reference::new(position, 0));
+        self.index.remove(self.secret.hash(reply), Reference::new(position, 1));
+        entry.bury();
+        true
+    }
+
+    /// A number for the next worker that joins.
+    pub(super) fn join(&self) -> u16 {
+        self.workers.fetch_add(1, Ordering::Relaxed) as u16
+    }
+
+    /// Moves one chain of free entries into `free`, if there is one.
+    pub(super) fn take_chain(&self, free: &mut Vec<u32>) -> bool {
+        let Some(mut position) = self.chains.pop() else { return false };
+        while position != NONE {
+            free.push(position);
+            position = self.entry(position).next.load(Ordering::Relaxed);
+        }
+        true
+    }
+
+    /// Gives one chain back from the end of `free`.
+    pub(super) fn give_chain(&self, free: &mut Vec<u32>) {
+        let mut head = NONE;
+        for _ in 0..CHAIN {
+            let Some(position) = free.pop() else { break };
+            self.entry(position).next.store(head, Ordering::Relaxed);
+            head = position;
+        }
+        if head != NONE && self.chains.push(head).is_err() {
+            // Cannot be: there are never more whole chains than were made. Kept rather than lost, all the same.
+            self.recover(head, free);
+        }
+    }
+
+    fn recover(&self, mut position: u32, free: &mut Vec<u32>) {
+        while position != NONE {
+            free.push(position);
+            position = self.entry(position).next.load(Ordering::Relaxed);
+        }
+    }
+
+    /// Backend and state of a live entry, for listings. None where the entry is not live.
+    pub fn peek(&self, position: u32) -> Option<(BackendId, super::State)> {
+        let entry = self.entries.get(position as usize)?;
+        let (state, _, backend) = entry.age();
+        entry.is_live().then_some((backend, state))
+    }
+
+    /// References in the index, for tests.
+    pub fn references(&self) -> usize {
+        self.index.len()
+    }
+}

@@ -1,0 +1,182 @@
+//! The life of a connection, as far as a middlebox must follow it.
+//!
+//! ```text
+//!            SYN                  SYN+ACK from backend        ACK from client
+//!   (none) ───────▶ SynReceived ───────────────▶ SynAnswered ────────────────▶ Established
+//!                                                                                │      ▲
+//!                        FIN from client ▼            ▼ FIN from backend         │      │
+//!                                   ClientClosed   BackendClosed            RST  │      │ anything but
+//!                              FIN from backend ▼    ▼ FIN from client           ▼      │ RST and SYN
+//!                                          Closed (TIME-WAIT)                   Reset ──┘
+//! ```
+//!
+//! A RST leads to `Reset` from every state, and a segment that follows it leads back: a forged RST that the endpoints
+//! ignored (RFC 5961) cannot kill a connection here (RFC 7857 §2.2). Segments are never refused for their state: the
+//! endpoints know sequence numbers, the switch does not. UDP flows have the one state `Udp`.
+
+use crate::tables::Timeouts;
+use crate::wire::tcp::Flags;
+
+/// Which way a frame goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Direction {
+    /// From the client.
+    Request = 0,
+    /// From the backend.
+    Reply = 1,
+}
+
+/// State of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    /// A UDP flow.
+    Udp = 0,
+    /// The client sent SYN.
+    SynReceived = 1,
+    /// The backend answered SYN+ACK.
+    SynAnswered = 2,
+    /// Data may flow.
+    Established = 3,
+    /// The client sent FIN.
+    ClientClosed = 4,
+    /// The backend sent FIN.
+    BackendClosed = 5,
+    /// Both sent FIN.
+    Closed = 6,
+    /// Somebody sent RST.
+    Reset = 7,
+}
+
+impl State {
+    /// The state with this number in the low three bits.
+    #[inline]
+    pub const fn from_bits(bits: u32) -> Self {
+        match bits & 7 {
+            0 => Self::Udp,
+            1 => Self::SynReceived,
+            2 => Self::SynAnswered,
+            3 => Self::Established,
+            4 => Self::ClientClosed,
+            5 => Self::BackendClosed,
+            6 => Self::Closed,
+            _ => Self::Reset,
+        }
+    }
+
+    /// The state after a segment with `flags` in `direction`.
+    #[inline]
+    pub fn after(self, direction: Direction, flags: Flags) -> Self {
+        use Direction::{Reply, Request};
+        if matches!(self, Self::Udp) {
+            return self;
+        }
+        if flags.any(Flags::RST) {
+            return Self::Reset;
+        }
+        let fin = flags.any(Flags::FIN);
+        let syn = flags.any(Flags::SYN);
+        match (self, direction) {
+            (Self::SynReceived, Reply) if syn => Self::SynAnswered,
+            (Self::SynAnswered, Request) if fin => Self::ClientClosed,
+            (Self::SynAnswered, Request) if !syn => Self::Established,
+            (Self::Established | Self::SynAnswered, Reply) if fin => Self::BackendClosed,
+            (Self::Established, Request) if fin => Self::ClientClosed,
+            (Self::BackendClosed, Request) | (Self::ClientClosed, Reply) if fin => Self::Closed,
+            (Self::Reset, _) if !syn => Self::Established,
+            _ => self,
+        }
+    }
+
+    /// How long the connection may stay idle, in [`crate::tables::Coarse`] units.
+    #[inline]
+    pub fn timeout(self, timeouts: &Timeouts) -> u32 {
+        match self {
+            Self::Udp => timeouts.udp,
+            Self::SynReceived | Self::SynAnswered => timeouts.tcp_syn,
+            Self::Established => timeouts.tcp_established,
+            Self::ClientClosed | Self::BackendClosed => timeouts.tcp_half_closed,
+            Self::Closed => timeouts.tcp_closed,
+            Self::Reset => timeouts.tcp_reset,
+        }
+    }
+
+    /// Whether both sides are done with it: a SYN may start over, and a full table may take the entry back early.
+    #[inline]
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Closed | Self::Reset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Direction::{Reply, Request};
+    use super::*;
+
+    const SYN_ACK: Flags = Flags::SYN.with(Flags::ACK);
+    const FIN_ACK: Flags = Flags::FIN.with(Flags::ACK);
+
+    fn play(segments: &[(Direction, Flags)]) -> State {
+        segments.iter().fold(State::SynReceived, |state, (direction, flags)| state.after(*direction, *flags))
+    }
+
+    const HANDSHAKE: [(Direction, Flags); 2] = [(Reply, SYN_ACK), (Request, Flags::ACK)];
+
+    #[test]
+    fn a_handshake_establishes() {
+        assert_eq!(play(&HANDSHAKE[..1]), State::SynAnswered);
+        assert_eq!(play(&HANDSHAKE), State::Established);
+    }
+
+    #[test]
+    fn a_client_that_only_acks_establishes_nothing() {
+        assert_eq!(play(&[(Request, Flags::ACK), (Request, Flags::ACK)]), State::SynReceived);
+    }
+
+    #[test]
+    fn two_fins_close_in_either_order() {
+        for (first, second, half) in
+            [(Request, Reply, State::ClientClosed), (Reply, Request, State::BackendClosed)]
+        {
+            let mut segments = HANDSHAKE.to_vec();
+            segments.push((first, FIN_ACK));
+            assert_eq!(play(&segments), half);
+            segments.push((second, Flags::ACK));
+            segments.push((first, FIN_ACK));
+            assert_eq!(play(&segments), half, "a repeated FIN is no second FIN");
+            segments.push((second, FIN_ACK));
+            assert_eq!(play(&segments), State::Closed);
+            segments.push((first, Flags::ACK));
+            assert_eq!(play(&segments), State::Closed);
+        }
+    }
+
+    #[test]
+    fn a_reset_ends_it_and_a_later_segment_revives_it() {
+        let mut segments = HANDSHAKE.to_vec();
+        segments.push((Request, Flags::RST));
+        assert_eq!(play(&segments), State::Reset);
+        segments.push((Request, Flags::RST.with(Flags::ACK)));
+        assert_eq!(play(&segments), State::Reset);
+        segments.push((Reply, Flags::ACK));
+        assert_eq!(play(&segments), State::Established);
+    }
+
+    #[test]
+    fn a_refused_connection_is_over() {
+        assert!(play(&[(Reply, Flags::RST.with(Flags::ACK))]).is_over());
+    }
+
+    #[test]
+    fn bits_round_trip() {
+        for bits in 0..8 {
+            assert_eq!(State::from_bits(bits) as u32, bits);
+        }
+    }
+
+    #[test]
+    fn udp_ignores_flags() {
+        assert_eq!(State::Udp.after(Request, Flags::RST), State::Udp);
+    }
+}

@@ -1,0 +1,262 @@
+//! The table against a plain model, over its life: filling, ageing, starting over, being full, being shared.
+
+use std::collections::HashMap;
+
+use super::*;
+use crate::tables::{BackendId, NextHopId};
+
+const SECOND: u64 = 1000;
+
+fn connection(client_port: u16, state: State) -> Connection {
+    let request = FlowKey {
+        addresses: 0xC612_0001_C612_0064,
+        ports: u32::from(client_port) << 16 | 80,
+        protocol: if state == State::Udp { 17 } else { 6 },
+    };
+    let reply = FlowKey {
+        addresses: 0x0A00_0001_C612_0001,
+        ports: 8080 << 16 | u32::from(client_port),
+        protocol: request.protocol,
+    };
+    Connection {
+        request,
+        reply,
+        backend: BackendId(3),
+        client_next_hop: NextHopId(5),
+        routes_epoch: 1,
+        state,
+    }
+}
+
+struct Bench {
+    flows: Flows,
+    counters: Arc<WorkerCounters>,
+    timeouts: Timeouts,
+}
+
+impl Bench {
+    fn new(max: u32) -> Self {
+        let table = Arc::new(FlowTable::new(max, 1, Secret::from_seed(1)));
+        Self {
+            flows: Flows::join(table, 1, Tick(0)),
+            counters: WorkerCounters::with_capacity(4, 8),
+            timeouts: Timeouts::default(),
+        }
+    }
+
+    fn create(&mut self, connection: &Connection, now: u64) -> Result<Hit, Refused> {
+        self.flows.create(connection, Tick(now), &self.timeouts, &self.counters)
+    }
+
+    fn find(&self, key: FlowKey) -> Option<Hit> {
+        self.flows.table().find(key, self.flows.table().secret().hash(key))
+    }
+
+    /// Lets time pass in steps of a second.
+    fn pass(&mut self, from: u64, to: u64) {
+        for second in from..=to {
+            while self.flows.expire(Tick(second * SECOND), &self.timeouts, &self.counters, 1000) == 1000 {}
+        }
+    }
+}
+
+#[test]
+fn both_directions_lead_to_the_same_entry_and_each_to_the_other_side() {
+    let mut bench = Bench::new(64);
+    let made = connection(40_000, State::SynReceived);
+    bench.create(&made, 0).unwrap();
+    let request = bench.find(made.request).unwrap();
+    let reply = bench.find(made.reply).unwrap();
+    assert_eq!(request.entry, reply.entry);
+    assert_eq!((request.direction, reply.direction), (Direction::Request, Direction::Reply));
+    assert_eq!(request.addresses, made.reply.reversed().addresses);
+    assert_eq!(request.ports, made.reply.reversed().ports);
+    assert_eq!(reply.addresses, made.request.reversed().addresses);
+    assert_eq!(reply.ports, made.request.reversed().ports);
+    assert_eq!(request.address_delta.reversed(), reply.address_delta);
+    assert!(bench.find(made.request.reversed()).is_none());
+}
+
+#[test]
+fn each_state_is_forgotten_after_its_own_time_and_not_before() {
+    for (state, seconds) in [
+        (State::Udp, 300),
+        (State::SynReceived, 240),
+        (State::Established, 7440),
+        (State::ClientClosed, 240),
+        (State::Closed, 240),
+        (State::Reset, 240),
+    ] {
+        let mut bench = Bench::new(64);
+        let made = connection(1, state);
+        bench.create(&made, 0).unwrap();
+        bench.pass(0, seconds - 1);
+        assert!(bench.find(made.request).is_some(), "{state:?} went too early");
+        bench.pass(seconds, seconds + 32);
+        assert!(bench.find(made.request).is_none(), "{state:?} stayed too long");
+        assert!(bench.find(made.reply).is_none());
+        assert_eq!(bench.counters.connections_active.get(), 0);
+        assert_eq!(bench.counters.backends[3].connections_closed.get(), 1);
+        assert_eq!(bench.flows.table().references(), 0);
+    }
+}
+
+#[test]
+fn a_connection_that_is_seen_stays() {
+    let mut bench = Bench::new(64);
+    let made = connection(1, State::Udp);
+    bench.create(&made, 0).unwrap();
+    for minute in 1..100 {
+        bench.pass(minute * 60 - 59, minute * 60);
+        let hit = bench.find(made.request).expect("seen a minute ago");
+        bench.flows.table().entry(hit.entry).touch(&hit, Tick(minute * 60 * SECOND).coarse());
+    }
+}
+
+#[test]
+fn a_timer_that_became_shorter_counts_within_the_horizon() {
+    let mut bench = Bench::new(64);
+    let made = connection(1, State::Established);
+    let hit = bench.create(&made, 0).unwrap();
+    bench.flows.table().entry(hit.entry).transition(&hit, State::Closed);
+    bench.pass(0, 240 + 32);
+    assert!(bench.find(made.request).is_none());
+}
+
+#[test]
+fn a_full_table_refuses_the_new_and_keeps_the_established() {
+    let mut bench = Bench::new(64);
+    for port in 0..64 {
+        bench.create(&connection(port, State::Established), 0).unwrap();
+    }
+    assert_eq!(bench.create(&connection(64, State::SynReceived), 0).unwrap_err(), Refused::TableFull);
+    for port in 0..64 {
+        assert!(bench.find(connection(port, State::Established).request).is_some());
+    }
+    assert_eq!(bench.counters.connections_active.get(), 64);
+}
+
+#[test]
+fn a_full_table_takes_back_what_is_over() {
+    let mut bench = Bench::new(64);
+    for port in 0..63 {
+        bench.create(&connection(port, State::Established), 0).unwrap();
+    }
+    bench.create(&connection(63, State::Closed), 0).unwrap();
+    let reached = (0..4).any(|_| bench.create(&connection(64, State::SynReceived), 0).is_ok());
+    assert!(reached, "one of 64 is over, and each try examines 32");
+    assert!(bench.find(connection(63, State::Closed).request).is_none());
+    assert_eq!(bench.counters.connections_reclaimed.get(), 1);
+    assert_eq!(bench.counters.connections_active.get(), 64);
+    bench.pass(0, 7440 + 32);
+    assert_eq!(bench.counters.connections_active.get(), 0);
+    assert_eq!(bench.counters.connections_new.get(), bench.counters.connections_closed.get());
+}
+
+#[test]
+fn a_reply_key_that_is_taken_refuses() {
+    let mut bench = Bench::new(64);
+    let first = connection(1, State::Established);
+    bench.create(&first, 0).unwrap();
+    let mut second = connection(2, State::SynReceived);
+    second.reply = first.reply;
+    assert_eq!(bench.create(&second, 0).unwrap_err(), Refused::Conflict);
+    assert!(bench.find(second.request).is_none());
+    assert!(bench.find(first.reply).is_some());
+}
+
+#[test]
+fn ending_frees_the_keys_at_once_and_the_entry_soon() {
+    let mut bench = Bench::new(64);
+    let made = connection(1, State::Closed);
+    let hit = bench.create(&made, 0).unwrap();
+    bench.flows.end(&hit, &bench.counters);
+    bench.flows.end(&hit, &bench.counters);
+    assert!(bench.find(made.request).is_none());
+    assert_eq!(bench.counters.connections_closed.get(), 1);
+    bench.create(&made, 0).unwrap();
+    bench.pass(0, 60);
+    assert_eq!(bench.counters.connections_active.get(), 1);
+}
+
+#[test]
+fn agrees_with_a_plain_map_over_a_long_random_life() {
+    let mut bench = Bench::new(4096);
+    let mut model: HashMap<u16, u64> = HashMap::new();
+    let mut random = 12345u64;
+    for second in 0..3000u64 {
+        for _ in 0..20 {
+            random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            let port = (random >> 40) as u16 % 3000;
+            let made = connection(port, State::Udp);
+            match bench.find(made.request) {
+                Some(hit) => {
+                    assert!(model.contains_key(&port));
+                    bench.flows.table().entry(hit.entry).touch(&hit, Tick(second * SECOND).coarse());
+                }
+                None => {
+                    bench.create(&made, second * SECOND).unwrap();
+                }
+            }
+            model.insert(port, second);
+        }
+        bench.pass(second, second);
+        model.retain(|_, seen| second - *seen < 300 + 33);
+        for (port, seen) in &model {
+            if second - seen < 300 {
+                assert!(bench.find(connection(*port, State::Udp).reply).is_some(), "port {port} at {second}");
+            }
+        }
+        assert!(bench.counters.connections_active.get() <= model.len() as u64);
+    }
+}
+
+/// Four workers open, find and end connections with keys that they fight over. Nothing may be lost or found twice.
+#[test]
+fn workers_that_race_for_the_same_keys_agree() {
+    let workers = 4;
+    let table = Arc::new(FlowTable::new(8192, workers, Secret::from_seed(9)));
+    let counters: Vec<_> = (0..workers).map(|_| WorkerCounters::with_capacity(4, 8)).collect();
+    std::thread::scope(|scope| {
+        for worker in 0..workers as usize {
+            let (table, counters) = (table.clone(), counters[worker].clone());
+            scope.spawn(move || {
+                let mut flows = Flows::join(table, workers, Tick(0));
+                let timeouts = Timeouts::default();
+                let mut random = worker as u64 + 1;
+                for round in 0..200_000u64 {
+                    random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                    let made = connection((random >> 33) as u16 % 64, State::Closed);
+                    let key = if random & 1 == 0 { made.request } else { made.reply };
+                    match flows.table().find(key, flows.table().secret().hash(key)) {
+                        Some(hit) => {
+                            let other = if random & 1 == 0 { made.reply } else { made.request };
+                            assert_eq!(
+                                (hit.addresses, hit.ports),
+                                (other.reversed().addresses, other.reversed().ports)
+                            );
+                            if random & 6 == 0 {
+                                flows.end(&hit, &counters);
+                            }
+                        }
+                        None => {
+                            let _ = flows.create(&made, Tick(0), &timeouts, &counters);
+                        }
+                    }
+                    if round % 16 == 0 {
+                        flows.expire(Tick(round), &timeouts, &counters, 64);
+                    }
+                }
+            });
+        }
+    });
+    let sum = |f: fn(&WorkerCounters) -> u64| counters.iter().map(|c| f(c)).sum::<u64>();
+    let live: Vec<FlowKey> = (0..64)
+        .map(|port| connection(port, State::Closed).request)
+        .filter(|key| table.find(*key, table.secret().hash(*key)).is_some())
+        .collect();
+    let (created, closed) = (sum(|c| c.connections_new.get()), sum(|c| c.connections_closed.get()));
+    assert_eq!(created - closed, live.len() as u64, "created − closed = live");
+    assert_eq!(table.references(), 2 * live.len());
+    assert!(created > 1000);
+}

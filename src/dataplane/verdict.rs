@@ -1,0 +1,17 @@
+//! What becomes of a frame.
+
+pub use crate::tables::DropReason;
+use crate::tables::InterfaceId;
+
+/// The fate of one frame. Every frame that enters [`super::process`] leaves with exactly one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Rewritten, and to leave through this interface.
+    Forward(InterfaceId),
+    /// Turned into the switch's own answer, to leave through this interface.
+    Reply(InterfaceId),
+    /// Belongs to no service.
+    ToKernel,
+    /// Not sent, for a reason that has a name and a counter.
+    Drop(DropReason),
+}

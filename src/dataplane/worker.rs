@@ -1,0 +1,262 @@
+//! The poll loop: owns the rings, and is the only place of the data plane that waits or makes a system call.
+//!
+//! ```text
+//!            ┌──────────────────────── one turn ────────────────────────┐
+//!   mailbox ─┤ for each port:  rx ring ─▶ batch ─▶ process ─▶ tx rings  │
+//!            │ flush and refill every port · expire a few connections   │
+//!            └── nothing to do for a while? sleep in poll ──────────────┘
+//! ```
+
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use crossbeam::queue::ArrayQueue;
+
+use crate::sys::wait::{WaitSet, Waker};
+use crate::tables::counters::MAX_INTERFACES;
+use crate::tables::{DropReason, InterfaceId, Mailbox, Snapshot, Tick, WorkerCounters};
+use crate::xsk::RingSet;
+
+use super::batch::{BATCH, Batch};
+use super::conntrack::{EXPIRY_BUDGET, Flows};
+use super::pipeline::{process, settle};
+use super::verdict::Verdict;
+
+/// Turns without work before an adaptive worker sleeps: about 30 µs of looking.
+const SPINS: u32 = 256;
+/// Longest sleep, in milliseconds: timers of connections are looked at this often.
+const SLEEP_MS: i32 = 50;
+/// Sleep while sent frames have not come back yet.
+const SHORT_SLEEP_MS: i32 = 1;
+/// How often the kernel's statistics are read and ports that are down are tried, in milliseconds.
+const HOUSEKEEPING_MS: u64 = 250;
+
+/// What a worker shares with those who start and feed it.
+#[derive(Debug)]
+pub struct Shared {
+    /// Snapshots in, snapshots and events out.
+    pub mailbox: Arc<Mailbox>,
+    /// Its counters.
+    pub counters: Arc<WorkerCounters>,
+    /// Rung to wake the worker.
+    pub waker: Waker,
+    /// Rung by the worker when it raised events.
+    pub events: Arc<Waker>,
+    /// Rings for the worker to adopt.
+    pub adopt: ArrayQueue<RingSet>,
+    /// Asks the worker to give its rings back.
+    pub release: AtomicBool,
+    /// Where it puts them.
+    pub released: ArrayQueue<RingSet>,
+    /// Asks the worker to end.
+    pub stop: AtomicBool,
+}
+
+/// One worker.
+#[derive(Debug)]
+pub struct Worker {
+    shared: Arc<Shared>,
+    snapshot: Arc<Snapshot>,
+    flows: Flows,
+    batch: Batch,
+    rings: Option<RingSet>,
+    wait: WaitSet<{ MAX_INTERFACES + 1 }>,
+    started: Instant,
+    adaptive: bool,
+    idle_turns: u32,
+    housekeeping: Tick,
+}
+
+impl Worker {
+    /// A worker that is ready to run. `started` is the origin of its clock, the same for all workers.
+    pub fn new(
+        shared: Arc<Shared>,
+        snapshot: Arc<Snapshot>,
+        flows: Flows,
+        started: Instant,
+        adaptive: bool,
+    ) -> Self {
+        Self {
+            shared,
+            snapshot,
+            flows,
+            batch: Batch::new(false),
+            rings: None,
+            wait: WaitSet::default(),
+            started,
+            adaptive,
+            idle_turns: 0,
+            housekeeping: Tick(0),
+        }
+    }
+
+    /// Runs until asked to stop. The rings are closed at the end.
+    pub fn run(mut self) {
+        while !self.shared.stop.load(Ordering::Relaxed) {
+            let now = Tick::from(self.started.elapsed());
+            self.exchange();
+            let busy = self.turn(now);
+            self.keep_house(now);
+            self.rest(busy);
+        }
+    }
+
+    /// Takes what others left: a newer snapshot, new rings, the wish to have the rings back.
+    fn exchange(&mut self) {
+        if self.shared.mailbox.refresh(&mut self.snapshot) {
+            self.shared.counters.epoch.set(self.snapshot.epoch);
+        }
+        if self.shared.release.load(Ordering::Relaxed) {
+            if let Some(rings) = self.rings.take().or_else(|| self.shared.adopt.pop()) {
+                let _ = self.shared.released.push(rings);
+            }
+            self.shared.release.store(false, Ordering::Release);
+        }
+        if self.rings.is_none()
+            && let Some(rings) = self.shared.adopt.pop()
+        {
+            self.shared.counters.pool_size.set(u64::from(rings.umem.frames()));
+            self.rings = Some(rings);
+        }
+    }
+
+    /// One turn: whether there was anything to do.
+    fn turn(&mut self, now: Tick) -> bool {
+        let counters = Arc::clone(&self.shared.counters);
+        let mut busy = false;
+        if let Some(mut rings) = self.rings.take() {
+            for position in 0..rings.ports.len() {
+                busy |= self.receive(&mut rings, InterfaceId(position as u8), now, &counters);
+            }
+            for (port, ring_counters) in rings.ports.iter_mut().zip(&counters.ports) {
+                let Some(port) = port else { continue };
+                busy |= port.flush(&mut rings.umem, ring_counters);
+                port.refill(&mut rings.umem);
+                port.wake_receive();
+            }
+            debug_assert_eq!(rings.accounted(), rings.umem.frames(), "a frame was lost or is in two places");
+            self.rings = Some(rings);
+        }
+        let looked = self.flows.expire(now, &self.snapshot.timeouts, &counters, EXPIRY_BUDGET);
+        counters.turns.add(1);
+        counters.busy_turns.add(u64::from(busy));
+        busy || looked == EXPIRY_BUDGET
+    }
+
+    /// Moves one batch from the RX ring of `ingress` through the pipeline to wherever its frames go.
+    fn receive(
+        &mut self,
+        rings: &mut RingSet,
+        ingress: InterfaceId,
+        now: Tick,
+        counters: &WorkerCounters,
+    ) -> bool {
+        let (batch, umem) = (&mut self.batch, &mut rings.umem);
+        let (Some(Some(port)), Some(port_counters)) =
+            (rings.ports.get_mut(ingress.index()), counters.port(ingress))
+        else {
+            return false;
+        };
+        let received = port.receive(umem, BATCH, port_counters, |frame| {
+            // The batch is empty before each call and takes as many as were asked for.
+            if let Err(frame) = batch.push(frame, ingress) {
+                std::mem::forget(frame);
+            }
+        });
+        if received == 0 {
+            return false;
+        }
+        process(batch, &self.snapshot, &mut self.flows, now, counters);
+        self.dispatch(rings, counters);
+        true
+    }
+
+    /// Finds every frame of the batch its place and counts its verdict.
+    fn dispatch(&mut self, rings: &mut RingSet, counters: &WorkerCounters) {
+        let RingSet { ports, umem } = rings;
+        for (frame, meta) in self.batch.drain() {
+            let verdict = meta.verdict.unwrap_or(Verdict::ToKernel);
+            let verdict = match verdict {
+                Verdict::Forward(egress) | Verdict::Reply(egress) => {
+                    let port = ports.get_mut(egress.index()).and_then(Option::as_mut);
+                    match (port, counters.port(egress)) {
+                        (Some(port), Some(ring_counters)) => {
+                            let down = port.is_down();
+                            match port.transmit(frame, umem, ring_counters) {
+                                Ok(()) => verdict,
+                                Err(frame) => {
+                                    umem.give_back(frame);
+                                    Verdict::Drop(if down {
+                                        DropReason::NoEgress
+                                    } else {
+                                        DropReason::TxRingFull
+                                    })
+                                }
+                            }
+                        }
+                        _ => {
+                            umem.give_back(frame);
+                            Verdict::Drop(DropReason::NoEgress)
+                        }
+                    }
+                }
+                Verdict::ToKernel | Verdict::Drop(_) => {
+                    umem.give_back(frame);
+                    verdict
+                }
+            };
+            settle(verdict, counters);
+        }
+        let mut raised = false;
+        for event in self.batch.drain_events() {
+            raised |= self.shared.mailbox.raise(event);
+        }
+        if raised {
+            self.shared.events.wake();
+        }
+    }
+
+    /// What need not be done every turn.
+    fn keep_house(&mut self, now: Tick) {
+        if now < self.housekeeping {
+            return;
+        }
+        self.housekeeping = now.after(HOUSEKEEPING_MS);
+        let counters = &self.shared.counters;
+        let Some(rings) = &mut self.rings else { return };
+        counters.pool_level.set(rings.umem.available() as u64);
+        for (port, counters) in rings.ports.iter_mut().zip(&counters.ports) {
+            let Some(port) = port else { continue };
+            port.read_statistics(counters);
+            port.retry(counters);
+            let (fill, in_flight) = port.levels();
+            counters.fill_level.set(u64::from(fill));
+            counters.tx_in_flight.set(u64::from(in_flight));
+        }
+    }
+
+    /// Sleeps in `poll` when there has been nothing to do for a while.
+    fn rest(&mut self, busy: bool) {
+        self.idle_turns = if busy { 0 } else { self.idle_turns + 1 };
+        if !self.adaptive && self.rings.is_some() {
+            self.idle_turns = 0;
+        }
+        if self.idle_turns < SPINS {
+            std::hint::spin_loop();
+            return;
+        }
+        self.wait.clear();
+        self.wait.add(self.shared.waker.as_raw_fd());
+        let mut in_flight = 0;
+        for port in self.rings.iter().flat_map(|rings| rings.ports.iter().flatten()) {
+            self.wait.add(port.fd());
+            in_flight += port.levels().1;
+        }
+        self.shared.counters.sleeps.add(1);
+        self.wait.wait(if in_flight > 0 { SHORT_SLEEP_MS } else { SLEEP_MS });
+        self.shared.waker.clear();
+        self.idle_turns = 0;
+    }
+}

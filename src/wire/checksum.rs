@@ -1,0 +1,187 @@
+//! The Internet checksum: full (RFC 1071) for verifying, by difference (RFC 1624) for rewriting.
+//!
+//! A frame whose checksum was wrong stays wrong by the same amount after an update by difference, so a damaged frame
+//! can never be laundered into a good one.
+
+/// A change of checksummed data: the one's-complement sum of `~old + new` over all 16-bit words that changed.
+///
+/// Adding it to a checksum with [`update`] is equation 3 of RFC 1624, for any number of words at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Delta(pub u16);
+
+impl Delta {
+    /// The change from `old` to `new`, two 32-bit words (such as IPv4 addresses).
+    #[inline]
+    pub fn of_u32(old: u32, new: u32) -> Self {
+        Self::from_sum(u64::from(!old) + u64::from(new))
+    }
+
+    /// The change from `old` to `new`, two 64-bit words (such as a pair of addresses).
+    #[inline]
+    pub fn of_u64(old: u64, new: u64) -> Self {
+        Self::of_u32((old >> 32) as u32, (new >> 32) as u32).and(Self::of_u32(old as u32, new as u32))
+    }
+
+    /// Both changes together.
+    #[inline]
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self::from_sum(u64::from(self.0) + u64::from(other.0))
+    }
+
+    /// The change back: from new to old. (One's complement negation.)
+    #[inline]
+    #[must_use]
+    pub fn reversed(self) -> Self {
+        Self(!self.0)
+    }
+
+    /// The change of the word that holds TTL and protocol when the TTL goes down by one: − 0x0100.
+    pub const TTL_MINUS_ONE: Self = Self(!0x0100);
+
+    #[inline]
+    fn from_sum(sum: u64) -> Self {
+        Self(fold(sum))
+    }
+}
+
+/// The checksum after data under it changed by `delta`: HC' = ~(~HC + ~m + m'), RFC 1624 equation 3.
+#[inline]
+pub fn update(checksum: u16, delta: Delta) -> u16 {
+    !fold(u64::from(!checksum) + u64::from(delta.0))
+}
+
+/// Folds a sum of 16-bit (or 32-bit) words into 16 bits with end-around carry.
+#[inline]
+pub fn fold(sum: u64) -> u16 {
+    let sum = (sum & 0xFFFF_FFFF) + (sum >> 32);
+    let sum = (sum & 0xFFFF) + (sum >> 16);
+    let sum = (sum & 0xFFFF) + (sum >> 16);
+    ((sum & 0xFFFF) + (sum >> 16)) as u16
+}
+
+/// One's-complement sum of `bytes` as 16-bit big-endian words, an odd last byte padded with zero (RFC 1071).
+///
+/// Sums 32-bit words in native order, which vectorises, and swaps once at the end (RFC 1071 §2 B).
+#[inline]
+pub fn sum(bytes: &[u8]) -> u16 {
+    let mut chunks = bytes.chunks_exact(4);
+    let mut total: u64 =
+        chunks.by_ref().map(|word| u64::from(u32::from_ne_bytes([word[0], word[1], word[2], word[3]]))).sum();
+    let mut last = [0u8; 4];
+    let rest = chunks.remainder();
+    last[..rest.len()].copy_from_slice(rest);
+    total += u64::from(u32::from_ne_bytes(last));
+    u16::from_be(fold(total))
+}
+
+/// Sum of the IPv4 pseudo-header (RFC 9293 §3.1, RFC 768). `addresses` is source then destination, big end first.
+#[inline]
+pub fn pseudo_header_v4(addresses: u64, protocol: u8, length: u16) -> u64 {
+    (addresses >> 32) + (addresses & 0xFFFF_FFFF) + u64::from(protocol) + u64::from(length)
+}
+
+/// What a TCP or UDP checksum turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verified {
+    /// Right, or absent where that is allowed.
+    Right,
+    /// Wrong.
+    Wrong,
+    /// Not computed: the field holds the sum of the pseudo-header, as senders leave it to an offload.
+    LeftToOffload,
+}
+
+/// Verifies `segment` (header and payload) of `protocol` under the pseudo-header of `addresses`.
+/// `field` is the checksum as it stands in the segment.
+#[inline]
+pub fn verify_v4(addresses: u64, protocol: u8, segment: &[u8], field: u16) -> Verified {
+    let pseudo = pseudo_header_v4(addresses, protocol, segment.len() as u16);
+    if fold(pseudo + u64::from(sum(segment))) == 0xFFFF {
+        Verified::Right
+    } else if fold(pseudo) == field {
+        Verified::LeftToOffload
+    } else {
+        Verified::Wrong
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn rfc_1071_example() {
+        assert_eq!(sum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]), 0xDDF2);
+        assert_eq!(sum(&[]), 0);
+        assert_eq!(sum(&[0xAB]), 0xAB00);
+    }
+
+    #[test]
+    fn rfc_1624_example() {
+        // §4: the case that equation 2 of RFC 1141 gets wrong.
+        let delta = Delta::of_u32(0x5555, 0x3285);
+        assert_eq!(update(0xDD2F, delta), 0x0000);
+    }
+
+    #[test]
+    fn ttl_delta_is_a_decrement_of_the_high_byte() {
+        let old = [0x40, 0x06, 0x12, 0x34];
+        let new = [0x3F, 0x06, 0x12, 0x34];
+        assert_eq!(update(!sum(&old), Delta::TTL_MINUS_ONE), !sum(&new));
+    }
+
+    #[test]
+    fn a_partial_checksum_is_recognised() {
+        let addresses = 0xC612_0001_C612_0064;
+        let mut segment = [0u8; 20];
+        segment[12] = 0x50;
+        let field = fold(pseudo_header_v4(addresses, 6, 20));
+        segment[16..18].copy_from_slice(&field.to_be_bytes());
+        assert_eq!(verify_v4(addresses, 6, &segment, field), Verified::LeftToOffload);
+    }
+
+    fn plain_sum(bytes: &[u8]) -> u16 {
+        let mut total = 0u32;
+        for pair in bytes.chunks(2) {
+            total += u32::from(u16::from_be_bytes([pair[0], *pair.get(1).unwrap_or(&0)]));
+            total = (total & 0xFFFF) + (total >> 16);
+        }
+        total as u16
+    }
+
+    proptest! {
+        #[test]
+        fn sum_agrees_with_the_plain_definition(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
+            prop_assert_eq!(sum(&bytes), plain_sum(&bytes));
+        }
+
+        #[test]
+        fn update_agrees_with_computing_anew(
+            mut data in proptest::collection::vec(any::<u8>(), 24..200),
+            at in 0usize..5,
+            new in any::<u64>(),
+        ) {
+            let at = at * 2;
+            data[20] |= 1; // not all zero, so that the canonical checksum is unique
+            let before = !sum(&data);
+            let old = u64::from_be_bytes(data[at..at + 8].try_into().unwrap());
+            data[at..at + 8].copy_from_slice(&new.to_be_bytes());
+            let delta = Delta::of_u64(old, new);
+            prop_assert_eq!(update(before, delta), !sum(&data));
+            prop_assert_eq!(update(update(before, delta), delta.reversed()), before);
+        }
+
+        #[test]
+        fn a_wrong_checksum_stays_wrong(mut data in proptest::collection::vec(any::<u8>(), 24..64), damage in 1u16..0xFFFF, new in any::<u32>()) {
+            data[20] |= 1;
+            let wrong = !sum(&data) ^ damage;
+            prop_assume!(fold(u64::from(wrong) + u64::from(sum(&data))) != 0xFFFF);
+            let old = u32::from_be_bytes(data[0..4].try_into().unwrap());
+            data[0..4].copy_from_slice(&new.to_be_bytes());
+            let after = update(wrong, Delta::of_u32(old, new));
+            prop_assert_ne!(fold(u64::from(after) + u64::from(sum(&data))), 0xFFFF);
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Bytes only: no I/O, no state, no knowledge of services.
+//!
+//! Reading goes through `etherparse`, which checks lengths once; writing goes through the setters here, which change
+//! frames in place and keep checksums right by difference (RFC 1624), never by computing them anew.
+
+pub mod arp;
+pub mod checksum;
+pub mod ethernet;
+pub mod ipv4;
+pub mod tcp;
+pub mod udp;

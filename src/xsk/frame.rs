@@ -1,0 +1,112 @@
+//! A frame: the right to one chunk of packet memory, and the packet in it.
+//!
+//! A frame is a token. Whoever holds it may touch the bytes; to hand the bytes on is to move the token, so no two
+//! places can hold the same chunk. It is neither `Copy` nor `Clone`, and losing one loses a chunk for good: debug
+//! builds panic where a frame is dropped instead of being given back.
+
+use std::ptr::NonNull;
+
+use xsk_rs::FrameDesc;
+
+/// One chunk of packet memory with the packet that lies in it.
+#[derive(Debug)]
+#[must_use = "a frame that is dropped is a chunk of packet memory lost"]
+pub struct Frame {
+    /// First byte of the packet.
+    data: NonNull<u8>,
+    /// Bytes of the packet.
+    len: u32,
+    /// Bytes from `data` to the end of the chunk.
+    capacity: u32,
+    /// The kernel's name for it (unused by memory rings).
+    desc: FrameDesc,
+}
+
+// SAFETY: a frame is the only access to its bytes, whichever thread holds it.
+unsafe impl Send for Frame {}
+
+impl Frame {
+    /// A token for the `capacity` bytes at `data`, of which `len` are a packet.
+    ///
+    /// # Safety
+    ///
+    /// The bytes must be valid and initialised for as long as the frame exists, and nothing else may access them.
+    pub(super) unsafe fn new(data: NonNull<u8>, len: u32, capacity: u32, desc: FrameDesc) -> Self {
+        debug_assert!(len <= capacity, "a packet of {len} bytes in a chunk of {capacity}");
+        Self { data, len: len.min(capacity), capacity, desc }
+    }
+
+    /// The packet.
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: `new` was promised valid bytes that nobody else accesses, and `len` never exceeds them.
+        unsafe { std::slice::from_raw_parts(self.data.as_ptr(), self.len as usize) }
+    }
+
+    /// The packet, to be changed in place.
+    #[inline]
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as for `bytes`; `&mut self` makes this the only access.
+        unsafe { std::slice::from_raw_parts_mut(self.data.as_ptr(), self.len as usize) }
+    }
+
+    /// Bytes of the packet.
+    #[inline]
+    #[allow(clippy::len_without_is_empty, reason = "a frame without a packet is still a frame")]
+    pub fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Makes the packet `len` bytes long (whatever bytes lie there), if the chunk has room. Whether it had.
+    #[inline]
+    pub fn resize(&mut self, len: usize) -> bool {
+        let fits = len <= self.capacity as usize;
+        if fits {
+            self.len = len as u32;
+        }
+        fits
+    }
+
+    /// Replaces the packet by `packet`, if the chunk has room. Whether it had.
+    pub fn fill(&mut self, packet: &[u8]) -> bool {
+        let fits = self.resize(packet.len());
+        if fits {
+            self.bytes_mut().copy_from_slice(packet);
+        }
+        fits
+    }
+
+    /// Gives the token up for the kernel's name of the chunk.
+    #[inline]
+    pub(super) fn into_desc(self) -> FrameDesc {
+        let desc = self.desc;
+        std::mem::forget(self);
+        desc
+    }
+
+    /// Gives the token up for the place and size of its chunk.
+    pub(super) fn into_chunk(self) -> (NonNull<u8>, u32) {
+        let chunk = (self.data, self.capacity);
+        std::mem::forget(self);
+        chunk
+    }
+
+    /// Bytes of the packet as the kernel's name has it.
+    #[inline]
+    pub(super) fn desc_len(&self) -> usize {
+        self.desc.lengths().data()
+    }
+
+    #[inline]
+    pub(super) fn desc_mut(&mut self) -> &mut FrameDesc {
+        &mut self.desc
+    }
+}
+
+#[cfg(debug_assertions)]
+impl Drop for Frame {
+    fn drop(&mut self) {
+        // While unwinding, the original panic is the message worth having.
+        assert!(std::thread::panicking(), "a frame was dropped instead of given back");
+    }
+}

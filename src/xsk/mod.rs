@@ -1,0 +1,23 @@
+//! AF_XDP: packet memory, rings and the XDP program, in one room because all of it is `unsafe` at heart.
+//!
+//! | file | kernel concept |
+//! |---|---|
+//! | [`frame`] | one chunk of packet memory, as a token that is moved |
+//! | [`umem`] | the packet memory of one worker |
+//! | [`port`] | the four rings of one interface queue |
+//! | [`rings`] | packet memory and all ports of one worker, which live and die together |
+//! | [`steer`] | the XDP program of one interface |
+//! | [`memory`] | packet memory without a kernel |
+
+pub mod frame;
+pub mod memory;
+pub mod port;
+pub mod rings;
+pub mod steer;
+pub mod umem;
+
+pub use frame::Frame;
+pub use port::{CopyMode, Port};
+pub use rings::RingSet;
+pub use steer::{AttachMode, Steer};
+pub use umem::Umem;

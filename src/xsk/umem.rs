@@ -1,0 +1,113 @@
+//! The packet memory of one worker (UMEM): one block that all of its interfaces share, and the frames that are free.
+
+use std::num::NonZeroU32;
+use std::ptr::NonNull;
+
+use xsk_rs::config::{FrameSize, QueueSize, UmemConfig};
+use xsk_rs::{FrameDesc, Umem as RawUmem};
+
+use super::Frame;
+
+/// Bytes of one chunk. The kernel keeps 256 of them as headroom for XDP.
+pub const CHUNK: usize = 4096;
+/// Largest frame that fits: chunk less XDP headroom (`XDP_PACKET_HEADROOM`, linux/bpf.h).
+pub const MAX_FRAME: usize = CHUNK - 256;
+
+/// What went wrong with packet memory.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot set up packet memory of {frames} frames: {reason}")]
+pub struct Error {
+    frames: u32,
+    reason: String,
+}
+
+/// One worker's packet memory.
+#[derive(Debug)]
+pub struct Umem {
+    raw: RawUmem,
+    base: NonNull<u8>,
+    free: Vec<Frame>,
+    frames: u32,
+}
+
+// SAFETY: `base` points into the mapping that `raw` keeps alive; access goes through frames, each held once.
+unsafe impl Send for Umem {}
+
+impl Umem {
+    /// Memory for `frames` frames, with fill and completion rings of `ring` entries each.
+    pub fn new(frames: u32, ring: u32) -> Result<Self, Error> {
+        let fail = |reason: String| Error { frames, reason };
+        let queue = QueueSize::new(ring).map_err(|e| fail(e.to_string()))?;
+        let config = UmemConfig::builder()
+            .fill_queue_size(queue)
+            .comp_queue_size(queue)
+            .frame_size(FrameSize::new(CHUNK as u32).map_err(|e| fail(e.to_string()))?)
+            .build()
+            .map_err(|e| fail(e.to_string()))?;
+        let count = NonZeroU32::new(frames).ok_or_else(|| fail("no frames asked for".into()))?;
+        let (raw, mut descs) = RawUmem::new(config, count, false).map_err(|e| fail(describe(&e)))?;
+        let Some(first) = descs.first_mut() else { return Err(fail("no frames given".into())) };
+        // SAFETY: the descriptor was just made by this very UMEM, and nothing else uses its frame yet.
+        let data = unsafe { raw.data_mut(first).contents().as_ptr() };
+        // SAFETY: the descriptor's address is its offset from the start of the mapping.
+        let base =
+            NonNull::new(unsafe { data.sub(first.addr()) }.cast_mut()).ok_or_else(|| fail("null".into()))?;
+        let mut umem = Self { raw, base, free: Vec::with_capacity(frames as usize), frames };
+        for desc in descs {
+            let frame = umem.adopt(desc);
+            umem.free.push(frame);
+        }
+        Ok(umem)
+    }
+
+    /// Turns a descriptor that the kernel gave back into the token it stands for.
+    pub(super) fn adopt(&self, desc: FrameDesc) -> Frame {
+        let offset = desc.addr();
+        let room = CHUNK - offset % CHUNK;
+        // SAFETY: `offset` lies within the mapping: descriptors come from this UMEM or from the kernel, which checked
+        // them. The kernel (or the initial list) just gave the chunk up, so the new token is the only access. The
+        // mapping lives as long as `self.raw`, and rings and frames are dropped with or before it (see `RingSet`).
+        unsafe { Frame::new(self.base.add(offset), desc.lengths().data() as u32, room as u32, desc) }
+    }
+
+    /// A free frame, if there is one. It still holds whatever packet was last in it.
+    pub fn take(&mut self) -> Option<Frame> {
+        self.free.pop()
+    }
+
+    /// Takes a frame back.
+    #[inline]
+    pub fn give_back(&mut self, frame: Frame) {
+        self.free.push(frame);
+    }
+
+    /// Free frames.
+    #[inline]
+    pub fn available(&self) -> usize {
+        self.free.len()
+    }
+
+    /// Frames in all.
+    pub fn frames(&self) -> u32 {
+        self.frames
+    }
+
+    pub(super) fn raw(&self) -> &RawUmem {
+        &self.raw
+    }
+}
+
+impl Drop for Umem {
+    fn drop(&mut self) {
+        for frame in self.free.drain(..) {
+            let _ = frame.into_desc();
+        }
+    }
+}
+
+pub(super) fn describe(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}

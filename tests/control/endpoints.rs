@@ -1,0 +1,290 @@
+//! The control socket and the metrics endpoint, over a data plane that only counts.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use xswitch::control::api::{self, ApiError, ControlSocket, Source};
+use xswitch::control::client::{self, ClientError};
+use xswitch::control::compile::compile_static;
+use xswitch::control::dataplane::DataPlane;
+use xswitch::control::status::Status;
+use xswitch::control::{metrics, serve};
+use xswitch::tables::{BackendId, DropReason, InterfaceId, ServiceId};
+
+use super::fake::{FakeDataPlane, static_config};
+
+struct Lab {
+    socket: PathBuf,
+    dataplane: Arc<FakeDataPlane>,
+    source: Source,
+    _folder: tempfile::TempDir,
+    _watch: watch::Sender<Arc<xswitch::tables::Snapshot>>,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Lab {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("xswitch.sock");
+        let snapshot = Arc::new(compile_static(&static_config(&socket)).unwrap().0);
+        let dataplane = FakeDataPlane::new(&snapshot);
+        let (watch, receiver) = watch::channel(snapshot);
+        let source = Source {
+            dataplane: Arc::clone(&dataplane) as Arc<dyn DataPlane>,
+            snapshot: receiver,
+            started: Instant::now(),
+            max_connections: 4096,
+        };
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        Self { socket, dataplane, source, _folder: folder, _watch: watch, runtime }
+    }
+
+    /// Serves the control socket.
+    fn serve(&self) {
+        let _inside = self.runtime.enter();
+        let mut socket = ControlSocket::bind(&self.socket).unwrap();
+        let listener = socket.take().unwrap();
+        self.runtime.spawn(async move {
+            let _kept = socket;
+            std::future::pending::<()>().await
+        });
+        self.runtime.spawn(serve::serve(listener, api::control_routes(self.source.clone())));
+    }
+
+    /// Counts something at both workers.
+    fn count(&self) {
+        for (number, worker) in self.dataplane.workers().iter().enumerate() {
+            let (counters, number) = (&worker.counters, number as u64);
+            counters.received.add(100 + number);
+            counters.forwarded.add(90);
+            counters.replied.add(2);
+            counters.dropped(DropReason::NoConnection).add(8 + number);
+            counters.connections_new.add(10);
+            counters.connections_closed.add(4);
+            counters.connections_active.add(6);
+            let backend = counters.backend(BackendId(0)).unwrap();
+            backend.packets_in.add(50);
+            backend.bytes_out.add(7000);
+            backend.connections_new.add(10);
+            backend.connections_closed.add(4);
+            counters.service(ServiceId(0)).unwrap().refused.add(3);
+            counters.port(InterfaceId(0)).unwrap().rx_frames.add(11);
+        }
+    }
+}
+
+#[test]
+fn the_status_sums_over_workers_and_names_every_drop_reason() {
+    let lab = Lab::new();
+    lab.serve();
+    lab.count();
+    let status: Status = client::get(&lab.socket, "/v1/status").unwrap();
+    let totals = &status.totals;
+    assert_eq!((totals.received, totals.forwarded, totals.replied, totals.dropped_total), (201, 180, 4, 17));
+    assert_eq!(totals.unexplained, 0);
+    assert_eq!(status.dropped.len(), DropReason::COUNT);
+    assert_eq!((status.dropped["no_connection"], status.dropped["table_full"]), (17, 0));
+    assert_eq!((status.connections.active, status.connections.max), (12, 4096));
+    let service = &status.services[0];
+    assert_eq!(
+        (service.name.as_str(), service.forwarding.as_str(), service.scheduler.as_str()),
+        ("web", "full-nat", "wrr")
+    );
+    assert_eq!(
+        (service.traffic.packets_in, service.traffic.connections_active, service.refused),
+        (100, 12, 6)
+    );
+    let backend = &service.backends[0];
+    assert_eq!((backend.traffic.bytes_out, backend.weight), (14_000, 3));
+    let next_hop = backend.next_hop.as_ref().unwrap();
+    assert_eq!((next_hop.interface.as_str(), next_hop.mac.as_deref()), ("eth1", Some("02:00:00:00:01:0b")));
+    let unresolved = service.backends[1].next_hop.as_ref().unwrap();
+    assert_eq!((unresolved.resolved, &unresolved.mac), (false, &None));
+    assert_eq!(status.workers[1].ports[0].rx_frames, 11);
+    assert_eq!((status.workers[1].ports[0].queue, status.workers[0].ports[0].queue), (Some(7), None));
+}
+
+#[test]
+fn the_json_has_the_documented_shape() {
+    let lab = Lab::new();
+    lab.serve();
+    let status: serde_json::Value = client::get(&lab.socket, "/v1/status").unwrap();
+    for pointer in [
+        "/version",
+        "/pid",
+        "/uptime_s",
+        "/epoch",
+        "/totals/received",
+        "/connections/active",
+        "/connections/max",
+        "/dropped/not_steered",
+        "/workers/0/core",
+        "/workers/0/received",
+        "/workers/0/unexplained",
+        "/workers/0/connections_active",
+        "/workers/0/ports/0/rx_ring_full",
+        "/ports/0/xdp_mode",
+        "/services/0/packets_in",
+        "/services/0/bytes_out",
+        "/services/0/connections_new",
+        "/services/0/refused",
+        "/services/0/backends/0/connections_active",
+        "/services/0/backends/0/next_hop/mac",
+    ] {
+        assert!(status.pointer(pointer).is_some(), "{pointer} is missing in {status:#}");
+    }
+}
+
+#[test]
+fn the_summary_shows_what_happened_and_what_it_means() {
+    let lab = Lab::new();
+    lab.count();
+    let text = xswitch::cli::status::summary(&lab.source.status());
+    for part in [
+        "web",
+        "198.18.0.100:80",
+        "eth1 198.18.1.11 02:00:00:00:01:0b",
+        "not resolved",
+        "no_connection: A TCP",
+    ] {
+        assert!(text.contains(part), "{part} is missing in\n{text}");
+    }
+    assert!(!text.contains("table_full"), "only what happened:\n{text}");
+    println!("{text}");
+}
+
+#[test]
+fn the_metrics_are_prometheus_text_and_agree_with_the_status() {
+    let lab = Lab::new();
+    lab.count();
+    let text = metrics::render(&lab.source.status());
+    let samples = parse(&text);
+    for (sample, value) in [
+        ("xswitch_frames_received_total", 201.0),
+        ("xswitch_frames_dropped_total{reason=\"no_connection\"}", 17.0),
+        ("xswitch_frames_dropped_total{reason=\"table_full\"}", 0.0),
+        ("xswitch_connections_active", 12.0),
+        ("xswitch_connections_max", 4096.0),
+        ("xswitch_connections_created_total", 20.0),
+        ("xswitch_service_packets_total{service=\"web\",direction=\"in\"}", 100.0),
+        (
+            "xswitch_backend_bytes_total{service=\"web\",backend=\"198.18.1.11:8080\",direction=\"out\"}",
+            14_000.0,
+        ),
+        ("xswitch_port_rx_frames_total{interface=\"eth0\",worker=\"1\"}", 11.0),
+        ("xswitch_port_up{interface=\"eth0\",queue=\"7\"}", 1.0),
+    ] {
+        assert_eq!(samples.get(sample), Some(&value), "{sample} in\n{text}");
+    }
+}
+
+/// A strict reader of the text format: every sample follows HELP and TYPE of its name, every value is a number, no
+/// sample comes twice.
+fn parse(text: &str) -> BTreeMap<String, f64> {
+    let (mut samples, mut help, mut kind) = (BTreeMap::new(), "", ("", ""));
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            let (name, words) = rest.split_once(' ').unwrap();
+            assert!(!words.is_empty());
+            help = name;
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            kind = rest.split_once(' ').unwrap();
+            assert_eq!(kind.0, help, "HELP comes with TYPE");
+        } else {
+            let (sample, value) = line.rsplit_once(' ').unwrap();
+            let name = sample.split('{').next().unwrap();
+            assert_eq!(name, kind.0, "{line} has no TYPE");
+            assert_eq!(name.ends_with("_total"), kind.1 == "counter", "{line}");
+            assert!(
+                samples.insert(sample.to_owned(), value.parse().unwrap()).is_none(),
+                "{line} comes twice"
+            );
+        }
+    }
+    samples
+}
+
+#[test]
+fn the_metrics_endpoint_serves_over_tcp_and_a_busy_port_names_the_key() {
+    let lab = Lab::new();
+    let listener = lab.runtime.block_on(api::bind_metrics("127.0.0.1:0".parse().unwrap())).unwrap();
+    let address = listener.local_addr().unwrap();
+    lab.runtime.spawn(serve::serve(listener, api::metrics_routes(lab.source.clone())));
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(
+        answer.contains("text/plain; version=0.0.4") && answer.contains("xswitch_frames_received_total 0")
+    );
+    let error = lab.runtime.block_on(api::bind_metrics(address)).unwrap_err();
+    assert!(matches!(error, ApiError::MetricsInUse(_)) && error.to_string().contains("`metrics_listen`"));
+}
+
+#[test]
+fn the_socket_is_for_owner_and_group_and_goes_with_its_owner() {
+    let lab = Lab::new();
+    let _inside = lab.runtime.enter();
+    let socket = ControlSocket::bind(&lab.socket).unwrap();
+    assert_eq!(std::fs::metadata(&lab.socket).unwrap().permissions().mode() & 0o777, 0o660);
+    let second = ControlSocket::bind(&lab.socket).unwrap_err();
+    assert!(matches!(second, ApiError::Running(_)), "{second}");
+    drop(socket);
+    assert!(!lab.socket.exists());
+}
+
+#[test]
+fn a_file_left_behind_is_replaced_and_a_file_that_is_no_socket_is_not() {
+    let lab = Lab::new();
+    let _inside = lab.runtime.enter();
+    drop(std::os::unix::net::UnixListener::bind(&lab.socket).unwrap());
+    assert!(lab.socket.exists(), "nobody removed it, as after kill -9");
+    drop(ControlSocket::bind(&lab.socket).unwrap());
+    std::fs::write(&lab.socket, "precious").unwrap();
+    let error = ControlSocket::bind(&lab.socket).unwrap_err();
+    assert!(matches!(error, ApiError::NotASocket(_)));
+    assert_eq!(std::fs::read_to_string(&lab.socket).unwrap(), "precious");
+}
+
+#[test]
+fn slow_and_broken_clients_disturb_nobody() {
+    let lab = Lab::new();
+    lab.serve();
+    let connect = || UnixStream::connect(&lab.socket).unwrap();
+    let silent: Vec<_> = (0..20).map(|_| connect()).collect();
+    let mut garbage = connect();
+    garbage.write_all(&[0xFF; 4096]).unwrap();
+    let mut endless = connect();
+    let _ = endless.write_all(&[b'a'; 1 << 16]);
+    for _ in 0..20 {
+        client::get::<Status>(&lab.socket, "/v1/status").unwrap();
+    }
+    let mut answer = vec![];
+    let start = Instant::now();
+    (&silent[0]).read_to_end(&mut answer).unwrap();
+    assert!(start.elapsed() < Duration::from_secs(10), "a silent client is shown the door");
+}
+
+#[test]
+fn the_client_says_what_would_be_right() {
+    let lab = Lab::new();
+    let ask = |path| client::get::<Status>(&lab.socket, path).unwrap_err();
+    let missing = ask("/v1/status");
+    assert!(
+        matches!(missing, ClientError::Missing(_)) && missing.to_string().contains("is xswitch running?")
+    );
+    drop(std::os::unix::net::UnixListener::bind(&lab.socket).unwrap());
+    assert!(matches!(ask("/v1/status"), ClientError::Refused(_)));
+    lab.serve();
+    assert!(matches!(ask("/v2/status"), ClientError::Status { status: 404, .. }));
+    assert!(client::get::<Status>(&lab.socket, "/v1/status").is_ok());
+}

@@ -1,0 +1,174 @@
+//! Workers that do nothing but count, and a configuration for them.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use xswitch::config::valid::{
+    Backend, Config, Idle, Scheduler, Service, StaticInterface, StaticNeighbor, Switch, Timeouts, XdpMode,
+    ZeroCopy,
+};
+use xswitch::control::dataplane::{DataPlane, PortStatus, WorkerHandle};
+use xswitch::tables::{
+    Forwarding, InterfaceId, Mailbox, Protocol, Snapshot, Steering, VerifyChecksums, WorkerCounters,
+};
+
+/// An address.
+pub fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// eth0 and eth1, and a `full-nat` service at 198.18.0.100:80 with backends 198.18.1.11 and 198.18.1.12.
+pub fn config(socket: &Path) -> Config {
+    let backend = |address: &str, weight| Backend { address: address.parse().unwrap(), weight };
+    Config {
+        switch: Switch {
+            interfaces: vec!["eth0".into(), "eth1".into()],
+            workers: 0,
+            xdp_mode: XdpMode::Auto,
+            zero_copy: ZeroCopy::Auto,
+            idle: Idle::Adaptive,
+            snat_addresses: vec![ip("198.18.1.2")],
+            snat_ports: (1024, 32767),
+            max_connections: 4096,
+            ring_size: 2048,
+            verify_checksums: VerifyChecksums::Always,
+            control_socket: socket.into(),
+            metrics_listen: None,
+        },
+        timeouts: Timeouts::default(),
+        services: vec![Service {
+            name: "web".into(),
+            vip: "198.18.0.100:80".parse().unwrap(),
+            protocol: Protocol::Tcp,
+            forwarding: Forwarding::FullNat,
+            scheduler: Scheduler::WeightedRoundRobin,
+            maglev_table_size: 251,
+            announce: true,
+            health: None,
+            backends: vec![backend("198.18.1.11:8080", 3), backend("198.18.1.12:8080", 1)],
+        }],
+        neighbors: vec![],
+        routes: vec![],
+        interfaces: vec![],
+    }
+}
+
+/// The same with all that the kernel would tell; only the first backend's MAC address is known.
+pub fn static_config(socket: &Path) -> Config {
+    let mut config = config(socket);
+    for (name, last, address) in [("eth0", 1, "198.18.0.2"), ("eth1", 2, "198.18.1.2")] {
+        config.interfaces.push(StaticInterface {
+            name: name.into(),
+            mac: Some([2, 0, 0, 0, 0, last]),
+            addresses: vec![(ip(address), 24)],
+            mtu: None,
+        });
+    }
+    let mac = [2, 0, 0, 0, 1, 11];
+    config.neighbors.push(StaticNeighbor { interface: "eth1".into(), address: ip("198.18.1.11"), mac });
+    config
+}
+
+/// What the control plane said to the data plane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// Steer so.
+    Steer(Steering),
+    /// The interface is gone.
+    Gone(InterfaceId),
+    /// It is here (again).
+    Appeared(InterfaceId),
+    /// Its link is up or down.
+    Link(InterfaceId, bool),
+}
+
+/// Two workers, each with a snapshot, and a list of all that was said.
+pub struct FakeDataPlane {
+    workers: Vec<WorkerHandle>,
+    snapshots: Mutex<Vec<Arc<Snapshot>>>,
+    said: Mutex<Vec<Said>>,
+}
+
+impl FakeDataPlane {
+    /// Workers that start with this snapshot.
+    pub fn new(snapshot: &Arc<Snapshot>) -> Arc<Self> {
+        let worker = |core| WorkerHandle {
+            mailbox: Arc::new(Mailbox::default()),
+            counters: WorkerCounters::with_capacity(16, 16),
+            core: Some(core),
+        };
+        Arc::new(Self {
+            workers: (0..2).map(worker).collect(),
+            snapshots: Mutex::new(vec![Arc::clone(snapshot); 2]),
+            said: Mutex::default(),
+        })
+    }
+
+    /// What was said so far.
+    pub fn said(&self) -> Vec<Said> {
+        self.said.lock().unwrap().clone()
+    }
+
+    /// The snapshot of worker 0.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.wake();
+        Arc::clone(&self.snapshots.lock().unwrap()[0])
+    }
+
+    fn say(&self, what: Said) {
+        self.said.lock().unwrap().push(what);
+    }
+}
+
+impl DataPlane for FakeDataPlane {
+    fn workers(&self) -> &[WorkerHandle] {
+        &self.workers
+    }
+
+    fn wake(&self) {
+        for (worker, snapshot) in self.workers.iter().zip(self.snapshots.lock().unwrap().iter_mut()) {
+            worker.mailbox.refresh(snapshot);
+            worker.counters.epoch.set(snapshot.epoch);
+        }
+    }
+
+    fn steer(&self, steering: &Steering) -> Vec<String> {
+        self.say(Said::Steer(steering.clone()));
+        vec![]
+    }
+
+    fn interface_gone(&self, interface: InterfaceId) {
+        self.say(Said::Gone(interface));
+    }
+
+    fn interface_appeared(&self, interface: InterfaceId, _: &Steering) -> Result<(), String> {
+        self.say(Said::Appeared(interface));
+        Ok(())
+    }
+
+    fn interface_link(&self, interface: InterfaceId, up: bool) {
+        self.say(Said::Link(interface, up));
+    }
+
+    fn ports(&self) -> Vec<PortStatus> {
+        vec![PortStatus {
+            interface: "eth0".into(),
+            queue: 7,
+            worker: 1,
+            xdp_mode: "native".into(),
+            copy_mode: "copy".into(),
+            link: "up".into(),
+        }]
+    }
+}
+
+/// Waits until something holds, for `limit` at most.
+pub async fn eventually(what: &str, limit: Duration, holds: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

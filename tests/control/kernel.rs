@@ -1,0 +1,329 @@
+//! The control plane over a real kernel. Each test runs a second time, by itself, inside a network namespace of its own:
+//!
+//! ```text
+//!  switch namespace (the test)            peer namespace (a host with many addresses)
+//!  eth0 198.18.0.2/24 ─────────────────── peer0 198.18.0.1, .9
+//!  eth1 198.18.1.2/24 ─────────────────── peer1 198.18.1.11
+//! ```
+
+use std::net::IpAddr;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use xswitch::control::dataplane::DataPlane;
+use xswitch::control::{Control, ControlError};
+use xswitch::tables::{Event, InterfaceId, NextHop, Resolution};
+
+use super::fake::{FakeDataPlane, Said, config, eventually, ip};
+
+const ETH0: InterfaceId = InterfaceId(0);
+const ETH1: InterfaceId = InterfaceId(1);
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Two namespaces that vanish, with all that is in them, when this does.
+struct Namespaces {
+    switch: String,
+    peer: String,
+}
+
+impl Namespaces {
+    fn new(test: &str) -> Self {
+        let name = |role: &str| format!("xsw-{role}-{test}-{}", std::process::id());
+        let namespaces = Self { switch: name("s"), peer: name("p") };
+        for name in [&namespaces.switch, &namespaces.peer] {
+            sh(&format!("ip netns add {name} && ip -n {name} link set lo up"));
+        }
+        namespaces.connect("eth0", "peer0", "198.18.0.2/24", &["198.18.0.1/24", "198.18.0.9/24"]);
+        namespaces.connect("eth1", "peer1", "198.18.1.2/24", &["198.18.1.11/24"]);
+        sh(&format!("ip -n {} route add default via 198.18.0.1", namespaces.switch));
+        namespaces
+    }
+
+    fn connect(&self, ours: &str, theirs: &str, address: &str, addresses: &[&str]) {
+        let Self { switch, peer } = self;
+        // Believes announcements of addresses that it never asked for.
+        let accept = format!("ip netns exec {peer} sysctl -qw net.ipv4.conf.{theirs}.arp_accept=1");
+        sh(&format!("ip -n {switch} link add {ours} type veth peer name {theirs} netns {peer} && {accept}"));
+        for address in addresses {
+            sh(&format!("ip -n {peer} address add {address} dev {theirs}"));
+        }
+        sh(&format!("ip -n {peer} link set {theirs} up"));
+        sh(&format!("ip -n {switch} address add {address} dev {ours} && ip -n {switch} link set {ours} up"));
+    }
+}
+
+impl Drop for Namespaces {
+    fn drop(&mut self) {
+        for name in [&self.switch, &self.peer] {
+            let _ = Command::new("ip").args(["netns", "delete", name]).status();
+        }
+    }
+}
+
+fn sh(script: &str) -> String {
+    let output = Command::new("sh").args(["-ec", script]).output().unwrap();
+    assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Runs the test of this name inside a fresh namespace.
+fn within_a_namespace(test: &str) {
+    let namespaces = Namespaces::new(&test[..test.len().min(8)]);
+    let status = Command::new("ip")
+        .args(["netns", "exec", &namespaces.switch])
+        .arg(std::env::current_exe().unwrap())
+        .args([&format!("kernel::inside::{test}"), "--exact", "--ignored", "--nocapture"])
+        .env("XSWITCH_TEST_PEER", &namespaces.peer)
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+macro_rules! namespace_tests {
+    ($($name:ident),*) => { $(
+        #[test]
+        fn $name() {
+            within_a_namespace(stringify!($name));
+        }
+    )* };
+}
+
+namespace_tests!(
+    backends_and_gateways_are_resolved_without_traffic,
+    neighbours_are_resolved_and_learned_when_workers_say_so,
+    routes_and_interfaces_are_followed,
+    an_overrun_is_survived,
+    vips_are_announced,
+    a_reload_takes_effect_and_a_bad_file_changes_nothing,
+    an_interface_that_does_not_exist_is_an_error_at_start
+);
+
+/// A control plane that runs, and the fake data plane it talks to.
+struct Running {
+    dataplane: Arc<FakeDataPlane>,
+    config: Arc<Mutex<Result<xswitch::config::valid::Config, String>>>,
+    _folder: tempfile::TempDir,
+}
+
+impl Running {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(&folder.path().join("xswitch.sock"));
+        let control = Control::prepare(config.clone()).await.unwrap();
+        let dataplane = FakeDataPlane::new(&control.snapshot());
+        let config = Arc::new(Mutex::new(Ok(config)));
+        let file = Arc::clone(&config);
+        let loader = Box::new(move || file.lock().unwrap().clone());
+        let workers = Arc::clone(&dataplane) as Arc<dyn DataPlane>;
+        tokio::spawn(control.run(workers, loader, std::future::pending()));
+        Self { dataplane, config, _folder: folder }
+    }
+
+    fn next_hop(&self, destination: &str) -> Option<NextHop> {
+        let snapshot = self.dataplane.snapshot();
+        match snapshot.routes.resolve(ip(destination)) {
+            Resolution::NextHop(id) => snapshot.next_hop(id).copied(),
+            _ => None,
+        }
+    }
+
+    fn resolved(&self, destination: &str) -> bool {
+        self.next_hop(destination).is_some_and(|next_hop| next_hop.resolved)
+    }
+
+    fn raise(&self, event: Event) {
+        assert!(self.dataplane.workers()[1].mailbox.raise(event));
+    }
+}
+
+fn mac(namespace: Option<&str>, device: &str) -> [u8; 6] {
+    let namespace = namespace.map(|name| format!("-n {name}")).unwrap_or_default();
+    let shown = sh(&format!("ip {namespace} -o link show {device}"));
+    let text = shown.split("link/ether ").nth(1).unwrap().split(' ').next().unwrap();
+    let bytes: Vec<u8> = text.split(':').map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect();
+    bytes.try_into().unwrap()
+}
+
+fn peer() -> String {
+    std::env::var("XSWITCH_TEST_PEER").unwrap()
+}
+
+fn learned(address: &str, last: u8) -> Event {
+    Event::Learned { interface: ETH0, address: ip(address), mac: [2, 0, 0, 0, 9, last] }
+}
+
+/// The tests themselves: run by their namesakes above.
+mod inside {
+    use super::*;
+
+    #[tokio::test]
+    #[ignore = "runs inside a namespace"]
+    async fn backends_and_gateways_are_resolved_without_traffic() {
+        let running = Running::start().await;
+        for (destination, device, interface) in
+            [("198.18.1.11", ("peer1", "eth1"), ETH1), ("192.0.2.1", ("peer0", "eth0"), ETH0)]
+        {
+            eventually(destination, LIMIT, || running.resolved(destination)).await;
+            let next_hop = running.next_hop(destination).unwrap();
+            assert_eq!(next_hop.macs[..6], mac(Some(&peer()), device.0));
+            assert_eq!(next_hop.macs[6..], mac(None, device.1));
+            assert_eq!((next_hop.interface, next_hop.mtu), (interface, 1500));
+        }
+        assert!(!running.resolved("198.18.1.12"), "nobody has this address");
+    }
+
+    #[tokio::test]
+    #[ignore = "runs inside a namespace"]
+    async fn neighbours_are_resolved_and_learned_when_workers_say_so() {
+        sh("ip neigh add 198.18.0.88 lladdr 02:00:00:00:08:08 dev eth0 nud permanent");
+        let running = Running::start().await;
+        assert!(running.next_hop("198.18.0.9").is_none());
+        running.raise(Event::Resolve { interface: ETH0, address: ip("198.18.0.9") });
+        eventually("resolved on demand", LIMIT, || running.resolved("198.18.0.9")).await;
+        let epoch = running.dataplane.snapshot().routes_epoch;
+
+        for (address, last) in [("198.18.0.77", 77), ("198.18.0.88", 88), ("198.18.0.9", 9), ("10.0.0.5", 5)]
+        {
+            running.raise(learned(address, last));
+        }
+        eventually("learned", LIMIT, || running.resolved("198.18.0.77")).await;
+        assert_eq!(running.next_hop("198.18.0.77").unwrap().macs[..6], [2, 0, 0, 0, 9, 77]);
+        assert!(sh("ip neigh show 198.18.0.77 dev eth0").contains("STALE"));
+        assert!(sh("ip neigh show 198.18.0.88").contains("02:00:00:00:08:08 PERMANENT"));
+        assert_eq!(running.next_hop("198.18.0.9").unwrap().macs[..6], mac(Some(&peer()), "peer0"));
+        assert_eq!(sh("ip neigh show 10.0.0.5"), "");
+
+        // A host that nobody answers for becomes a failed entry, and may still be learned.
+        running.raise(Event::Resolve { interface: ETH0, address: ip("198.18.0.55") });
+        eventually("failed", LIMIT, || sh("ip neigh show 198.18.0.55").contains("FAILED")).await;
+        running.raise(learned("198.18.0.55", 55));
+        eventually("learned after failure", LIMIT, || running.resolved("198.18.0.55")).await;
+
+        let before = running.dataplane.snapshot().routes_epoch;
+        assert_ne!(before, epoch);
+        sh("ip neigh replace 198.18.0.9 lladdr 02:00:00:00:07:07 dev eth0 nud reachable");
+        eventually("a new MAC address", LIMIT, || {
+            running.next_hop("198.18.0.9").unwrap().macs[..6] == [2, 0, 0, 0, 7, 7]
+        })
+        .await;
+        assert_eq!(running.dataplane.snapshot().routes_epoch, before);
+    }
+
+    #[tokio::test]
+    #[ignore = "runs inside a namespace"]
+    async fn routes_and_interfaces_are_followed() {
+        let running = Running::start().await;
+        let leaves = |destination: &str| running.next_hop(destination).map(|next_hop| next_hop.address);
+        assert_eq!(leaves("10.5.1.1"), Some(ip("198.18.0.1")));
+        sh("ip route add 10.5.0.0/16 via 198.18.1.11");
+        eventually("a route", LIMIT, || leaves("10.5.1.1") == Some(ip("198.18.1.11"))).await;
+        sh("ip route add blackhole 10.5.1.0/24");
+        eventually("a hole", LIMIT, || leaves("10.5.1.1").is_none()).await;
+        sh("ip route del blackhole 10.5.1.0/24 && ip route replace 10.5.0.0/16 via 198.18.0.9");
+        eventually("replaced", LIMIT, || leaves("10.5.1.1") == Some(ip("198.18.0.9"))).await;
+        sh("ip route add 10.6.0.0/16 nexthop via 198.18.1.11 weight 1 nexthop via 198.18.0.9 weight 1");
+        eventually("multipath", LIMIT, || leaves("10.6.0.1") == Some(ip("198.18.1.11"))).await;
+
+        // The kernel removes the routes of an interface that goes down, and tells nobody.
+        sh("ip link set eth1 down");
+        eventually("down", LIMIT, || running.dataplane.said().contains(&Said::Link(ETH1, false))).await;
+        eventually("its routes", LIMIT, || leaves("198.18.1.11") == Some(ip("198.18.0.1"))).await;
+        sh("ip link set eth1 up");
+        eventually("up", LIMIT, || running.dataplane.said().contains(&Said::Link(ETH1, true))).await;
+        eventually("resolved again", LIMIT, || running.resolved("198.18.1.11")).await;
+
+        sh("ip link del eth1");
+        eventually("gone", LIMIT, || running.dataplane.said().contains(&Said::Gone(ETH1))).await;
+        let peer = peer();
+        sh(&format!("ip link add eth1 type veth peer name peer1 netns {peer} && ip link set eth1 up"));
+        sh("ip address add 198.18.1.2/24 dev eth1");
+        sh(&format!("ip -n {peer} address add 198.18.1.11/24 dev peer1 && ip -n {peer} link set peer1 up"));
+        eventually("here again", LIMIT, || running.dataplane.said().contains(&Said::Appeared(ETH1))).await;
+        eventually("with its backend", LIMIT, || running.resolved("198.18.1.11")).await;
+        assert_eq!(running.next_hop("198.18.1.11").unwrap().macs[6..], mac(None, "eth1"));
+    }
+
+    #[tokio::test]
+    #[ignore = "runs inside a namespace"]
+    async fn an_overrun_is_survived() {
+        let running = Running::start().await;
+        let routes: String = (0..30_000u32)
+            .map(|number| format!("route add 10.{}.{}.0/32 via 198.18.1.11\n", number / 250, number % 250))
+            .collect();
+        let batch = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(batch.path(), routes).unwrap();
+        // This runtime has one thread, and it waits here: nobody reads notifications.
+        sh(&format!("ip -batch {}", batch.path().display()));
+        sh("ip neigh replace 198.18.0.9 lladdr 02:00:00:00:07:07 dev eth0 nud reachable");
+        let last = "10.119.249.0";
+        eventually("the last route", LIMIT, || {
+            running.next_hop(last).is_some_and(|next_hop| next_hop.address == ip("198.18.1.11"))
+        })
+        .await;
+        eventually("a neighbour that was told of meanwhile", LIMIT, || running.resolved("198.18.0.9")).await;
+    }
+
+    #[tokio::test]
+    #[ignore = "runs inside a namespace"]
+    async fn vips_are_announced() {
+        let running = Running::start().await;
+        let peer = peer();
+        let seen = |device: &str| {
+            let shown = sh(&format!("ip -n {peer} neigh show 198.18.0.100 dev {device}"));
+            shown.contains("lladdr")
+        };
+        eventually("announced on both interfaces", LIMIT, || seen("peer0") && seen("peer1")).await;
+        assert!(running.dataplane.snapshot().answers_for(ip("198.18.0.100")));
+        assert!(!running.dataplane.snapshot().answers_for(ip("198.18.1.2")), "eth1 owns it");
+        sh(&format!("ip -n {peer} neigh flush all && ip link set eth0 down && ip link set eth0 up"));
+        eventually("announced when the interface comes up", LIMIT, || seen("peer0")).await;
+    }
+
+    #[tokio::test]
+    #[ignore = "runs inside a namespace"]
+    async fn a_reload_takes_effect_and_a_bad_file_changes_nothing() {
+        let running = Running::start().await;
+        eventually("it steers", LIMIT, || !running.dataplane.said().is_empty()).await;
+        let weight = || running.dataplane.snapshot().backends[0].as_ref().map(|backend| backend.weight);
+        let hang_up = || sh(&format!("kill -HUP {}", std::process::id()));
+        let good = running.config.lock().unwrap().clone().unwrap();
+
+        let mut changed = good.clone();
+        changed.services[0].backends[0].weight = 9;
+        changed.switch.max_connections = 1;
+        let vip: IpAddr = ip("198.18.0.101");
+        let mut second = changed.services[0].clone();
+        (second.name, second.vip) = ("second".into(), (vip, 80).into());
+        changed.services.push(second);
+        *running.config.lock().unwrap() = Ok(changed);
+        hang_up();
+        eventually("the new weight", LIMIT, || weight() == Some(9)).await;
+        let steered = || match running.dataplane.said().last() {
+            Some(Said::Steer(steering)) => steering.vips.contains(&vip),
+            _ => false,
+        };
+        eventually("the new service is steered", LIMIT, steered).await;
+
+        *running.config.lock().unwrap() = Err("line 3: no such key".into());
+        let epoch = running.dataplane.snapshot().epoch;
+        hang_up();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!((running.dataplane.snapshot().epoch, weight()), (epoch, Some(9)));
+
+        *running.config.lock().unwrap() = Ok(good);
+        hang_up();
+        eventually("the service is no longer steered", LIMIT, || !steered()).await;
+        eventually("the former weight", LIMIT, || weight() == Some(3)).await;
+    }
+
+    #[tokio::test]
+    #[ignore = "runs inside a namespace"]
+    async fn an_interface_that_does_not_exist_is_an_error_at_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = config(&folder.path().join("xswitch.sock"));
+        config.switch.interfaces.push("eth7".into());
+        let error = Control::prepare(config).await.unwrap_err();
+        assert!(matches!(&error, ControlError::NoInterface(name) if name == "eth7"), "{error}");
+    }
+}
