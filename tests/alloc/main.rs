@@ -1,5 +1,8 @@
 //! A million frames cost no allocation: of connections that exist, that are new, and that expire meanwhile.
 
+// The exemption of tests in clippy.toml covers the test functions themselves, not what they share.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
 #[path = "../frames/mod.rs"]
 mod frames;
 
@@ -79,11 +82,11 @@ fn phases() -> Vec<Phase> {
         (0..CLIENTS).map(|number| frame(&client(number))).collect()
     };
     let request = |vip: &'static str, flags: u8, payload: &'static [u8]| {
-        step(&move |client| (ETH0, tcp(client, vip, flags).to_eth0_from(CLIENT7).payload(payload).build()))
+        step(&move |client| (ETH0, tcp(client, vip, flags).in_at_eth0_from(CLIENT7).payload(payload).build()))
     };
     let reply = |flags: u8, payload: &'static [u8]| {
         step(&move |client| {
-            (ETH1, tcp(BACKEND, client, flags).to_eth1_from(BACKEND11).payload(payload).build())
+            (ETH1, tcp(BACKEND, client, flags).in_at_eth1_from(BACKEND11).payload(payload).build())
         })
     };
     let mut phases = vec![
@@ -98,15 +101,15 @@ fn phases() -> Vec<Phase> {
         request(FULL, SYN, b""),
         request(FULL, ACK | PSH, b"data"),
         request(FULL, RST, b""),
-        step(&|client| (ETH0, udp(client, DNS).to_eth0_from(CLIENT7).build())),
-        step(&|client| (ETH1, udp("198.18.1.12:5353", client).to_eth1_from(BACKEND12).build())),
+        step(&|client| (ETH0, udp(client, DNS).in_at_eth0_from(CLIENT7).build())),
+        step(&|client| (ETH1, udp("198.18.1.12:5353", client).in_at_eth1_from(BACKEND12).build())),
     ];
     // A client whose MAC address is unknown, and one that asks for ours: both raise events.
     phases.push(
         (0..CLIENTS)
             .map(|number| {
                 let client = format!("198.18.0.9:{}", 10_000 + number);
-                (ETH0, tcp(&client, VIP, SYN).to_eth0_from(CLIENT9).build())
+                (ETH0, tcp(&client, VIP, SYN).in_at_eth0_from(CLIENT9).build())
             })
             .collect(),
     );

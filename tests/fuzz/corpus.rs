@@ -56,27 +56,27 @@ pub fn frames() -> Vec<(InterfaceId, Vec<u8>)> {
         let (near, far) = (format!("198.18.0.7:{port}"), format!("203.0.113.9:{port}"));
         for flags in [SYN, ACK, ACK | PSH, FIN | ACK, RST] {
             for vip in [VIP, FULL, TWIN] {
-                frames.push((ETH0, tcp(&near, vip, flags).to_eth0_from(CLIENT7)));
-                frames.push((ETH0, tcp(&far, vip, flags).to_eth0_from(ROUTER0)));
+                frames.push((ETH0, tcp(&near, vip, flags).in_at_eth0_from(CLIENT7)));
+                frames.push((ETH0, tcp(&far, vip, flags).in_at_eth0_from(ROUTER0)));
             }
         }
         for vip in [DNS, FULL_DNS] {
-            frames.push((ETH0, udp(&near, vip).to_eth0_from(CLIENT7)));
-            frames.push((ETH0, udp(&near, vip).to_eth0_from(CLIENT7).checksum(Checksum::Absent)));
+            frames.push((ETH0, udp(&near, vip).in_at_eth0_from(CLIENT7)));
+            frames.push((ETH0, udp(&near, vip).in_at_eth0_from(CLIENT7).checksum(Checksum::Absent)));
         }
         for flags in [SYN | ACK, ACK, ACK | PSH, FIN | ACK, RST | ACK] {
             for client in [&near, &far] {
-                frames.push((ETH1, tcp("198.18.1.11:8080", client, flags).to_eth1_from(BACKEND11)));
-                frames.push((ETH1, tcp("198.18.1.12:8080", client, flags).to_eth1_from(BACKEND12)));
+                frames.push((ETH1, tcp("198.18.1.11:8080", client, flags).in_at_eth1_from(BACKEND11)));
+                frames.push((ETH1, tcp("198.18.1.12:8080", client, flags).in_at_eth1_from(BACKEND12)));
             }
         }
-        frames.push((ETH1, udp("198.18.1.12:5353", &near).to_eth1_from(BACKEND12)));
+        frames.push((ETH1, udp("198.18.1.12:5353", &near).in_at_eth1_from(BACKEND12)));
     }
     for port in 20_000..20_024 {
         let snat = format!("198.18.1.2:{port}");
-        frames.push((ETH1, tcp("198.18.1.11:8080", &snat, SYN | ACK).to_eth1_from(BACKEND11)));
-        frames.push((ETH1, tcp("198.18.1.12:8080", &snat, FIN | ACK).to_eth1_from(BACKEND12)));
-        frames.push((ETH1, udp("198.18.1.12:8080", &snat).to_eth1_from(BACKEND12)));
+        frames.push((ETH1, tcp("198.18.1.11:8080", &snat, SYN | ACK).in_at_eth1_from(BACKEND11)));
+        frames.push((ETH1, tcp("198.18.1.12:8080", &snat, FIN | ACK).in_at_eth1_from(BACKEND12)));
+        frames.push((ETH1, udp("198.18.1.12:8080", &snat).in_at_eth1_from(BACKEND12)));
     }
     let variants = variants(&frames);
     let mut frames: Vec<_> = frames.iter().map(|(ingress, packet)| (*ingress, packet.build())).collect();
@@ -98,13 +98,13 @@ fn variants(frames: &[(InterfaceId, Packet)]) -> Vec<(InterfaceId, Vec<u8>)> {
 fn others() -> Vec<(InterfaceId, Vec<u8>)> {
     let ask = |target| Arp::request((CLIENT7, [198, 18, 0, 7]), target);
     let answer = Arp { operation: 2, ..ask([198, 18, 0, 100]) };
-    let mut fragment = tcp("198.18.0.7:1", VIP, ACK).to_eth0_from(CLIENT7).build();
+    let mut fragment = tcp("198.18.0.7:1", VIP, ACK).in_at_eth0_from(CLIENT7).build();
     fragment[IP + 6] = 0x20;
     let mut ipv6 = fragment.clone();
     ipv6[12..14].copy_from_slice(&[0x86, 0xDD]);
-    let mut tagged = tcp("198.18.0.7:1", VIP, SYN).to_eth0_from(CLIENT7).build();
+    let mut tagged = tcp("198.18.0.7:1", VIP, SYN).in_at_eth0_from(CLIENT7).build();
     tagged.splice(12..12, [0x81, 0, 0, 5]);
-    let to_switch = tcp("198.18.0.7:1", "198.18.0.2:22", SYN).to_eth0_from(CLIENT7).build();
+    let to_switch = tcp("198.18.0.7:1", "198.18.0.2:22", SYN).in_at_eth0_from(CLIENT7).build();
     let arp =
         [ask([198, 18, 0, 100]), ask([198, 18, 1, 2]), ask([198, 18, 0, 9]), answer].map(|arp| arp.build());
     let rest = [fragment, ipv6, tagged, to_switch, Vec::new()];

@@ -17,7 +17,7 @@ fn lab(forwarding: &str) -> Lab {
 }
 
 fn request(flags: u8) -> Packet {
-    tcp(CLIENT, VIP, flags).to_eth0_from(CLIENT7)
+    tcp(CLIENT, VIP, flags).in_at_eth0_from(CLIENT7)
 }
 
 fn verdict(lab: &mut Lab, ingress: InterfaceId, packet: &Packet) -> Verdict {
@@ -38,7 +38,7 @@ fn a_connection_ends_with_its_backend() {
     lab.snapshot.backends[0] = None;
     lab.snapshot.index();
     assert_eq!(verdict(&mut lab, ETH0, &request(ACK)), Verdict::Drop(DropReason::BackendGone));
-    let late = tcp(BACKEND, CLIENT, SYN | ACK).to_eth1_from(BACKEND11);
+    let late = tcp(BACKEND, CLIENT, SYN | ACK).in_at_eth1_from(BACKEND11);
     assert_eq!(verdict(&mut lab, ETH1, &late), Verdict::Forward(ETH0), "what it still had to say arrives");
 }
 
@@ -49,7 +49,7 @@ fn a_backend_with_weight_0_keeps_its_connections() {
     let idle = service("web", VIP, "tcp", "nat", &[(BACKEND, 0)]);
     lab.snapshot = compile(&[SWITCH, &idle, NETWORK].concat());
     assert_eq!(verdict(&mut lab, ETH0, &request(ACK)), Verdict::Forward(ETH1));
-    let new = tcp("198.18.0.7:40001", VIP, SYN).to_eth0_from(CLIENT7);
+    let new = tcp("198.18.0.7:40001", VIP, SYN).in_at_eth0_from(CLIENT7);
     assert_eq!(verdict(&mut lab, ETH0, &new), Verdict::Drop(DropReason::NoBackend));
 }
 
@@ -67,7 +67,7 @@ fn a_changed_mac_address_counts_for_connections_that_exist() {
 #[test]
 fn where_there_is_no_way_back_into_the_kernel_its_frames_are_dropped_and_counted() {
     let mut lab = lab("nat").without_kernel();
-    let ssh = tcp(CLIENT, "198.18.0.2:22", SYN).to_eth0_from(CLIENT7);
+    let ssh = tcp(CLIENT, "198.18.0.2:22", SYN).in_at_eth0_from(CLIENT7);
     assert_eq!(verdict(&mut lab, ETH0, &ssh), Verdict::Drop(DropReason::NotSteered));
     assert_eq!(lab.counters.dropped(DropReason::NotSteered).get(), 1);
 }

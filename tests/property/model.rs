@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use xswitch::tables::DropReason;
 
-use crate::frames::{FIN, Mac, RST, SYN, TCP, UDP};
+use crate::frames::{ACK, FIN, Mac, RST, SYN, TCP, UDP};
 use crate::world::*;
 
 /// Source ports of full NAT begin here.
@@ -59,8 +59,10 @@ impl Tcp {
 
     fn after(mut self, from_client: bool, flags: u8) -> Self {
         let (syn, fin, reset) = (flags & SYN != 0, flags & FIN != 0, flags & RST != 0);
+        let known_to_both = self.answered || self.reset;
         if reset {
-            self.reset = true;
+            // A reset that answers a SYN must acknowledge it.
+            self.reset |= known_to_both || from_client || flags & ACK != 0;
         } else if self.reset {
             if !syn {
                 self = Self { answered: true, established: true, ..Self::default() };

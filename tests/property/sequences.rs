@@ -52,7 +52,7 @@ impl Pair {
 
     fn request(&mut self, name: Name, look: &Look) -> (InterfaceId, Packet, Outcome) {
         let ((client, mac), service) = (CLIENTS[name.0], &SERVICES[name.1]);
-        let packet = look.packet(service.protocol, client, service.vip).to_eth0_from(mac);
+        let packet = look.packet(service.protocol, client, service.vip).in_at_eth0_from(mac);
         let expected = self.model.request(name, look);
         let outcome = self.lab.send(ETH0, &packet.build());
         match expected {
@@ -74,7 +74,7 @@ impl Pair {
 
     fn reply(&mut self, position: usize, look: &Look) -> (InterfaceId, Packet, Outcome) {
         let (seen, mac) = self.model.history[position].clone();
-        let packet = look.packet(seen.2, seen.0, &seen.1).to_eth1_from(mac);
+        let packet = look.packet(seen.2, seen.0, &seen.1).in_at_eth1_from(mac);
         let outcome = self.lab.send(ETH1, &packet.build());
         match self.model.reply(&seen, look) {
             Expected::ToClient((client, service)) => {

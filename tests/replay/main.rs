@@ -2,6 +2,9 @@
 //!
 //! As root the program runs as nobody, so that needing a privilege would show.
 
+// The exemption of tests in clippy.toml covers the test functions themselves, not what they share.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
 mod captures;
 #[path = "../frames/mod.rs"]
 mod frames;

@@ -19,7 +19,7 @@ fn place(clients: &[Frame], backends: &[Frame]) -> Place {
 }
 
 fn syn(client: &str) -> Vec<u8> {
-    tcp(client, VIP, SYN).to_eth0_from(CLIENT7).build()
+    tcp(client, VIP, SYN).in_at_eth0_from(CLIENT7).build()
 }
 
 #[test]
@@ -103,8 +103,8 @@ fn nanoseconds_survive() {
 
 #[test]
 fn connections_expire_by_the_clock_of_the_captures() {
-    let query = udp("198.18.0.7:1000", DNS).to_eth0_from(CLIENT7).build();
-    let answer = udp(DNS_BACKEND, "198.18.0.7:1000").to_eth1_from(BACKEND12).build();
+    let query = udp("198.18.0.7:1000", DNS).in_at_eth0_from(CLIENT7).build();
+    let answer = udp(DNS_BACKEND, "198.18.0.7:1000").in_at_eth1_from(BACKEND12).build();
     for (seconds, forwarded) in [(299, 2), (302, 1)] {
         let place = place(&[(START, query.clone())], &[(START + seconds * SECOND, answer.clone())]);
         let summary = place.summary(BOTH_WAYS);
@@ -116,7 +116,7 @@ fn connections_expire_by_the_clock_of_the_captures() {
 
 #[test]
 fn a_request_and_its_reply_may_lie_in_one_millisecond() {
-    let reply = tcp(BACKEND, "198.18.0.7:1000", SYN | ACK).to_eth1_from(BACKEND11).build();
+    let reply = tcp(BACKEND, "198.18.0.7:1000", SYN | ACK).in_at_eth1_from(BACKEND11).build();
     // The same time stamp, even: the input named first goes first.
     for gap in [20_000, 0] {
         let place = place(&[(START, syn("198.18.0.7:1000"))], &[(START + gap, reply.clone())]);
@@ -138,8 +138,8 @@ fn the_inputs_are_merged_by_time_and_of_equal_times_the_first_named_goes_first()
 #[test]
 fn every_fate_is_counted_and_frames_without_an_output_are_not_lost() {
     let arp = Arp::request((CLIENT7, [198, 18, 0, 7]), [198, 18, 0, 100]).build();
-    let ssh = tcp("198.18.0.7:1000", "198.18.0.2:22", SYN).to_eth0_from(CLIENT7).build();
-    let late = tcp("198.18.0.7:1001", VIP, ACK).to_eth0_from(CLIENT7).build();
+    let ssh = tcp("198.18.0.7:1000", "198.18.0.2:22", SYN).in_at_eth0_from(CLIENT7).build();
+    let late = tcp("198.18.0.7:1001", VIP, ACK).in_at_eth0_from(CLIENT7).build();
     let frames = [syn("198.18.0.7:1000"), arp, ssh, late, vec![1, 2, 3]].map(|frame| (START, frame));
     let place = place(&frames, &[]);
     let summary = place.summary("--in eth0=client.pcap --out eth0=answers.pcap");
@@ -165,7 +165,7 @@ fn every_fate_is_counted_and_frames_without_an_output_are_not_lost() {
 
 #[test]
 fn frames_that_no_ring_could_have_held_whole_are_skipped_and_said_to_be() {
-    let large = tcp("198.18.0.7:1", VIP, SYN).to_eth0_from(CLIENT7).payload(&[0; 5000]).build();
+    let large = tcp("198.18.0.7:1", VIP, SYN).in_at_eth0_from(CLIENT7).payload(&[0; 5000]).build();
     let place = place(&[(START, large), (START, syn("198.18.0.7:2"))], &[]);
     place.write("cut.pcap", pcap(&[(START, syn("198.18.0.7:3"))], 40));
     let arguments = "--in eth0=client.pcap eth0=cut.pcap";
@@ -179,7 +179,7 @@ fn frames_that_no_ring_could_have_held_whole_are_skipped_and_said_to_be() {
 
 #[test]
 fn a_missing_neighbor_is_named() {
-    let stranger = tcp("198.18.0.9:1", VIP, SYN).to_eth0_from(CLIENT9).build();
+    let stranger = tcp("198.18.0.9:1", VIP, SYN).in_at_eth0_from(CLIENT9).build();
     let place = place(&[(START, stranger)], &[]);
     let readable = text(&place.replay("--in eth0=client.pcap").stdout);
     assert!(readable.contains("no MAC address of 198.18.0.9 on eth0: add a [[neighbor]]"), "{readable}");

@@ -35,8 +35,8 @@ pub fn thousand() -> (Vec<Frame>, Vec<Frame>) {
         let step = |position: u64| at + position * 50_000;
         match number % 10 {
             0..4 => {
-                let from = |flags| tcp(client, VIP, flags).to_eth0_from(CLIENT7);
-                let back = |flags| tcp(BACKEND, client, flags).to_eth1_from(BACKEND11);
+                let from = |flags| tcp(client, VIP, flags).in_at_eth0_from(CLIENT7);
+                let back = |flags| tcp(BACKEND, client, flags).in_at_eth1_from(BACKEND11);
                 clients.push((step(0), from(SYN).build()));
                 backends.push((step(1), back(SYN | ACK).build()));
                 clients.push((step(2), from(ACK | PSH).payload(b"GET / HTTP/1.0\r\n\r\n").build()));
@@ -44,14 +44,14 @@ pub fn thousand() -> (Vec<Frame>, Vec<Frame>) {
                 clients.push((step(4), from(ACK | FIN).build()));
             }
             4..7 => {
-                let from = |flags| tcp(client, FULL, flags).to_eth0_from(CLIENT7);
+                let from = |flags| tcp(client, FULL, flags).in_at_eth0_from(CLIENT7);
                 clients.extend((0..3).map(|n| (step(n), from(if n == 0 { SYN } else { ACK }).build())));
             }
             _ => {
                 let (query, answer) = (udp(client, DNS), udp(DNS_BACKEND, client));
-                clients.push((step(0), query.to_eth0_from(CLIENT7).build()));
-                backends.push((step(1), answer.to_eth1_from(BACKEND12).build()));
-                clients.push((step(2), udp(client, DNS).to_eth0_from(CLIENT7).build()));
+                clients.push((step(0), query.in_at_eth0_from(CLIENT7).build()));
+                backends.push((step(1), answer.in_at_eth1_from(BACKEND12).build()));
+                clients.push((step(2), udp(client, DNS).in_at_eth0_from(CLIENT7).build()));
             }
         }
     }
