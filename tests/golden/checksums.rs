@@ -41,35 +41,35 @@ pub fn cases() -> Vec<Case> {
     vec![
         case("a SYN with a wrong IP checksum starts nothing", always)
             .arrives_raw(ETH0, bad_ip)
-            .is_dropped(DropReason::IpChecksum),
+            .gets_dropped(DropReason::IpChecksum),
         established("a wrong IP checksum is noticed with verify \"state\", too", state)
             .arrives_raw(ETH0, bad_ip_established)
-            .is_dropped(DropReason::IpChecksum),
+            .gets_dropped(DropReason::IpChecksum),
         case("a SYN with a wrong TCP checksum starts nothing", state)
             .arrives(ETH0, &syn.clone().checksum(wrong))
-            .is_dropped(DropReason::L4Checksum),
+            .gets_dropped(DropReason::L4Checksum),
         established("data with a wrong TCP checksum is dropped", always)
             .arrives(ETH0, &data.clone().checksum(wrong))
-            .is_dropped(DropReason::L4Checksum),
+            .gets_dropped(DropReason::L4Checksum),
         established("with verify \"state\" it goes on, wrong by the same amount", state)
             .arrives(ETH0, &data.clone().checksum(wrong))
             .leaves(ETH1, data_leaves.checksum(wrong)),
         established("with verify \"state\" a reset with a wrong checksum changes nothing", state)
             .arrives(ETH0, &tcp(CLIENT, VIP, crate::frames::RST).in_at_eth0_from(CLIENT7).checksum(wrong))
-            .is_dropped(DropReason::L4Checksum),
+            .gets_dropped(DropReason::L4Checksum),
         case("a UDP request with a wrong checksum starts nothing", state)
             .arrives(ETH0, &query.clone().checksum(wrong))
-            .is_dropped(DropReason::L4Checksum),
+            .gets_dropped(DropReason::L4Checksum),
         case("a UDP reply with a wrong checksum is dropped", always)
             .after(ETH0, &query)
             .arrives(ETH1, &udp(DNS_BACKEND, CLIENT).in_at_eth1_from(BACKEND12).checksum(wrong))
-            .is_dropped(DropReason::L4Checksum),
+            .gets_dropped(DropReason::L4Checksum),
         case("a TCP checksum that was left to an offload is named as such", always)
             .arrives(ETH0, &syn.clone().checksum(Checksum::LeftToOffload))
-            .is_dropped(DropReason::ChecksumOffload),
+            .gets_dropped(DropReason::ChecksumOffload),
         case("a UDP checksum that was left to an offload is named as such", always)
             .arrives(ETH0, &query.clone().checksum(Checksum::LeftToOffload))
-            .is_dropped(DropReason::ChecksumOffload),
+            .gets_dropped(DropReason::ChecksumOffload),
     ]
 }
 

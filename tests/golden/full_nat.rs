@@ -113,7 +113,7 @@ fn ports() -> Vec<Case> {
         case("a second connection to the same backend finds the one port taken", switch)
             .after(ETH0, &tcp(CLIENT, VIP, SYN).in_at_eth0_from(CLIENT7))
             .arrives(ETH0, &tcp(OTHER_CLIENT, VIP, SYN).in_at_eth0_from(CLIENT8))
-            .is_dropped(DropReason::SnatPortsExhausted),
+            .gets_dropped(DropReason::SnatPortsExhausted),
         case("towards another backend the same port is free", switch)
             .after(ETH0, &tcp(CLIENT, two, SYN).in_at_eth0_from(CLIENT7))
             .arrives(ETH0, &tcp(OTHER_CLIENT, two, SYN).in_at_eth0_from(CLIENT8))
@@ -124,10 +124,10 @@ fn ports() -> Vec<Case> {
             .leaves(ETH1, tcp(SNAT, BACKEND, ACK).out_of_eth1_to(BACKEND11).ttl(63)),
         case("a late frame to the SNAT address and port has no connection any more", switch)
             .arrives(ETH1, &tcp(BACKEND, SNAT, ACK).in_at_eth1_from(BACKEND11))
-            .is_dropped(DropReason::NoConnection),
+            .gets_dropped(DropReason::NoConnection),
         case("a port outside the pool at the SNAT address is not ours", switch)
             .arrives(ETH1, &tcp(BACKEND, "198.18.1.2:20001", ACK).in_at_eth1_from(BACKEND11))
-            .is_left_to_the_kernel(),
+            .stays_with_the_kernel(),
     ]
 }
 

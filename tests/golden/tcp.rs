@@ -55,16 +55,16 @@ pub fn cases() -> Vec<Case> {
             .leaves(ETH1, tcp("198.18.0.7:40001", SECOND, SYN).out_of_eth1_to(BACKEND12).ttl(63)),
         case("a segment without a connection is dropped", switch)
             .arrives(ETH0, &request(ACK))
-            .is_dropped(DropReason::NoConnection),
+            .gets_dropped(DropReason::NoConnection),
         case("a SYN+ACK from a client without a connection is dropped", switch)
             .arrives(ETH0, &request(SYN | ACK))
-            .is_dropped(DropReason::NoConnection),
+            .gets_dropped(DropReason::NoConnection),
         case("a reset without a connection is dropped", switch)
             .arrives(ETH0, &request(RST))
-            .is_dropped(DropReason::NoConnection),
+            .gets_dropped(DropReason::NoConnection),
         case("a backend's segment without a connection is dropped", switch)
             .arrives(ETH1, &reply(ACK))
-            .is_dropped(DropReason::NoConnection),
+            .gets_dropped(DropReason::NoConnection),
         established("a SYN in the middle of a connection goes where the connection goes")
             .arrives(ETH0, &request(SYN))
             .leaves(ETH1, to_first(SYN)),
@@ -80,7 +80,7 @@ pub fn cases() -> Vec<Case> {
             .leaves(ETH1, to_second(SYN)),
         closed("a damaged SYN starts nothing anew")
             .arrives(ETH0, &request(SYN).checksum(Checksum::WrongBy(1)))
-            .is_dropped(DropReason::L4Checksum),
+            .gets_dropped(DropReason::L4Checksum),
         established("a reset goes through")
             .arrives(ETH1, &reply(RST | ACK))
             .leaves(ETH0, tcp(VIP, CLIENT, RST | ACK).out_of_eth0_to(CLIENT7).ttl(63)),
@@ -115,12 +115,12 @@ pub fn cases() -> Vec<Case> {
         cases.push(
             case("flags that no stack sends together start nothing", switch)
                 .arrives(ETH0, &request(flags))
-                .is_dropped(DropReason::TcpFlags),
+                .gets_dropped(DropReason::TcpFlags),
         );
         cases.push(
             established("flags that no stack sends together are dropped within a connection, too")
                 .arrives(ETH0, &request(flags))
-                .is_dropped(DropReason::TcpFlags),
+                .gets_dropped(DropReason::TcpFlags),
         );
     }
     cases
