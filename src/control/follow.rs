@@ -55,6 +55,7 @@ pub struct Follower {
     /// Notifications were lost: everything is to be read again.
     lost: bool,
     next_dump: Instant,
+    next_compile: Instant,
 }
 
 impl Follower {
@@ -85,6 +86,7 @@ impl Follower {
             stale: true,
             lost: false,
             next_dump: now,
+            next_compile: now,
         }
     }
 
@@ -117,12 +119,14 @@ impl Follower {
     async fn turn(&mut self) {
         let now = Instant::now();
         self.read_network(now).await;
-        if self.changed {
+        if self.changed && self.next_compile <= now {
             self.changed = false;
             let config = self.state.config.clone();
             if let Err(error) = self.apply(config).await {
                 tracing::error!(%error, "the network changed, but the workers keep the former tables");
             }
+            // A hundred thousand backends take a fifth of a second: leave as much time for everything else.
+            self.next_compile = Instant::now() + now.elapsed();
         } else if self.retry_interfaces <= now {
             self.tell_interfaces().await;
         }

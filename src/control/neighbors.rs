@@ -1,8 +1,8 @@
 //! When to ask the kernel about a neighbour: a pure state machine, `now` passed in.
 //!
 //! The kernel resolves neighbours for its own packets only, and ours bypass it. So it is asked on their behalf: for every
-//! backend and gateway at start, for whatever a worker has frames for, and every [`REFRESH`] for those it knows: that
-//! makes it probe entries that went stale, and keeps it from collecting entries that it believes unused.
+//! backend and gateway at start, for whatever a worker has frames for, and every 15 s for those it knows: that makes
+//! it probe entries that went stale, and keeps it from collecting entries that it believes unused.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;

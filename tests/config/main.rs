@@ -1,5 +1,8 @@
 //! The configuration: what is accepted, and what is said about what is not.
 
+// Outside of `#[test]` functions clippy does not see that this is a test.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
 mod examples;
 mod mistakes;
 mod places;

@@ -178,12 +178,20 @@ fn between_services_and_backends() {
             "also a source of full NAT",
             "snat_ports",
         ),
+        (
+            concat!(
+                "[[interface]]\nname = \"eth1\"\naddresses = [\"198.18.1.1/24\"]\n",
+                another!("vip = \"198.18.0.3:80\"", "«\"198.18.1.1:80\"")
+            ),
+            "an address of the switch",
+            "another host",
+        ),
         ("[[service.backend]]\naddress = «\"198.18.1.11:8080\"", "the backend on line 8", "once"),
         ("[[service.backend]]\naddress = «\"198.18.1.12:0\"", "port 0", "from 1"),
         ("«[[service.backend]]", "`address` is missing in [[service.backend]]", "address = "),
         ("weight = «65536", "out of bounds", "from 0 to 65535"),
         ("«backup = true", "`backup` in [[service.backend]] is not available in this version", "remove"),
-        ("[[«snat]]", "`snat` in the top of the file is not available", "remove"),
+        ("[[«snat]]", "`snat` in the top level is not available", "remove"),
     ];
     holds(after, cases, Severity::Error);
     // The same address and port for another protocol is another service.
