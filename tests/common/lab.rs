@@ -53,6 +53,8 @@ pub const NAMES: SocketAddrV4 = SocketAddrV4::new(VIP, 31001);
 pub const WEB_PORT: u16 = 8080;
 /// Where the backends serve UDP.
 pub const NAMES_PORT: u16 = 31002;
+/// TCP and UDP for a server that a scene starts itself, at the same port everywhere.
+pub const BULK: SocketAddrV4 = SocketAddrV4::new(VIP, 31003);
 /// Number of backends.
 pub const BACKENDS: u8 = 3;
 
