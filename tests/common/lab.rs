@@ -23,7 +23,7 @@
 //! ┌──────────────┐        │       │    └─────────────────┘
 //! │ 198.18.0.2   ├────────┤       │
 //! │ 198.18.0.3   │        └───────┘
-//! │ (SNAT)       │   VIP 198.18.0.100
+//! │ (SNAT only)  │   VIP 198.18.0.100
 //! └──────────────┘
 //! ```
 
@@ -53,6 +53,8 @@ pub const NAMES: SocketAddrV4 = SocketAddrV4::new(VIP, 31001);
 pub const WEB_PORT: u16 = 8080;
 /// Where the backends serve UDP.
 pub const NAMES_PORT: u16 = 31002;
+/// TCP and UDP for a server that a scene starts itself, at the same port everywhere.
+pub const BULK: SocketAddrV4 = SocketAddrV4::new(VIP, 31003);
 /// Number of backends.
 pub const BACKENDS: u8 = 3;
 
@@ -104,7 +106,8 @@ impl Setup {
     fn switch_addresses(&self) -> &'static [(&'static str, &'static str)] {
         match self.topology {
             Topology::Routed => &[("eth0", "198.18.0.2"), ("eth1", "198.18.1.1"), ("eth1", "198.18.1.2")],
-            Topology::OneArm => &[("eth0", "198.18.0.2"), ("eth0", "198.18.0.3")],
+            // The SNAT address is nobody's but the switch's: it answers ARP for it by itself.
+            Topology::OneArm => &[("eth0", "198.18.0.2")],
         }
     }
 
@@ -198,8 +201,8 @@ impl Lab {
         links.pointer("/0/xdp").is_some()
     }
 
-    /// (Re)creates the cable of one of the switch's interfaces, with the addresses of both ends.
-    pub fn plug_in(&self, interface: &str) {
+    /// Creates the cable of one of the switch's interfaces, with the addresses of both ends.
+    fn plug_in(&self, interface: &str) {
         match (self.setup.topology, interface) {
             (Topology::Routed, "eth0") => {
                 self.cable(self.setup.queues, (&self.switch, "eth0"), (&self.client, "eth0"));
@@ -213,6 +216,16 @@ impl Lab {
         }
         for (_, address) in self.setup.switch_addresses().iter().filter(|(name, _)| *name == interface) {
             self.switch.ip(&format!("address add {address}/24 dev {interface}"));
+        }
+    }
+
+    /// Plugs an interface in again that was deleted. Its MAC address is another one now, which the neighbours of the
+    /// kernel's own addresses must hear from the kernel's side, as network managers see to.
+    pub fn plug_in_again(&self, interface: &str) {
+        self.plug_in(interface);
+        for (_, address) in self.setup.switch_addresses().iter().filter(|(name, _)| *name == interface) {
+            self.switch
+                .run_within(Duration::from_secs(3), &format!("arping -U -c 1 -w 1 -I {interface} {address}"));
         }
     }
 

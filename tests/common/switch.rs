@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::lab::{Lab, NAMES, NAMES_PORT, WEB, WEB_PORT};
+use super::lab::{BULK, Lab, NAMES, NAMES_PORT, WEB, WEB_PORT};
 use super::process::{Background, Finished};
 use super::wait::{wait_for, wait_until};
 
@@ -53,9 +53,13 @@ impl Configuration {
             self.max_connections,
             socket(lab).display(),
         );
-        for (name, vip, protocol, port) in
-            [("web", WEB, "tcp", WEB_PORT), ("names", NAMES, "udp", NAMES_PORT)]
-        {
+        let services = [
+            ("web", WEB, "tcp", WEB_PORT),
+            ("names", NAMES, "udp", NAMES_PORT),
+            ("bulk-tcp", BULK, "tcp", BULK.port()),
+            ("bulk-udp", BULK, "udp", BULK.port()),
+        ];
+        for (name, vip, protocol, port) in services {
             let (forwarding, scheduler) = (lab.setup.forwarding, self.scheduler);
             let service = format!(
                 "\n[[service]]\nname = \"{name}\"\nvip = \"{vip}\"\nprotocol = \"{protocol}\"\n\

@@ -55,6 +55,9 @@ fn queue_frames(lab: &Lab, interface: &str, queue: u16) -> u64 {
 /// nftables does with the weights 2, 3, 5 what the switch will do.
 fn kernel_nat(lab: &Lab) {
     lab.switch.ip(&format!("address add {VIP}/32 dev eth0"));
+    if lab.setup.topology == Topology::OneArm {
+        lab.switch.ip(&format!("address add {}/32 dev eth0", lab.setup.snat_address()));
+    }
     for (key, value) in
         [("ip_forward", "1"), ("conf.all.send_redirects", "0"), ("conf.eth0.send_redirects", "0")]
     {

@@ -66,7 +66,7 @@ fn an_interface_comes_back(setup: Setup, interface: &str) {
         lab.client.run(&format!("ping -c 3 -i 0.1 {SWITCH}"));
     }
 
-    lab.plug_in(interface);
+    lab.plug_in_again(interface);
     wait_until("the switch reports the interface up", PATIENCE, || switch.link(interface) == "up");
     wait_until_served(&lab);
     traffic::requests(&lab.client, WEB, 30).assert_shared_by([2, 3, 5], 1 + usize::from(setup.queues));

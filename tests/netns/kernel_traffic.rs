@@ -43,6 +43,7 @@ fn sessions_to_the_switch_itself_and_ping_work_under_load(setup: Setup) {
     ping.assert_nothing_lost();
     switch.finish();
     session.type_line(99);
+    drop(session);
     Session::open(&lab.client, address);
 }
 

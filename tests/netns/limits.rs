@@ -35,17 +35,20 @@ fn a_full_table_refuses_new_connections_and_keeps_the_old(setup: Setup) {
     switch.finish();
 }
 
-/// Opens UDP flows, whose entries stay for minutes, until the switch refuses one.
+/// Opens UDP flows, whose entries stay for minutes, until a whole burst is refused: every worker has a stock of free
+/// entries, so that one may be out of them before the other.
 fn fill(lab: &Lab, switch: &Switch<'_>) {
-    for burst in 0..20 {
-        for number in 0..100 {
+    const BURST: usize = 100;
+    for burst in 0..40 {
+        let before = refusals(switch);
+        for number in 0..BURST {
             Datagrams::open(&lab.client, NAMES).send(&format!("{burst}.{number}"));
         }
-        if refusals(switch) > 0 {
+        if refusals(switch) - before == BURST as u64 {
             return;
         }
     }
-    panic!("2000 flows fitted into a table of {MAX_CONNECTIONS}");
+    panic!("4000 flows fitted into a table of {MAX_CONNECTIONS}");
 }
 
 fn refusals(switch: &Switch<'_>) -> u64 {

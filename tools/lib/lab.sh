@@ -111,7 +111,8 @@ END
 # start_switch BINARY CONFIG SOCKET LOG: starts xswitch and waits until its program is on both interfaces.
 # Its pid is in SWITCH_PID afterwards.
 start_switch() {
-    in_host switch "$1" run --config "$2" >"$4" 2>&1 &
+    # Not by in_host: a function would run in a shell of its own, and that shell would get the signals.
+    ip netns exec "$LAB-switch" "$1" run --config "$2" >"$4" 2>&1 &
     SWITCH_PID=$!
     local attempt
     for attempt in {1..100}; do
