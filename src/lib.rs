@@ -1,4 +1,35 @@
 //! xswitch: a layer-4 switch in userspace on AF_XDP.
+//!
+//! ```text
+//!                 NIC queue                                                     NIC queue
+//!                     │                                                             ▲
+//!   kernel ◀── no ── steer.bpf.c: ours?                                             │
+//!                     │ yes                                                         │
+//!              ┌──────▼──────┐    ┌───────┐   ┌─────────┐   ┌─────────┐      ┌──────┴──────┐
+//!              │ rx ring     │───▶│ parse │──▶│ known?  │──▶│ rewrite │─────▶│ tx ring     │
+//!              │ (fill ring) │    └───────┘   │ tier 1  │   └────▲────┘      │(completion) │
+//!              └─────────────┘                └────┬────┘        │           └─────────────┘
+//!                                               no │   ┌─────────┴─────────┐
+//!                                                  └──▶│ admit: service,   │
+//!                                                      │ schedule, insert  │  tier 2
+//!                                                      └───────────────────┘
+//! ```
+//!
+//! One worker per RX queue runs this loop ([`dataplane::worker`]) and owns that queue on every interface. What it reads
+//! is an immutable [`tables::Snapshot`]; what it knows of connections is a table that all workers share without a lock.
+//!
+//! | room | holds | may use |
+//! |---|---|---|
+//! | [`wire`] | bytes: headers, checksums | nothing |
+//! | [`tables`] | plain data that both planes share | wire |
+//! | [`xsk`] | rings, packet memory, the XDP program | tables, sys |
+//! | [`sys`] | what only the operating system can do | nothing |
+//! | [`dataplane`] | the path of a frame | wire, tables, xsk, sys |
+//! | [`config`] | raw → valid | wire, tables |
+//! | [`control`] | configuration and network → snapshot; status, metrics | config, tables, wire, sys |
+//! | [`boot`] | starts everything in the right order | all |
+//! | [`cli`] | one file per command | config, boot, control's client side; `replay` drives the data plane |
+
 pub mod boot;
 pub mod cli;
 pub mod config;

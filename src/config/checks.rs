@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use toml::Spanned;
 
-use super::diagnostic::Findings;
+use super::diagnostic::{Findings, Severity};
 use super::raw::{Backend, Raw, RawTimeouts, Service, Switch};
 use super::reader::Field;
 use super::valid::Scheduler;
@@ -25,12 +25,17 @@ pub(super) fn check(raw: &Raw, findings: &mut Findings<'_>) {
             sizes(switch, findings);
             snat_pool(switch, findings);
         }
-        None => findings.missing(0..0, "[switch] is missing", "add [switch] and interfaces = [\"eth0\"]"),
+        None => findings.missing(
+            Severity::Error,
+            0..0,
+            "[switch] is missing",
+            "add [switch] and interfaces = [\"eth0\"]",
+        ),
     }
     timeouts(&raw.timeouts, findings);
     if raw.services.is_empty() {
         let help = "add [[service]] with name, vip and [[service.backend]]";
-        findings.warning(0..0, "no [[service]]: every frame is left to the kernel", help);
+        findings.missing(Severity::Warning, 0..0, "no [[service]]: every frame is left to the kernel", help);
     }
     distinct_services(raw, findings);
     for service in &raw.services {
@@ -52,7 +57,12 @@ fn interfaces(raw: &Raw, switch: &Switch, findings: &mut Findings<'_>) {
             let listed: Vec<_> = named(raw.interfaces.iter().map(|interface| &interface.name)).collect();
             let list = if listed.is_empty() { "\"eth0\", \"eth1\"".to_owned() } else { listed.join(", ") };
             let help = format!("add interfaces = [{list}]; one = one-arm, two = routed");
-            return findings.missing(switch.heading.clone(), "`interfaces` is missing in [switch]", help);
+            return findings.missing(
+                Severity::Error,
+                switch.heading.clone(),
+                "`interfaces` is missing in [switch]",
+                help,
+            );
         }
         Some(names) => names,
     };
@@ -94,7 +104,7 @@ fn snat_pool(switch: &Switch, findings: &mut Findings<'_>) {
         }
     }
     if let Some(ports) = switch.snat_ports.as_ref().filter(|ports| ports.get_ref().0 < 1024) {
-        let help = format!("begin at 1024: \"1024-{}\"", ports.get_ref().1.max(1024));
+        let help = "ports from 1024 up: \"1024-32767\"";
         findings.warning(ports.span(), "`snat_ports`: ports below 1024 belong to well-known services", help);
     }
 }
@@ -148,7 +158,8 @@ fn scheduling(service: &Service, findings: &mut Findings<'_>) {
     let serving = serving.filter(|weight| *weight.get_ref() > 0).count();
     if service.backends.is_empty() {
         let help = "add [[service.backend]] and address = \"198.18.1.11:8080\"";
-        findings.warning(
+        findings.missing(
+            Severity::Warning,
             service.heading.clone(),
             "the service has no backend: its clients get no answer",
             help,
@@ -220,7 +231,7 @@ fn snat_needed(raw: &Raw, service: &Service, findings: &mut Findings<'_>) {
     {
         let message = "`forwarding`: \"full-nat\" has no address to send from";
         let help = "add an address that backends answer to, in [switch]: snat_addresses = [\"198.18.1.2\"]";
-        findings.missing(forwarding.span(), message, help);
+        findings.missing(Severity::Error, forwarding.span(), message, help);
     }
     let (Some(vip), Some(ports)) = (&service.vip, &switch.snat_ports) else { return };
     let (first, last) = *ports.get_ref();

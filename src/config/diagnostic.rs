@@ -227,9 +227,15 @@ impl<'a> Findings<'a> {
     }
 
     /// Notes that something is missing. Where the syntax is broken it may well be there, unread.
-    pub fn missing(&mut self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
+    pub fn missing(
+        &mut self,
+        severity: Severity,
+        span: Range<usize>,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
         if self.broken.is_empty() {
-            self.error(span, message, help);
+            self.note(severity, span, message.into(), help.into());
         }
     }
 

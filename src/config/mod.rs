@@ -2,7 +2,7 @@
 //!
 //! | step | file | what can be wrong |
 //! |---|---|---|
-//! | text → tree | `syntax` | it is not TOML |
+//! | text → tree | `syntax` | a line is not TOML |
 //! | tree → raw | `reader`, `schema`, `raw`, `values` | unknown keys, missing keys, a value wrong by itself |
 //! | raw → raw | `checks`, `statics` | values that do not go together |
 //! | raw → valid | `convert`, [`valid`] | nothing any more |
@@ -10,6 +10,8 @@
 //! No step stops at a mistake: it notes it with its place (`diagnostic`) and goes on with the rest.
 
 use std::path::{Path, PathBuf};
+
+use toml::de::DeTable;
 
 mod checks;
 mod convert;
@@ -68,7 +70,8 @@ pub fn load(path: &Path) -> Result<Loaded, Error> {
 pub fn parse(text: &str, name: &str) -> Result<Loaded, Error> {
     let source = Source { name, text };
     let mut findings = Findings::new(source);
-    let tree = syntax::parse(source, &mut findings);
+    let mended = syntax::mend(source, &mut findings);
+    let (tree, _) = DeTable::parse_recoverable(&mended);
     let mut context = Context::new(findings);
     let raw = Reader::root(tree.get_ref(), &mut context, raw::Raw::read);
     schema::report(&mut context);

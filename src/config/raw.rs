@@ -185,6 +185,8 @@ impl RawTimeouts {
 
 impl Service {
     fn read(table: &mut Reader<'_, '_>) -> Self {
+        // The largest prime below 2^24: 32 MiB of slots.
+        const LARGEST_TABLE: i64 = 16_777_213;
         let name = table.text("name", values::service_name);
         let vip = table.text("vip", values::endpoint);
         Self {
@@ -196,7 +198,7 @@ impl Service {
             scheduler: table
                 .text("scheduler", |word| values::SCHEDULER.parse(word))
                 .or(Scheduler::WeightedRoundRobin),
-            maglev_table_size: table.integer("maglev_table_size", 2..=1 << 24).or(65_537),
+            maglev_table_size: table.integer("maglev_table_size", 2..=LARGEST_TABLE).or(65_537),
             announce: table.flag("announce").or(true),
             health: table.table("health", Health::read),
             backends: table.tables("backend", Backend::read),

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
+use super::diagnostic::Severity;
 use super::schema::{Context, Heading, Unknown};
 use super::values::Mistake;
 
@@ -206,7 +207,7 @@ impl<'r, 's> Reader<'r, 's> {
     pub fn require<T>(&mut self, key: &'static str, given: Given<T>, help: &str) -> Field<T> {
         if let Given::Absent(heading) = &given {
             let message = format!("`{key}` is missing in {}", self.heading);
-            self.context.findings.missing(heading.clone(), message, help);
+            self.context.findings.missing(Severity::Error, heading.clone(), message, help);
         }
         given.value()
     }
@@ -219,15 +220,18 @@ impl<'r, 's> Reader<'r, 's> {
                 Some(Reader::walk(&DeTable::new(), heading, 0..0, self.context, read))
             }
             None => None,
-            Some((_, value)) => match value.get_ref().as_table() {
-                Some(table) => Some(Reader::walk(table, heading, value.span(), self.context, read)),
-                None => {
+            Some((_, value)) => {
+                // In double brackets: what the first one holds is still read, so that its mistakes are named, too.
+                let first = value.get_ref().as_array().and_then(|list| list.first());
+                let inner = first.map_or(value, |first| first);
+                if value.get_ref().as_table().is_none() {
                     let message = format!("`{key}` is {}", article(value.get_ref().type_str()));
                     let help = format!("it is one table: write {heading} and its keys below");
                     self.context.findings.error(value.span(), message, help);
-                    None
                 }
-            },
+                let table = inner.get_ref().as_table()?;
+                Some(Reader::walk(table, heading, inner.span(), self.context, read))
+            }
         }
     }
 

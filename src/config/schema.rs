@@ -45,7 +45,7 @@ pub(super) struct Unknown {
 /// Names a table in messages: `[switch]`, `[[service.backend]]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Heading {
-    /// `service.backend`; empty for the top of the file.
+    /// `service.backend`; empty for the top level.
     pub path: String,
     list: bool,
 }
@@ -61,7 +61,7 @@ impl Heading {
 impl fmt::Display for Heading {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.path.as_str(), self.list) {
-            ("", _) => f.write_str("the top of the file"),
+            ("", _) => f.write_str("the top level"),
             (path, true) => write!(f, "[[{path}]]"),
             (path, false) => write!(f, "[{path}]"),
         }

@@ -1,4 +1,4 @@
-//! Gratuitous ARP: tells the neighbours where an address lives now (RFC 5227 §3: an ARP request for the address itself,
+//! Gratuitous ARP: tells the neighbours where an address lives now (RFC 5227 §2.3: an ARP request for the address itself,
 //! sent by itself). A pure state machine, `now` passed in; [`crate::sys::packet`] sends.
 
 use std::collections::{BTreeMap, BTreeSet};

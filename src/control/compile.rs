@@ -9,24 +9,19 @@ use std::net::{IpAddr, SocketAddr};
 use super::network::NetworkView;
 use super::rows::Rows;
 use super::steering;
-use super::topology::{Exit, Port, Topology};
+use super::topology::Topology;
 use crate::config::valid::{self, Config};
 use crate::tables::counters::{MAX_BACKENDS, MAX_SERVICES};
 use crate::tables::exact::{ExactKey, ExactMap};
 use crate::tables::{
-    Backend, BackendId, Coarse, InterfaceId, NextHop, NextHopId, Protocol, Resolution, Route, Routes,
-    Service, ServiceId, Snapshot, SnatPool, Steering, Timeouts,
+    Backend, BackendId, Coarse, InterfaceId, NextHopId, Protocol, Resolution, Routes, Service, ServiceId,
+    Snapshot, SnatPool, Steering, Timeouts,
 };
 
+mod paths;
 mod schedulers;
 #[cfg(test)]
 mod tests;
-
-/// Most next-hop rows: 2^17 × 40 bytes = 5 MiB per snapshot.
-const MAX_NEXT_HOPS: usize = 1 << 17;
-/// Next-hop rows that stay retired. A connection that remembers one looks again with its next packet, because
-/// `routes_epoch` changed; so many retirements in between are out of its reach.
-const SPARE_NEXT_HOPS: usize = 1 << 12;
 
 /// What cannot be compiled.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -38,7 +33,7 @@ pub enum CompileError {
     #[error("more than {MAX_BACKENDS} backends, counting removed ones that still have connections")]
     TooManyBackends,
     /// Backends and gateways alone exceed the table.
-    #[error("more than {MAX_NEXT_HOPS} next hops")]
+    #[error("more than {} next hops", paths::MAX_NEXT_HOPS)]
     TooManyNextHops,
     /// `replay` has no kernel to ask.
     #[error("interface {0} has no MAC address: without a kernel, an [[interface]] entry must give its `mac`")]
@@ -90,18 +85,8 @@ pub struct Compiler {
     epoch: u64,
     services: Rows<(SocketAddr, Protocol)>,
     backends: Rows<(ServiceId, SocketAddr)>,
-    next_hops: Rows<(InterfaceId, IpAddr)>,
+    paths: paths::Paths,
     schedulers: schedulers::Schedulers,
-    /// What `routes_epoch` stands for.
-    routing: Routing,
-    routes_epoch: u16,
-}
-
-/// Routes and on-link neighbours, by row.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Routing {
-    routes: Vec<(IpAddr, u8, Route)>,
-    neighbors: Vec<(InterfaceId, IpAddr, NextHopId)>,
 }
 
 impl Default for Compiler {
@@ -110,10 +95,8 @@ impl Default for Compiler {
             epoch: 0,
             services: Rows::new(MAX_SERVICES, usize::MAX),
             backends: Rows::new(MAX_BACKENDS, usize::MAX),
-            next_hops: Rows::new(MAX_NEXT_HOPS, SPARE_NEXT_HOPS),
+            paths: paths::Paths::default(),
             schedulers: schedulers::Schedulers::default(),
-            routing: Routing::default(),
-            routes_epoch: 0,
         }
     }
 }
@@ -137,30 +120,26 @@ impl Compiler {
         usage: &Usage<'_>,
     ) -> Result<Compiled, CompileError> {
         let services = self.assign_services(config, usage)?;
-        let routes = self.assign_gateways(topology)?;
+        let routes = self.paths.assign_gateways(topology)?;
         let exits = Routes::build(routes.iter().copied(), []);
         let backends = self.assign_backends(config, &services, &exits, usage)?;
         self.epoch += 1;
-        let needed = self.retire(topology, &services, &backends);
-        let next_hops = self.next_hop_table(topology);
-        self.update_routing(routes);
+        self.retire(&services, &backends);
+        let needed = self.paths.settle(routes, topology, &backends, self.epoch);
         let service_table = self.service_table(config, &services, &backends);
         let (announced, vips) = (steering::announced(config, topology), steering::vips(config));
         let mut snapshot = Snapshot {
             epoch: self.epoch,
-            routes_epoch: self.routes_epoch,
+            routes_epoch: self.paths.routes_epoch(),
             services: service_table,
             backends: self.backend_table(&backends),
             announced: ExactMap::build(announced.iter().map(|address| (ExactKey::new(*address, 0), ()))),
             interfaces: topology.ports.iter().map(|port| port.interface.clone()).collect(),
-            routes: Routes::build(
-                self.routing.routes.iter().copied(),
-                self.routing.neighbors.iter().copied(),
-            ),
+            routes: self.paths.routes(),
             snat: snat_pool(config),
             timeouts: timeouts(&config.timeouts),
             verify_checksums: config.switch.verify_checksums,
-            next_hops,
+            next_hops: self.paths.table(topology),
             ..Snapshot::default()
         };
         snapshot.index();
@@ -189,20 +168,6 @@ impl Compiler {
             .ok_or(CompileError::TooManyServices)
     }
 
-    /// Every gateway has a row, so that replies to clients find it resolved.
-    fn assign_gateways(&mut self, topology: &Topology) -> Result<Vec<(IpAddr, u8, Route)>, CompileError> {
-        let mut routes = Vec::with_capacity(topology.routes.len());
-        for ((prefix, length), exit) in &topology.routes {
-            let route = match exit {
-                Exit::OnLink(interface) => Route::OnLink(*interface),
-                Exit::Via(interface, gateway) => Route::Via(self.next_hop(*interface, *gateway)?),
-                Exit::None => Route::Via(NextHopId::NONE),
-            };
-            routes.push((*prefix, *length, route));
-        }
-        Ok(routes)
-    }
-
     /// Rows of the backends, and of the next hops of those that are on a link.
     fn assign_backends(
         &mut self,
@@ -220,7 +185,7 @@ impl Compiler {
                     .ok_or(CompileError::TooManyBackends)?;
                 let next_hop = match exits.resolve(backend.address.ip()) {
                     Resolution::NextHop(gateway) => gateway,
-                    Resolution::Unknown(interface) => self.next_hop(interface, backend.address.ip())?,
+                    Resolution::Unknown(interface) => self.paths.assign(interface, backend.address.ip())?,
                     Resolution::Unroutable => NextHopId::NONE,
                 };
                 backends.push(Backend {
@@ -235,82 +200,12 @@ impl Compiler {
         Ok(backends)
     }
 
-    fn next_hop(&mut self, interface: InterfaceId, address: IpAddr) -> Result<NextHopId, CompileError> {
-        let row = self.next_hops.assign(&(interface, address), |_, _| true);
-        row.map(NextHopId).ok_or(CompileError::TooManyNextHops)
-    }
-
-    /// Retires the rows of everything that is no longer there, and gives rows to the kernel's other neighbours.
-    /// Returns the next hops that are needed: those of backends and gateways.
-    fn retire(
-        &mut self,
-        topology: &Topology,
-        services: &[ServiceId],
-        backends: &[Backend],
-    ) -> HashSet<(InterfaceId, IpAddr)> {
+    /// Retires the rows of services and backends that are no longer there.
+    fn retire(&mut self, services: &[ServiceId], backends: &[Backend]) {
         let services: HashSet<u32> = services.iter().map(|id| id.0).collect();
         self.services.retain(|_, row| services.contains(&row), self.epoch);
-        let rows: HashSet<u32> = backends.iter().map(|backend| backend.id.0).collect();
-        self.backends.retain(|_, row| rows.contains(&row), self.epoch);
-        let next_hops: HashSet<u32> = backends.iter().map(|backend| backend.next_hop.0).collect();
-        let gateways: HashSet<(InterfaceId, IpAddr)> = topology
-            .routes
-            .values()
-            .filter_map(|exit| match exit {
-                Exit::Via(interface, gateway) => Some((*interface, *gateway)),
-                Exit::OnLink(_) | Exit::None => None,
-            })
-            .collect();
-        let needed: HashSet<_> = self
-            .next_hops
-            .iter()
-            .filter(|(key, row)| next_hops.contains(row) || gateways.contains(key))
-            .map(|(key, _)| *key)
-            .collect();
-        // A neighbour that was resolved once keeps its row until the kernel forgets it: a scan of the subnet, which
-        // leaves failed entries only, changes nothing here.
-        let known =
-            |key: &(InterfaceId, IpAddr)| needed.contains(key) || topology.neighbors.contains_key(key);
-        self.next_hops.retain(|key, _| known(key), self.epoch);
-        for (key, neighbor) in &topology.neighbors {
-            if neighbor.mac.is_some() {
-                // A full table leaves this neighbour without a row: frames to it are dropped and counted.
-                let _ = self.next_hops.assign(key, |_, _| true);
-            }
-        }
-        needed
-    }
-
-    fn next_hop_table(&self, topology: &Topology) -> Vec<NextHop> {
-        let nobody = NextHop {
-            macs: [0; 12],
-            interface: InterfaceId(0),
-            resolved: false,
-            mtu: 0,
-            address: IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
-        };
-        let mut table = vec![nobody; self.next_hops.len()];
-        for ((interface, address), row) in self.next_hops.iter() {
-            let Some(port) = topology.port(*interface) else { continue };
-            let mac = topology.neighbors.get(&(*interface, *address)).and_then(|neighbor| neighbor.mac);
-            table[row as usize] = next_hop(port, *address, mac);
-        }
-        table
-    }
-
-    /// `routes_epoch` follows ids, not MAC addresses: a connection remembers the row, and the row has the new MAC.
-    fn update_routing(&mut self, routes: Vec<(IpAddr, u8, Route)>) {
-        let mut neighbors: Vec<_> = self
-            .next_hops
-            .iter()
-            .map(|((interface, address), row)| (*interface, *address, NextHopId(row)))
-            .collect();
-        neighbors.sort_unstable();
-        let routing = Routing { routes, neighbors };
-        if routing != self.routing {
-            self.routing = routing;
-            self.routes_epoch = self.routes_epoch.wrapping_add(1);
-        }
+        let backends: HashSet<u32> = backends.iter().map(|backend| backend.id.0).collect();
+        self.backends.retain(|_, row| backends.contains(&row), self.epoch);
     }
 
     fn service_table(
@@ -323,7 +218,7 @@ impl Compiler {
         for backend in backends {
             members.entry(backend.service).or_default().push(backend);
         }
-        let mut table = vec![None; self.services.len()];
+        let mut table = vec![None; self.services.used()];
         for (service, id) in config.services.iter().zip(ids) {
             let members = members.remove(id).unwrap_or_default();
             table[id.index()] = Some(Service {
@@ -342,7 +237,7 @@ impl Compiler {
     }
 
     fn backend_table(&self, backends: &[Backend]) -> Vec<Option<Backend>> {
-        let mut table = vec![None; self.backends.len()];
+        let mut table = vec![None; self.backends.used()];
         for backend in backends {
             table[backend.id.index()] = Some(backend.clone());
         }
@@ -350,20 +245,7 @@ impl Compiler {
     }
 }
 
-fn next_hop(port: &Port, address: IpAddr, mac: Option<[u8; 6]>) -> NextHop {
-    let mut macs = [0; 12];
-    macs[..6].copy_from_slice(&mac.unwrap_or_default());
-    macs[6..].copy_from_slice(&port.interface.mac);
-    NextHop {
-        macs,
-        interface: port.interface.id,
-        resolved: mac.is_some() && port.has_mac,
-        mtu: port.interface.mtu,
-        address,
-    }
-}
-
-fn wanted(topology: &Topology, snapshot: &Snapshot, needed: &HashSet<(InterfaceId, IpAddr)>) -> Vec<Wanted> {
+fn wanted(topology: &Topology, snapshot: &Snapshot, needed: &HashSet<paths::Key>) -> Vec<Wanted> {
     snapshot
         .next_hops
         .iter()

@@ -52,7 +52,7 @@ pub trait DataPlane: Send + Sync + 'static {
     /// An interface (re)appeared: rings are opened and the program attached with this steering.
     fn interface_appeared(&self, interface: InterfaceId, steering: &Steering) -> Result<(), String>;
 
-    /// Carrier or administrative state changed.
+    /// Carrier or administrative state changed; an interface whose rings were just opened counts as up until then.
     fn interface_link(&self, interface: InterfaceId, up: bool);
 
     /// How every queue is attached.

@@ -1,10 +1,9 @@
 //! The loop that keeps the workers current: network changes, workers' events and reloads in, snapshots and steering out.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
@@ -13,11 +12,16 @@ use super::compile::{CompileError, Compiled, Usage};
 use super::dataplane::DataPlane;
 use super::neighbors::{Request, Resolver};
 use super::netlink::{Netlink, NetlinkError, Notice};
-use super::topology::{Port, Topology};
+use super::topology::Topology;
 use super::{Loader, State, steering};
-use crate::config::valid::{Config, Switch};
+use crate::config::valid::Config;
 use crate::sys::packet::PacketSender;
-use crate::tables::{InterfaceId, Snapshot, Steering};
+use crate::tables::{Snapshot, Steering};
+
+mod differences;
+mod interfaces;
+
+use differences::{keep_fixed, log_next_hops};
 
 /// One turn: short enough that a client waiting for ARP does not notice, long enough to gather a burst of changes into
 /// one snapshot.
@@ -40,7 +44,8 @@ pub struct Follower {
     resolver: Resolver,
     announcer: Announcer,
     sender: Option<PacketSender>,
-    /// What the data plane was told about each interface: its index, if its rings are open, and whether it is up.
+    /// What the data plane was told about each interface: its index, if its rings are open, and whether it is up (which
+    /// it takes for granted of rings that it just opened).
     told: Vec<(Option<u32>, bool)>,
     retry_interfaces: Instant,
     /// The view differs from what the newest snapshot was compiled from.
@@ -50,6 +55,7 @@ pub struct Follower {
     /// Notifications were lost: everything is to be read again.
     lost: bool,
     next_dump: Instant,
+    next_compile: Instant,
 }
 
 impl Follower {
@@ -65,7 +71,7 @@ impl Follower {
         if let Err(error) = &sender {
             tracing::warn!(%error, "addresses cannot be announced: no packet socket");
         }
-        let told = state.topology.ports.iter().map(|port| (port.ifindex, port.up)).collect();
+        let told = state.topology.ports.iter().map(|port| (port.ifindex, true)).collect();
         Self {
             state,
             netlink,
@@ -80,18 +86,16 @@ impl Follower {
             stale: true,
             lost: false,
             next_dump: now,
+            next_compile: now,
         }
     }
 
-    /// Runs until dropped.
-    pub async fn run(mut self, mut loader: Loader) {
+    /// Runs until dropped, and reloads at every `hangup`.
+    pub async fn run(mut self, mut loader: Loader, mut hangup: Option<Signal>) {
         self.steer(self.state.steering.clone()).await;
         self.announcer.update(&self.state.steering.announced, &self.state.topology, Instant::now());
         let mut turns = tokio::time::interval(TURN);
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut hangup = signal(SignalKind::hangup())
-            .inspect_err(|error| tracing::warn!(%error, "SIGHUP will not reload"))
-            .ok();
         loop {
             tokio::select! {
                 _ = turns.tick() => self.turn().await,
@@ -115,12 +119,14 @@ impl Follower {
     async fn turn(&mut self) {
         let now = Instant::now();
         self.read_network(now).await;
-        if self.changed {
+        if self.changed && self.next_compile <= now {
             self.changed = false;
             let config = self.state.config.clone();
             if let Err(error) = self.apply(config).await {
                 tracing::error!(%error, "the network changed, but the workers keep the former tables");
             }
+            // A hundred thousand backends take a fifth of a second: leave as much time for everything else.
+            self.next_compile = Instant::now() + now.elapsed();
         } else if self.retry_interfaces <= now {
             self.tell_interfaces().await;
         }
@@ -272,47 +278,6 @@ impl Follower {
         }
     }
 
-    /// Tells the data plane what became of the interfaces since it was last told.
-    async fn tell_interfaces(&mut self) {
-        self.retry_interfaces = Instant::now() + RETRY;
-        for position in 0..self.told.len() {
-            let Some(port) = self.state.topology.ports.get(position).cloned() else { continue };
-            let (told_index, _) = self.told[position];
-            if told_index != port.ifindex {
-                self.tell_presence(position, told_index, &port).await;
-            }
-            let (open, told_up) = self.told[position];
-            if open.is_some() && told_up != port.up {
-                self.told[position].1 = port.up;
-                tracing::info!(interface = port.interface.name, up = port.up, "link changed");
-                let id = port.interface.id;
-                self.on_dataplane(move |dataplane| dataplane.interface_link(id, port.up)).await;
-            }
-        }
-    }
-
-    /// An interface of the same name with another index is another interface: the old rings are dead.
-    async fn tell_presence(&mut self, position: usize, told_index: Option<u32>, port: &Port) {
-        let (id, name): (InterfaceId, _) = (port.interface.id, &port.interface.name);
-        if told_index.is_some() {
-            tracing::warn!(interface = name, "interface is gone");
-            self.on_dataplane(move |dataplane| dataplane.interface_gone(id)).await;
-            self.told[position] = (None, false);
-        }
-        if port.ifindex.is_none() {
-            return;
-        }
-        let steering = self.state.steering.clone();
-        match self.on_dataplane(move |dataplane| dataplane.interface_appeared(id, &steering)).await {
-            Some(Ok(())) => {
-                tracing::info!(interface = name, "interface is here");
-                self.told[position] = (port.ifindex, port.up);
-            }
-            Some(Err(error)) => tracing::warn!(interface = name, error, "interface cannot be used yet"),
-            None => {}
-        }
-    }
-
     /// Runs what may block on a thread where it may.
     async fn on_dataplane<T: Send + 'static>(
         &self,
@@ -329,45 +294,5 @@ async fn hung_up(hangup: &mut Option<Signal>) {
             hangup.recv().await;
         }
         None => std::future::pending().await,
-    }
-}
-
-/// What was built at start stays as it was built; everything else of `new` counts.
-fn keep_fixed(old: &Switch, new: Switch) -> Switch {
-    let fixed = [
-        ("interfaces", old.interfaces != new.interfaces),
-        ("workers", old.workers != new.workers),
-        ("xdp_mode", old.xdp_mode != new.xdp_mode),
-        ("zero_copy", old.zero_copy != new.zero_copy),
-        ("idle", old.idle != new.idle),
-        ("max_connections", old.max_connections != new.max_connections),
-        ("ring_size", old.ring_size != new.ring_size),
-        ("control_socket", old.control_socket != new.control_socket),
-        ("metrics_listen", old.metrics_listen != new.metrics_listen),
-    ];
-    for (key, _) in fixed.iter().filter(|(_, changed)| *changed) {
-        tracing::warn!("`{key}` in [switch] takes effect with the next start; the former value stays");
-    }
-    Switch {
-        snat_addresses: new.snat_addresses,
-        snat_ports: new.snat_ports,
-        verify_checksums: new.verify_checksums,
-        ..old.clone()
-    }
-}
-
-/// One line for every backend or gateway that was found or lost.
-fn log_next_hops(before: &[super::compile::Wanted], after: &[super::compile::Wanted], topology: &Topology) {
-    let before: HashMap<_, _> =
-        before.iter().map(|wanted| ((wanted.interface, wanted.address), wanted.resolved)).collect();
-    for wanted in after {
-        let was = before.get(&(wanted.interface, wanted.address)).copied().unwrap_or(false);
-        let Some(port) = topology.port(wanted.interface) else { continue };
-        let (interface, address) = (&port.interface.name, wanted.address);
-        match (was, wanted.resolved) {
-            (false, true) => tracing::info!(interface, %address, "next hop resolved"),
-            (true, false) => tracing::warn!(interface, %address, "next hop no longer resolves"),
-            _ => {}
-        }
     }
 }

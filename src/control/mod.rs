@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::valid::Config;
@@ -95,12 +96,17 @@ pub struct Control {
     socket: ControlSocket,
     metrics: Option<TcpListener>,
     started: Instant,
+    hangup: Option<Signal>,
 }
 
 impl Control {
     /// Opens the endpoints, reads the network and compiles the first snapshot. Everything that can be wrong at start is
     /// found here, before a worker runs. Within a Tokio runtime only.
     pub async fn prepare(config: Config) -> Result<Self, ControlError> {
+        // First of all: until somebody listens for it, SIGHUP ends the process.
+        let hangup = signal(SignalKind::hangup())
+            .inspect_err(|error| tracing::warn!(%error, "SIGHUP will not reload"))
+            .ok();
         let socket = ControlSocket::bind(&config.switch.control_socket)?;
         let metrics = match config.switch.metrics_listen {
             Some(address) => Some(api::bind_metrics(address).await?),
@@ -123,7 +129,7 @@ impl Control {
             steering: compiled.steering,
             wanted: compiled.wanted,
         };
-        Ok(Self { state, netlink, socket, metrics, started: Instant::now() })
+        Ok(Self { state, netlink, socket, metrics, started: Instant::now(), hangup })
     }
 
     /// The first snapshot, for workers to start with.
@@ -166,7 +172,7 @@ impl Control {
         }
         let follower = Follower::new(self.state, self.netlink, dataplane, publisher);
         tokio::select! {
-            () = follower.run(loader) => {}
+            () = follower.run(loader, self.hangup) => {}
             () = shutdown => {}
         }
     }

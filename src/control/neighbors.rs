@@ -1,8 +1,8 @@
 //! When to ask the kernel about a neighbour: a pure state machine, `now` passed in.
 //!
 //! The kernel resolves neighbours for its own packets only, and ours bypass it. So it is asked on their behalf: for every
-//! backend and gateway at start and every [`REFRESH`] (which makes it probe stale entries), and for whatever a worker
-//! has frames for.
+//! backend and gateway at start, for whatever a worker has frames for, and every 15 s for those it knows: that makes
+//! it probe entries that went stale, and keeps it from collecting entries that it believes unused.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -23,6 +23,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Addresses whose pauses are remembered. When there are more, the others wait: somebody scans a subnet.
 const REMEMBERED: usize = 4096;
+/// Neighbours beyond backends and gateways that are refreshed: the kernel's own wish for its table (`gc_thresh2`).
+const REFRESHED: usize = 512;
 /// Questions per turn, so that ten thousand backends do not fill the kernel's queue.
 const PER_TURN: usize = 64;
 
@@ -73,25 +75,26 @@ impl Resolver {
         let (Event::Resolve { interface, address } | Event::Learned { interface, address, .. }) = event;
         let known = topology.neighbors.get(&(interface, address));
         let target = Target { ifindex: topology.port(interface)?.ifindex?, address };
-        if known.is_some_and(|neighbor| neighbor.pinned || neighbor.mac.is_some())
-            || address.is_multicast()
-            || address.is_unspecified()
+        if known.is_some_and(|neighbor| neighbor.pinned) || address.is_multicast() || address.is_unspecified()
         {
             return None;
         }
-        match event {
-            Event::Resolve { .. } => {
-                self.may_ask((interface, address), now).then_some(Request::Resolve(target))
-            }
+        let known_mac = known.and_then(|neighbor| neighbor.mac);
+        let wish = match event {
+            Event::Resolve { .. } if known_mac.is_some() => return None,
+            Event::Resolve { .. } => Request::Resolve(target),
             Event::Learned { mac, .. } => {
                 let believable = mac[0] & 1 == 0 && mac != [0; 6] && on_link(topology, interface, address);
-                (believable && self.may_ask((interface, address), now)).then_some(Request::Learn {
-                    target,
-                    mac,
-                    fresh: known.is_none(),
-                })
+                match known_mac {
+                    _ if !believable => return None,
+                    Some(known_mac) if known_mac == mac => return None,
+                    // It moved, or somebody lies: the kernel finds out.
+                    Some(_) => Request::Resolve(target),
+                    None => Request::Learn { target, mac, fresh: known.is_none() },
+                }
             }
-        }
+        };
+        self.may_ask((interface, address), now).then_some(wish)
     }
 
     /// What is due, a few at a time.
@@ -99,7 +102,10 @@ impl Resolver {
         if now >= self.next_refresh {
             self.next_refresh = now + REFRESH;
             self.next_retry = now + RETRY;
-            self.queue = wanted.iter().map(|wanted| (wanted.interface, wanted.address)).collect();
+            let known = topology.neighbors.iter();
+            let alive = known.filter(|(_, neighbor)| neighbor.mac.is_some() && !neighbor.pinned);
+            self.queue = alive.map(|(key, _)| *key).take(REFRESHED).collect();
+            self.queue.extend(wanted.iter().map(|wanted| (wanted.interface, wanted.address)));
         } else if now >= self.next_retry {
             self.next_retry = now + RETRY;
             let unresolved = wanted.iter().filter(|wanted| !wanted.resolved);
@@ -200,8 +206,27 @@ mod tests {
         topology.neighbors.insert((ETH0, ip("198.18.0.10")), Neighbor { mac: Some([4; 6]), pinned: true });
         for address in ["198.18.0.9", "198.18.0.10"] {
             assert_eq!(resolver.event(resolve(address), &topology, now), None);
-            assert_eq!(resolver.event(learned(address, [6; 6]), &topology, now), None);
+            assert_eq!(resolver.event(learned(address, [4; 6]), &topology, now), None);
         }
+        assert_eq!(resolver.event(learned("198.18.0.10", [6; 6]), &topology, now), None);
+    }
+
+    #[test]
+    fn a_neighbour_with_another_address_than_before_is_checked_by_the_kernel() {
+        let (mut topology, now) = (topology(), Instant::now());
+        topology.neighbors.insert((ETH0, ip("198.18.0.9")), Neighbor { mac: Some([4; 6]), pinned: false });
+        let request = Resolver::new(now).event(learned("198.18.0.9", [6; 6]), &topology, now);
+        assert_eq!(request, Some(Request::Resolve(Target { ifindex: 2, address: ip("198.18.0.9") })));
+    }
+
+    #[test]
+    fn neighbours_that_are_known_are_kept_alive() {
+        let (mut topology, now) = (topology(), Instant::now());
+        for (last, mac, pinned) in [(9, Some([4; 6]), false), (10, None, false), (11, Some([4; 6]), true)] {
+            topology.neighbors.insert((ETH0, IpAddr::from([198, 18, 0, last])), Neighbor { mac, pinned });
+        }
+        let target = Target { ifindex: 2, address: ip("198.18.0.9") };
+        assert_eq!(Resolver::new(now).turn(&[], &topology, now), [Request::Resolve(target)]);
     }
 
     #[test]

@@ -33,7 +33,7 @@ impl<K: Hash + Eq + Clone> Rows<K> {
     }
 
     /// Rows ever used: the length of the table.
-    pub fn len(&self) -> usize {
+    pub fn used(&self) -> usize {
         self.fresh as usize
     }
 
@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(rows.assign(&"d", |row, _| row != 0), Some(1), "row 0 still has connections");
         assert_eq!(rows.assign(&"e", |_, retired| retired < 6), Some(0));
         assert_eq!(rows.assign(&"f", |_, _| true), None);
-        assert_eq!(rows.len(), 3);
+        assert_eq!(rows.used(), 3);
     }
 
     #[test]

@@ -2,13 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::dataplane::{DataPlane, PortStatus, WorkerHandle};
-use crate::tables::counters::{BackendCounters, PortCounters};
-use crate::tables::{Backend, Counter, DropReason, Service, Snapshot, WorkerCounters};
+use super::dataplane::PortStatus;
+use crate::tables::DropReason;
+use crate::tables::counters::PortCounters;
+
+mod collect;
+
+pub use collect::Facts;
 
 /// The whole answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -216,185 +219,6 @@ port_traffic! {
     rx_dropped: Counter, "Frames that the kernel dropped for another reason, such as their size";
     fill_level: Gauge, "Frames that wait to receive";
     tx_in_flight: Gauge, "Frames in the TX ring or with the driver";
-}
-
-/// What the answer is made from, besides the workers.
-#[derive(Debug, Clone, Copy)]
-pub struct Facts<'a> {
-    /// The newest snapshot.
-    pub snapshot: &'a Snapshot,
-    /// Time since start.
-    pub uptime: Duration,
-    /// Size of the connection table.
-    pub max_connections: u32,
-}
-
-impl Status {
-    /// Reads the counters. Workers go on meanwhile, so sums may be off by what happens during the reading.
-    pub fn collect(facts: Facts<'_>, dataplane: &dyn DataPlane) -> Self {
-        let (workers, ports) = (dataplane.workers(), dataplane.ports());
-        let counters: Vec<&WorkerCounters> = workers.iter().map(|worker| &*worker.counters).collect();
-        let sum = |pick: fn(&WorkerCounters) -> &Counter| total(&counters, pick);
-        let connections = Connections {
-            active: sum(|worker| &worker.connections_active),
-            max: u64::from(facts.max_connections),
-            new: sum(|worker| &worker.connections_new),
-            closed: sum(|worker| &worker.connections_closed),
-            reclaimed: sum(|worker| &worker.connections_reclaimed),
-        };
-        let dropped = |reason: &DropReason| {
-            let count = counters.iter().map(|worker| worker.dropped(*reason).get()).sum();
-            (reason.name().to_owned(), count)
-        };
-        let workers: Vec<_> = workers
-            .iter()
-            .enumerate()
-            .map(|(number, worker)| worker_status(number, worker, facts.snapshot, &ports))
-            .collect();
-        Self {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
-            uptime_s: facts.uptime.as_secs(),
-            epoch: facts.snapshot.epoch,
-            totals: workers.iter().map(|worker| &worker.totals).fold(Totals::default(), add_totals),
-            connections,
-            dropped: DropReason::ALL.iter().map(dropped).collect(),
-            services: facts
-                .snapshot
-                .services
-                .iter()
-                .flatten()
-                .map(|service| service_status(service, facts.snapshot, &counters))
-                .collect(),
-            workers,
-            ports,
-        }
-    }
-}
-
-fn total(counters: &[&WorkerCounters], pick: fn(&WorkerCounters) -> &Counter) -> u64 {
-    counters.iter().map(|worker| pick(worker).get()).sum()
-}
-
-fn add_totals(sum: Totals, worker: &Totals) -> Totals {
-    Totals {
-        received: sum.received + worker.received,
-        forwarded: sum.forwarded + worker.forwarded,
-        replied: sum.replied + worker.replied,
-        to_kernel: sum.to_kernel + worker.to_kernel,
-        dropped_total: sum.dropped_total + worker.dropped_total,
-        unexplained: sum.unexplained + worker.unexplained,
-    }
-}
-
-fn worker_status(
-    number: usize,
-    worker: &WorkerHandle,
-    snapshot: &Snapshot,
-    ports: &[PortStatus],
-) -> WorkerStatus {
-    let counters = &worker.counters;
-    let queue = |interface: &str| {
-        ports.iter().find(|port| port.worker == number && port.interface == interface).map(|port| port.queue)
-    };
-    WorkerStatus {
-        worker: number,
-        core: worker.core,
-        epoch: counters.epoch.get(),
-        totals: Totals {
-            received: counters.received.get(),
-            forwarded: counters.forwarded.get(),
-            replied: counters.replied.get(),
-            to_kernel: counters.to_kernel.get(),
-            dropped_total: counters.dropped_total(),
-            unexplained: counters.unexplained(),
-        },
-        connections_new: counters.connections_new.get(),
-        connections_closed: counters.connections_closed.get(),
-        connections_active: counters.connections_active.get(),
-        connections_reclaimed: counters.connections_reclaimed.get(),
-        turns: counters.turns.get(),
-        busy_turns: counters.busy_turns.get(),
-        sleeps: counters.sleeps.get(),
-        pool_level: counters.pool_level.get(),
-        pool_size: counters.pool_size.get(),
-        ports: snapshot
-            .interfaces
-            .iter()
-            .filter_map(|interface| {
-                let port = counters.port(interface.id)?;
-                Some(PortTraffic::new(interface.name.clone(), queue(&interface.name), port))
-            })
-            .collect(),
-    }
-}
-
-fn service_status(service: &Service, snapshot: &Snapshot, counters: &[&WorkerCounters]) -> ServiceStatus {
-    let backends: Vec<_> = service
-        .backends
-        .iter()
-        .filter_map(|id| snapshot.backend(*id))
-        .map(|backend| backend_status(backend, snapshot, counters))
-        .collect();
-    ServiceStatus {
-        name: service.name.clone(),
-        vip: service.vip,
-        protocol: service.protocol.name().to_owned(),
-        forwarding: service.forwarding.name().to_owned(),
-        scheduler: service.scheduler.to_owned(),
-        traffic: backends.iter().map(|backend| &backend.traffic).fold(Traffic::default(), add_traffic),
-        refused: counters
-            .iter()
-            .filter_map(|worker| worker.service(service.id))
-            .map(|counters| counters.refused.get())
-            .sum(),
-        backends,
-    }
-}
-
-fn add_traffic(sum: Traffic, backend: &Traffic) -> Traffic {
-    Traffic {
-        packets_in: sum.packets_in + backend.packets_in,
-        packets_out: sum.packets_out + backend.packets_out,
-        bytes_in: sum.bytes_in + backend.bytes_in,
-        bytes_out: sum.bytes_out + backend.bytes_out,
-        connections_new: sum.connections_new + backend.connections_new,
-        connections_active: sum.connections_active + backend.connections_active,
-    }
-}
-
-fn backend_status(backend: &Backend, snapshot: &Snapshot, counters: &[&WorkerCounters]) -> BackendStatus {
-    let sum = |pick: fn(&BackendCounters) -> &Counter| -> u64 {
-        counters.iter().filter_map(|worker| worker.backend(backend.id)).map(|row| pick(row).get()).sum()
-    };
-    let next_hop = snapshot.next_hop(backend.next_hop).map(|next_hop| NextHopStatus {
-        address: next_hop.address,
-        interface: snapshot
-            .interfaces
-            .get(next_hop.interface.index())
-            .map_or_else(String::new, |interface| interface.name.clone()),
-        mac: next_hop.resolved.then(|| mac_text(&next_hop.macs[..6])),
-        resolved: next_hop.resolved,
-    });
-    let (new, closed) = (sum(|row| &row.connections_new), sum(|row| &row.connections_closed));
-    BackendStatus {
-        address: backend.address,
-        weight: backend.weight,
-        traffic: Traffic {
-            packets_in: sum(|row| &row.packets_in),
-            packets_out: sum(|row| &row.packets_out),
-            bytes_in: sum(|row| &row.bytes_in),
-            bytes_out: sum(|row| &row.bytes_out),
-            connections_new: new,
-            // The workers count on between the two readings.
-            connections_active: new.saturating_sub(closed),
-        },
-        next_hop,
-    }
-}
-
-fn mac_text(mac: &[u8]) -> String {
-    mac.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":")
 }
 
 /// Explanations of the drop reasons, by name, for those who show them.

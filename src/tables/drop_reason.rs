@@ -36,9 +36,7 @@ drop_reasons! {
     ChecksumOffload = "checksum_offload",
     /// The time to live ran out here (RFC 1812, 5.3.1).
     TtlExpired = "ttl_expired",
-    /// The frame is addressed to another host's MAC address.
-    NotForUs = "not_for_us",
-    /// An IP fragment addressed to a service.
+    /// An IP fragment addressed to a service: fragments carry no ports, and are not put together here.
     Fragment = "fragment",
     /// A TCP segment that is not a SYN and belongs to no known connection: its entry expired, or it is a scan.
     NoConnection = "no_connection",

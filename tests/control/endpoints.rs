@@ -166,6 +166,7 @@ fn the_metrics_are_prometheus_text_and_agree_with_the_status() {
     let lab = Lab::new();
     lab.count();
     let text = metrics::render(&lab.source.status());
+    println!("{text}");
     let samples = parse(&text);
     for (sample, value) in [
         ("xswitch_frames_received_total", 201.0),

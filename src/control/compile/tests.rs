@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::super::network::Neighbor;
 use super::super::testing::{config, ip, service};
+use super::super::topology::Exit;
 use super::*;
 use crate::config::valid::{Scheduler, StaticInterface, StaticNeighbor, StaticRoute};
 use crate::tables::{Forwarding, SchedulerTable};
@@ -99,7 +100,7 @@ fn a_service_row_is_reused_only_when_none_of_its_backends_has_connections() {
     compiler.services = Rows::new(1, usize::MAX);
     let topology = topology(&config);
     compile(&mut compiler, &config, &topology);
-    let moved = std::mem::replace(&mut config.services, vec![]);
+    let moved = std::mem::take(&mut config.services);
     compile(&mut compiler, &config, &topology);
     config.services = moved;
     config.services[0].vip = "198.18.0.101:80".parse().unwrap();

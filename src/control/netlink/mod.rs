@@ -155,7 +155,8 @@ impl Netlink {
 
     /// Tells the kernel a neighbour's MAC address, unless it has a better one: with `fresh` only if there is no entry
     /// at all, else only if the entry that is there is not valid (the kernel's rule for updates without
-    /// `NLM_F_REPLACE`).
+    /// `NLM_F_REPLACE`). A lesson may fall between the two, since the kernel does not tell of entries that it is still
+    /// resolving: then it is about to find out by itself, and the neighbour's next request teaches it again.
     pub fn learn(&self, target: Target, mac: [u8; 6], fresh: bool) {
         let mut message = neighbor_message(target);
         message.header.state = NeighbourState::Stale;

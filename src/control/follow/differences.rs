@@ -1,0 +1,47 @@
+//! What a new configuration may not change, and which changes are worth a line in the log.
+
+use std::collections::HashMap;
+
+use crate::config::valid::Switch;
+use crate::control::compile::Wanted;
+use crate::control::topology::Topology;
+
+/// What was built at start stays as it was built; everything else of `new` counts.
+pub(super) fn keep_fixed(old: &Switch, new: Switch) -> Switch {
+    let fixed = [
+        ("interfaces", old.interfaces != new.interfaces),
+        ("workers", old.workers != new.workers),
+        ("xdp_mode", old.xdp_mode != new.xdp_mode),
+        ("zero_copy", old.zero_copy != new.zero_copy),
+        ("idle", old.idle != new.idle),
+        ("max_connections", old.max_connections != new.max_connections),
+        ("ring_size", old.ring_size != new.ring_size),
+        ("control_socket", old.control_socket != new.control_socket),
+        ("metrics_listen", old.metrics_listen != new.metrics_listen),
+    ];
+    for (key, _) in fixed.iter().filter(|(_, changed)| *changed) {
+        tracing::warn!("`{key}` in [switch] takes effect with the next start; the former value stays");
+    }
+    Switch {
+        snat_addresses: new.snat_addresses,
+        snat_ports: new.snat_ports,
+        verify_checksums: new.verify_checksums,
+        ..old.clone()
+    }
+}
+
+/// One line for every backend or gateway that was found or lost.
+pub(super) fn log_next_hops(before: &[Wanted], after: &[Wanted], topology: &Topology) {
+    let before: HashMap<_, _> =
+        before.iter().map(|wanted| ((wanted.interface, wanted.address), wanted.resolved)).collect();
+    for wanted in after {
+        let was = before.get(&(wanted.interface, wanted.address)).copied().unwrap_or(false);
+        let Some(port) = topology.port(wanted.interface) else { continue };
+        let (interface, address) = (&port.interface.name, wanted.address);
+        match (was, wanted.resolved) {
+            (false, true) => tracing::info!(interface, %address, "next hop resolved"),
+            (true, false) => tracing::warn!(interface, %address, "next hop no longer resolves"),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! The namespace lab: a small real network on one machine, in which the switch meets real kernels and real servers.
+//!
+//! ```text
+//! exclusive   one lab at a time, as root; what dead runs left behind is removed first
+//! namespace   a network namespace that goes away with its guard
+//! process     commands with a time limit, background processes that end with their guard
+//! lab         the topologies: hosts, cables, servers
+//! servers     nginx, a UDP server that says its name, a TCP echo
+//! switch      the xswitch process: its configuration, its status, its end
+//! traffic     what clients do, and what they got
+//! capture     tcpdump at a host, judged by tshark
+//! wait        polling with an outer bound
+//! ```
+//!
+//! Every helper panics with a sentence when something is wrong with the lab itself.
+
+#![allow(dead_code, reason = "every test crate uses another part of the lab")]
+
+pub mod capture;
+pub mod exclusive;
+pub mod lab;
+pub mod namespace;
+pub mod process;
+pub mod servers;
+pub mod switch;
+pub mod traffic;
+pub mod wait;

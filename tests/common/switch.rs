@@ -1,0 +1,222 @@
+//! The xswitch process: its configuration, its status, its end.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::lab::{Lab, NAMES, NAMES_PORT, WEB, WEB_PORT};
+use super::process::{Background, Finished};
+use super::wait::{wait_for, wait_until};
+
+/// The binary under test.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_xswitch");
+
+/// Where the switch serves its metrics, inside its namespace.
+pub const METRICS: &str = "127.0.0.1:9500";
+
+/// How long the switch may take to start or stop before a scene gives up.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The parts of a configuration that scenes vary.
+#[derive(Debug, Clone)]
+pub struct Configuration {
+    /// Interfaces by name.
+    pub interfaces: Vec<String>,
+    /// Of both services.
+    pub scheduler: &'static str,
+    /// Of b1, b2, b3.
+    pub weights: [usize; 3],
+    /// Bound of the connection table.
+    pub max_connections: u32,
+}
+
+impl Configuration {
+    /// Every interface of the lab, `wrr` with weights 2, 3, 5.
+    pub fn of(lab: &Lab) -> Self {
+        Self {
+            interfaces: lab.setup.interfaces().iter().map(|&name| name.to_owned()).collect(),
+            scheduler: "wrr",
+            weights: [2, 3, 5],
+            max_connections: 65_536,
+        }
+    }
+
+    fn to_toml(&self, lab: &Lab) -> String {
+        let mut text = format!(
+            "[switch]\ninterfaces = {:?}\nsnat_addresses = [\"{}\"]\nmax_connections = {}\n\
+             control_socket = \"{}\"\nmetrics_listen = \"{METRICS}\"\n",
+            self.interfaces,
+            lab.setup.snat_address(),
+            self.max_connections,
+            socket(lab).display(),
+        );
+        for (name, vip, protocol, port) in
+            [("web", WEB, "tcp", WEB_PORT), ("names", NAMES, "udp", NAMES_PORT)]
+        {
+            let (forwarding, scheduler) = (lab.setup.forwarding, self.scheduler);
+            let service = format!(
+                "\n[[service]]\nname = \"{name}\"\nvip = \"{vip}\"\nprotocol = \"{protocol}\"\n\
+                 forwarding = \"{forwarding}\"\nscheduler = \"{scheduler}\"\n"
+            );
+            text.push_str(&service);
+            for (backend, weight) in (1..).zip(self.weights) {
+                let address = lab.setup.backend_address(backend);
+                write!(text, "[[service.backend]]\naddress = \"{address}:{port}\"\nweight = {weight}\n")
+                    .expect("a String takes every write");
+            }
+        }
+        text
+    }
+}
+
+/// Where the switch of a lab is asked for its status.
+pub fn socket(lab: &Lab) -> PathBuf {
+    lab.directory().join("xswitch.sock")
+}
+
+fn write_configuration(lab: &Lab, text: &str) -> PathBuf {
+    let path = lab.directory().join("xswitch.toml");
+    std::fs::write(&path, text).expect("a file can be written");
+    path
+}
+
+/// Runs `xswitch run` with a configuration that it should refuse.
+pub fn refused(lab: &Lab, text: &str) -> Finished {
+    let path = write_configuration(lab, text);
+    lab.switch.run_within(PATIENCE, &format!("{BINARY} run --config {}", path.display()))
+}
+
+/// The text of a configuration, for scenes that spoil it.
+pub fn configuration_text(lab: &Lab, configuration: &Configuration) -> String {
+    configuration.to_toml(lab)
+}
+
+/// A running switch. Its log is printed when a scene fails.
+#[derive(Debug)]
+pub struct Switch<'lab> {
+    lab: &'lab Lab,
+    process: Background,
+}
+
+impl<'lab> Switch<'lab> {
+    /// Starts the switch with `wrr` 2, 3, 5 and waits until it serves.
+    pub fn start(lab: &'lab Lab) -> Self {
+        Self::start_with(lab, &Configuration::of(lab))
+    }
+
+    /// Starts the switch and waits until every queue of every interface is attached.
+    pub fn start_with(lab: &'lab Lab, configuration: &Configuration) -> Self {
+        let mut switch = Self::launch(lab, configuration);
+        wait_until("every queue of the switch is attached", PATIENCE, || switch.is_attached());
+        switch
+    }
+
+    /// Starts the switch and does not wait.
+    pub fn launch(lab: &'lab Lab, configuration: &Configuration) -> Self {
+        let path = write_configuration(lab, &configuration.to_toml(lab));
+        let line = format!("{BINARY} run --config {}", path.display());
+        Self { lab, process: lab.switch.spawn(&line, &lab.directory().join("xswitch.log")) }
+    }
+
+    fn is_attached(&mut self) -> bool {
+        assert!(self.process.is_running(), "xswitch ended at start: {}", self.process.log());
+        let Some(status) = self.try_status() else { return false };
+        let ports = status["ports"].as_array().cloned().unwrap_or_default();
+        let expected = self.lab.setup.interfaces().len() * usize::from(self.lab.setup.queues);
+        ports.len() == expected && ports.iter().all(|port| port["link"] == "up" && port["xdp_mode"] != "")
+    }
+
+    /// `xswitch status --json`, if the switch answers.
+    pub fn try_status(&self) -> Option<Value> {
+        let line = format!("{BINARY} status --json --socket {}", socket(self.lab).display());
+        let finished = self.lab.switch.run_within(PATIENCE, &line);
+        (finished.code == 0).then(|| serde_json::from_str(&finished.stdout).expect("status prints JSON"))
+    }
+
+    /// `xswitch status --json`.
+    pub fn status(&self) -> Value {
+        wait_for("xswitch tells its status", PATIENCE, || self.try_status())
+    }
+
+    /// The state of an interface's link as the switch sees it: `up`, `down` or `gone`.
+    pub fn link(&self, interface: &str) -> String {
+        let status = self.status();
+        let ports = status["ports"].as_array().expect("status has ports");
+        let port =
+            ports.iter().find(|port| port["interface"] == interface).expect("status names the interface");
+        port["link"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Waits until the equation holds exactly at every worker:
+    /// `received = forwarded + replied + to_kernel + Σ dropped`.
+    pub fn assert_counters_add_up(&self) {
+        let holds = patiently(|| counters_add_up(&self.status()));
+        assert!(holds, "the counters do not add up: {:#}", self.status());
+    }
+
+    /// Drops of one reason so far.
+    pub fn dropped(&self, reason: &str) -> u64 {
+        number(&self.status()["dropped"], reason)
+    }
+
+    /// Sends a signal.
+    pub fn signal(&mut self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// Waits for the end and returns the exit code.
+    pub fn wait_for_end(&mut self) -> i32 {
+        self.process.wait_for_end(PATIENCE)
+    }
+
+    /// Whether the process lives.
+    pub fn is_running(&mut self) -> bool {
+        self.process.is_running()
+    }
+
+    /// Ends a scene: the counters add up and SIGTERM ends the switch with 0.
+    pub fn finish(mut self) {
+        self.assert_counters_add_up();
+        self.signal(Signal::TERM);
+        assert_eq!(self.wait_for_end(), 0, "xswitch did not stop cleanly: {}", self.process.log());
+    }
+}
+
+impl Drop for Switch<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let status = self.try_status().unwrap_or_default();
+            eprintln!("status of xswitch: {status:#}\nlog of xswitch:\n{}", self.process.log());
+        }
+    }
+}
+
+/// A whole number of a JSON object; absent keys are a defect of the status.
+pub fn number(object: &Value, key: &str) -> u64 {
+    object[key].as_u64().unwrap_or_else(|| panic!("status lacks the number `{key}`: {object:#}"))
+}
+
+fn patiently(mut condition: impl FnMut() -> bool) -> bool {
+    (0..20).any(|_| {
+        let holds = condition();
+        if !holds {
+            // Frames in flight: a worker in the middle of a turn has counted only one side.
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        holds
+    })
+}
+
+fn counters_add_up(status: &Value) -> bool {
+    let workers = status["workers"].as_array().expect("status has workers");
+    let holds = workers.iter().all(|worker| {
+        let explained = ["forwarded", "replied", "to_kernel", "dropped_total"];
+        number(worker, "received") == explained.iter().map(|key| number(worker, key)).sum::<u64>()
+    });
+    let by_reason = status["dropped"].as_object().expect("status has drops by reason");
+    let by_reason: u64 = by_reason.values().filter_map(Value::as_u64).sum();
+    holds && by_reason == workers.iter().map(|worker| number(worker, "dropped_total")).sum::<u64>()
+}

@@ -1,0 +1,192 @@
+//! What clients do, and what they got.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddrV4, TcpStream, UdpSocket};
+use std::path::Path;
+use std::sync::Barrier;
+use std::time::Duration;
+
+use super::namespace::Namespace;
+use super::process;
+
+/// How long a client waits for one answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Answers, by the backend that gave them.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// Requests without an answer.
+    pub failures: usize,
+    /// Answers per backend name.
+    pub by_backend: BTreeMap<String, usize>,
+}
+
+impl Answers {
+    fn collect<T: AsRef<str>>(asked: usize, answers: impl IntoIterator<Item = T>) -> Self {
+        let mut collected = Self { failures: asked, ..Self::default() };
+        for answer in answers {
+            *collected.by_backend.entry(answer.as_ref().to_owned()).or_default() += 1;
+            collected.failures -= 1;
+        }
+        collected
+    }
+
+    /// Answers that `b1`, `b2`, `b3` gave.
+    pub fn counts(&self) -> [usize; 3] {
+        ["b1", "b2", "b3"].map(|name| self.by_backend.get(name).copied().unwrap_or(0))
+    }
+
+    /// Panics unless every request was answered and the counts lie within `tolerance` of the weights.
+    pub fn assert_shared_by(&self, weights: [usize; 3], tolerance: usize) {
+        assert_eq!(self.failures, 0, "requests failed: {self:?}");
+        let (asked, total): (usize, usize) = (self.counts().iter().sum(), weights.iter().sum());
+        for (count, weight) in self.counts().into_iter().zip(weights) {
+            let expected = asked * weight / total;
+            assert!(
+                count.abs_diff(expected) <= tolerance,
+                "weights {weights:?}, answers {:?}",
+                self.counts()
+            );
+        }
+    }
+}
+
+/// `count` HTTP requests with curl, each over its own connection, one after the other.
+pub fn requests(client: &Namespace, server: SocketAddrV4, count: usize) -> Answers {
+    // curl itself counts up the range in brackets: one process, `count` requests.
+    let line = format!(
+        "curl --silent --connect-timeout 5 --max-time 10 --header Connection:close http://{server}/?[1-{count}]"
+    );
+    let finished = client.run_within(Duration::from_secs(120), &line);
+    Answers::collect(count, finished.stdout.lines())
+}
+
+/// Whether one HTTP request is answered within `limit`.
+pub fn is_served(client: &Namespace, server: SocketAddrV4, limit: Duration) -> bool {
+    let seconds = limit.as_secs_f64();
+    let line = format!("curl --silent --fail --max-time {seconds} --output /dev/null http://{server}/");
+    client.run_within(limit + Duration::from_secs(5), &line).code == 0
+}
+
+/// An HTTP connection that stays open.
+#[derive(Debug)]
+pub struct Connection {
+    stream: BufReader<TcpStream>,
+}
+
+impl Connection {
+    /// Opens one from `client`.
+    pub fn open(client: &Namespace, server: SocketAddrV4, patience: Duration) -> std::io::Result<Self> {
+        client.enter(|| Self::open_here(server, patience))
+    }
+
+    fn open_here(server: SocketAddrV4, patience: Duration) -> std::io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&server.into(), patience)?;
+        stream.set_read_timeout(Some(patience))?;
+        Ok(Self { stream: BufReader::new(stream) })
+    }
+
+    /// One request; the answer is the name of the backend.
+    pub fn ask(&mut self) -> std::io::Result<String> {
+        self.stream.get_mut().write_all(b"GET / HTTP/1.1\r\nHost: web\r\n\r\n")?;
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            if self.stream.read_line(&mut line)? == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+            let line = line.trim().to_ascii_lowercase();
+            if let Some(value) = line.strip_prefix("content-length:") {
+                length = value.trim().parse().map_err(std::io::Error::other)?;
+            }
+            if line.is_empty() {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body)?;
+        Ok(String::from_utf8_lossy(&body).trim().to_owned())
+    }
+}
+
+/// `count` connections that are open at the same time; then one request on each, all at once.
+pub fn parallel_requests(client: &Namespace, server: SocketAddrV4, count: usize) -> Answers {
+    let barrier = Barrier::new(count);
+    let one_client = || {
+        let connection = Connection::open_here(server, PATIENCE);
+        barrier.wait();
+        connection.and_then(|mut connection| connection.ask())
+    };
+    let answers: Vec<_> = client.enter(|| {
+        std::thread::scope(|scope| {
+            let clients: Vec<_> = (0..count).map(|_| scope.spawn(one_client)).collect();
+            clients.into_iter().map(|client| client.join().expect("a client does not panic")).collect()
+        })
+    });
+    for error in answers.iter().filter_map(|answer| answer.as_ref().err()) {
+        eprintln!("a parallel request failed: {error}");
+    }
+    Answers::collect(count, answers.into_iter().flatten())
+}
+
+/// A UDP socket at a client.
+#[derive(Debug)]
+pub struct Datagrams {
+    socket: UdpSocket,
+}
+
+impl Datagrams {
+    /// Opens one towards `server`.
+    pub fn open(client: &Namespace, server: SocketAddrV4) -> Self {
+        let socket = client.enter(|| {
+            let socket = UdpSocket::bind("0.0.0.0:0")?;
+            socket.connect(server)?;
+            socket.set_read_timeout(Some(Duration::from_millis(500)))?;
+            Ok::<_, std::io::Error>(socket)
+        });
+        Self { socket: socket.expect("a UDP socket can be opened") }
+    }
+
+    /// Sends one datagram and does not wait.
+    pub fn send(&self, payload: &str) {
+        // An earlier ICMP error shows up here and says nothing about this datagram.
+        let _ = self.socket.send(payload.as_bytes());
+    }
+
+    /// Sends `payload` up to five times until it is answered; the answer is the name of the backend.
+    pub fn ask(&self, payload: &str) -> Option<String> {
+        let mut buffer = [0; 2048];
+        for _ in 0..5 {
+            self.send(payload);
+            let Ok(length) = self.socket.recv(&mut buffer) else { continue };
+            let answer = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            if let Some((name, echoed)) = answer.split_once(' ')
+                && echoed == payload
+            {
+                return Some(name.to_owned());
+            }
+        }
+        None
+    }
+}
+
+/// `count` UDP requests, each from its own port.
+pub fn datagrams(client: &Namespace, server: SocketAddrV4, count: usize) -> Answers {
+    let ask = |number| Datagrams::open(client, server).ask(&format!("question {number}"));
+    Answers::collect(count, (0..count).filter_map(ask))
+}
+
+/// A file of random bytes.
+pub fn random_file(path: &Path, mebibytes: u32) {
+    let mut random =
+        std::fs::File::open("/dev/urandom").expect("there is /dev/urandom").take(u64::from(mebibytes) << 20);
+    let mut file = std::fs::File::create(path).expect("a file can be made");
+    std::io::copy(&mut random, &mut file).expect("a file can be written");
+}
+
+/// The SHA-256 of a file.
+pub fn sha256(path: &Path) -> String {
+    let line = process::run(&format!("sha256sum {}", path.display()));
+    line.split_whitespace().next().expect("sha256sum prints the sum first").to_owned()
+}

@@ -1,0 +1,120 @@
+//! The files in config/ load, and full.toml leaves nothing out.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use xswitch::config::{self, Severity, valid};
+use xswitch::tables::{Forwarding, Protocol, VerifyChecksums};
+
+fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("config")
+}
+
+#[test]
+fn every_example_loads() {
+    let mut count = 0;
+    for entry in std::fs::read_dir(directory()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            let loaded = config::load(&path).unwrap_or_else(|error| panic!("{error}"));
+            let full = path.ends_with("full.toml");
+            assert_eq!(loaded.warnings.count(Severity::Warning), usize::from(full), "{}", loaded.warnings);
+            count += 1;
+        }
+    }
+    assert!(count >= 4, "only {count} examples");
+}
+
+#[test]
+fn full_toml_has_every_key_and_no_other() {
+    let text = std::fs::read_to_string(directory().join("full.toml")).unwrap();
+    let mut written = BTreeSet::new();
+    collect(&text.parse().unwrap(), "", &mut written);
+    let known: BTreeSet<String> = config::known_keys().into_iter().collect();
+    assert_eq!(known, written);
+}
+
+fn collect(table: &toml::Table, path: &str, keys: &mut BTreeSet<String>) {
+    for (key, value) in table {
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        let tables = value.as_array().into_iter().flatten().chain([value]);
+        tables.filter_map(toml::Value::as_table).for_each(|table| collect(table, &path, keys));
+        keys.insert(path);
+    }
+}
+
+#[test]
+fn full_toml_shows_the_defaults() {
+    let full = config::load(&directory().join("full.toml")).unwrap().config;
+    let minimal = config::load(&directory().join("minimal.toml")).unwrap().config;
+    let without_addresses = valid::Switch { snat_addresses: Vec::new(), ..full.switch };
+    assert_eq!(without_addresses, minimal.switch);
+    assert_eq!(full.timeouts, minimal.timeouts);
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let config = config::load(&directory().join("minimal.toml")).unwrap().config;
+    assert_eq!(
+        config.switch,
+        valid::Switch {
+            interfaces: vec!["eth0".into(), "eth1".into()],
+            workers: 0,
+            xdp_mode: valid::XdpMode::Auto,
+            zero_copy: valid::ZeroCopy::Auto,
+            idle: valid::Idle::Adaptive,
+            snat_addresses: Vec::new(),
+            snat_ports: (1024, 32767),
+            max_connections: 1_048_576,
+            ring_size: 2048,
+            verify_checksums: VerifyChecksums::Always,
+            control_socket: "/run/xswitch.sock".into(),
+            metrics_listen: Some("127.0.0.1:9500".parse().unwrap()),
+        }
+    );
+    assert_eq!(config.timeouts, valid::Timeouts::default());
+    let service = &config.services[0];
+    assert_eq!((service.protocol, service.forwarding), (Protocol::Tcp, Forwarding::Nat));
+    assert_eq!(service.scheduler, valid::Scheduler::WeightedRoundRobin);
+    assert_eq!((service.maglev_table_size, service.announce, &service.health), (65_537, true, &None));
+    assert_eq!(service.backends[0].weight, 1);
+}
+
+#[test]
+fn every_value_arrives_where_it_belongs() {
+    let config = config::load(&directory().join("full.toml")).unwrap().config;
+    assert_eq!(config.neighbors[0].mac, [2, 0, 0, 0, 1, 0x0b]);
+    assert_eq!(config.routes[0].prefix, ("0.0.0.0".parse().unwrap(), 0));
+    assert_eq!(config.routes[0].via, Some("198.18.0.1".parse().unwrap()));
+    assert_eq!(config.interfaces[0].mtu, Some(1500));
+    assert_eq!(config.interfaces[1].addresses, [("198.18.1.1".parse().unwrap(), 24)]);
+    let health = config.services[0].health.as_ref().unwrap();
+    assert_eq!((health.check.as_str(), health.path.as_str(), health.fall), ("http", "/health", 3));
+    assert_eq!(config.services[1].forwarding, Forwarding::FullNat);
+}
+
+#[test]
+fn no_metrics_and_words_other_than_the_defaults() {
+    let text = "[switch]\ninterfaces = [\"eth0\"]\nmetrics_listen = \"\"\nxdp_mode = \"generic\"\n\
+                zero_copy = \"off\"\nidle = \"spin\"\nverify_checksums = \"state\"\nsnat_ports = \"2000-2000\"\n";
+    let switch = config::parse(text, "x.toml").unwrap().config.switch;
+    assert_eq!(switch.metrics_listen, None);
+    assert_eq!((switch.xdp_mode, switch.zero_copy), (valid::XdpMode::Generic, valid::ZeroCopy::Off));
+    assert_eq!((switch.idle, switch.verify_checksums), (valid::Idle::Spin, VerifyChecksums::State));
+    assert_eq!(switch.snat_ports, (2000, 2000));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_an_error_with_its_name() {
+    let error = config::load(Path::new("/nowhere/x.toml")).unwrap_err().to_string();
+    assert!(error.starts_with("/nowhere/x.toml: error: cannot be read"), "{error}");
+}
+
+#[test]
+fn a_file_that_is_not_text_is_an_error_with_its_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.toml");
+    std::fs::write(&path, b"[switch]\n# \xff\n").unwrap();
+    let error = config::load(&path).unwrap_err().to_string();
+    assert!(error.contains("x.toml:2:3: error: byte 0xff is not UTF-8 text"), "{error}");
+}

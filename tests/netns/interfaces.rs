@@ -1,0 +1,80 @@
+//! Links that go down, go away and come back.
+
+use std::time::Duration;
+
+use crate::common::lab::{Lab, SWITCH, Setup, WEB, full_nat, full_nat_one_arm, nat};
+use crate::common::switch::Switch;
+use crate::common::traffic;
+use crate::common::wait::wait_until;
+
+scenes! {
+    a_link_that_was_down_serves_again in every_setup;
+}
+
+/// Outer bound of everything that netlink must notice first.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn a_link_that_was_down_serves_again(setup: Setup) {
+    let lab = Lab::new(setup);
+    let mut switch = Switch::start(&lab);
+    for interface in setup.interfaces() {
+        assert!(traffic::is_served(&lab.client, WEB, PATIENCE));
+        lab.switch.ip(&format!("link set {interface} down"));
+        wait_until("the switch reports the link down", PATIENCE, || switch.link(interface) == "down");
+        assert!(!traffic::is_served(&lab.client, WEB, Duration::from_millis(300)), "served over a dead link");
+        lab.switch.ip(&format!("link set {interface} up"));
+        wait_until("the switch reports the link up", PATIENCE, || switch.link(interface) == "up");
+        wait_until_served(&lab);
+    }
+    assert!(switch.is_running());
+    switch.finish();
+}
+
+#[test]
+fn nat_goes_on_after_the_backend_side_was_deleted_and_recreated() {
+    an_interface_comes_back(nat(1), "eth1");
+}
+
+#[test]
+fn nat_goes_on_after_the_client_side_was_deleted_and_recreated() {
+    an_interface_comes_back(nat(2), "eth0");
+}
+
+#[test]
+fn full_nat_goes_on_after_the_backend_side_was_deleted_and_recreated() {
+    an_interface_comes_back(full_nat(2), "eth1");
+}
+
+#[test]
+fn full_nat_on_one_arm_goes_on_after_its_only_interface_was_deleted_and_recreated() {
+    an_interface_comes_back(full_nat_one_arm(1), "eth0");
+}
+
+fn an_interface_comes_back(setup: Setup, interface: &str) {
+    let lab = Lab::new(setup);
+    let mut switch = Switch::start(&lab);
+    assert!(traffic::is_served(&lab.client, WEB, PATIENCE));
+
+    lab.switch.ip(&format!("link delete {interface}"));
+    wait_until("the switch reports the interface gone", PATIENCE, || switch.link(interface) == "gone");
+    assert!(switch.is_running(), "xswitch ended with its interface");
+    for other in setup.interfaces().iter().filter(|&&other| other != interface) {
+        assert_eq!(switch.link(other), "up", "the rest goes on");
+        assert!(lab.has_xdp_program(other), "the rest goes on");
+    }
+    if interface != "eth0" {
+        lab.client.run(&format!("ping -c 3 -i 0.1 {SWITCH}"));
+    }
+
+    lab.plug_in(interface);
+    wait_until("the switch reports the interface up", PATIENCE, || switch.link(interface) == "up");
+    wait_until_served(&lab);
+    traffic::requests(&lab.client, WEB, 30).assert_shared_by([2, 3, 5], 1 + usize::from(setup.queues));
+    switch.finish();
+}
+
+fn wait_until_served(lab: &Lab) {
+    wait_until("the service is back", PATIENCE, || {
+        traffic::is_served(&lab.client, WEB, Duration::from_millis(1500))
+    });
+}

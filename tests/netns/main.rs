@@ -1,0 +1,90 @@
+//! The switch on real AF_XDP sockets between real kernels and real servers, in network namespaces.
+//!
+//! Needs root. Every scene builds its own lab (see `tests/common/lab.rs` for the drawings), starts the switch, does
+//! one thing, and at the end checks that the counters add up and that SIGTERM ends the switch with 0.
+//!
+//! ```text
+//! baseline         the lab itself, with the kernel's NAT in the place of the switch
+//! balancing        who gets how many requests
+//! transfer         much data, many connections, no bad checksum
+//! datagrams        UDP
+//! kernel_traffic   what is not a service's stays with the switch's kernel
+//! neighbors        ARP, gratuitous ARP, next hops that are unknown or move
+//! interfaces       links that go down, go away and come back
+//! lifecycle        kill -9, SIGTERM, refusals to start
+//! limits           a full connection table
+//! counters         status and metrics say the same
+//! ```
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+/// Makes tests of scenes: `scene in { nat_with_one_worker: nat(1), … }` runs `scene` once per setup.
+macro_rules! scenes {
+    ($($scene:ident in $setups:ident;)+) => { $( $setups!($scene); )+ };
+}
+
+/// `nat` and `full-nat`, one-arm too, each with one worker and with two.
+macro_rules! every_setup {
+    ($scene:ident) => {
+        mod $scene {
+            use crate::common::lab::{full_nat, full_nat_one_arm, nat};
+
+            #[test]
+            fn nat_with_one_worker() {
+                super::$scene(nat(1));
+            }
+            #[test]
+            fn nat_with_two_workers() {
+                super::$scene(nat(2));
+            }
+            #[test]
+            fn full_nat_with_one_worker() {
+                super::$scene(full_nat(1));
+            }
+            #[test]
+            fn full_nat_with_two_workers() {
+                super::$scene(full_nat(2));
+            }
+            #[test]
+            fn full_nat_on_one_arm_with_one_worker() {
+                super::$scene(full_nat_one_arm(1));
+            }
+            #[test]
+            fn full_nat_on_one_arm_with_two_workers() {
+                super::$scene(full_nat_one_arm(2));
+            }
+        }
+    };
+}
+
+/// The two extremes, for scenes in which the rest makes no difference.
+macro_rules! two_setups {
+    ($scene:ident) => {
+        mod $scene {
+            use crate::common::lab::{full_nat_one_arm, nat};
+
+            #[test]
+            fn nat_with_one_worker() {
+                super::$scene(nat(1));
+            }
+            #[test]
+            fn full_nat_on_one_arm_with_two_workers() {
+                super::$scene(full_nat_one_arm(2));
+            }
+        }
+    };
+}
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod balancing;
+mod baseline;
+mod counters;
+mod datagrams;
+mod interfaces;
+mod kernel_traffic;
+mod lifecycle;
+mod limits;
+mod neighbors;
+mod transfer;
