@@ -134,7 +134,7 @@ impl Plant {
         let queues = queues(&switch)?;
         check_ports(&switch)?;
         if let Err(error) = crate::sys::limits::unlock_memory() {
-            tracing::warn!(%error, "the limit on locked memory stays as it is");
+            tracing::debug!(%error, "the limit on locked memory stays as it is");
         }
         let secret = random_secret()?;
         let table = Arc::new(FlowTable::new(switch.max_connections, queues as u16, secret));
@@ -242,23 +242,41 @@ impl Plant {
         }
     }
 
+    /// Rings of one worker, in the first copy mode that all of its interfaces can do: they share packet memory, and a
+    /// driver with zero copy cannot share it with one without.
     fn ring_set(&self, queue: u32, interfaces: &mut [Attached]) -> Result<RingSet, BootError> {
+        let mut refused = String::from("no copy mode is allowed");
+        for mode in copy_modes(self.switch.zero_copy) {
+            match self.ring_set_in(queue, interfaces, *mode) {
+                Ok(rings) => return Ok(rings),
+                Err(error) => refused = error.to_string(),
+            }
+        }
+        Err(BootError::Rings(refused))
+    }
+
+    fn ring_set_in(
+        &self,
+        queue: u32,
+        interfaces: &mut [Attached],
+        mode: CopyMode,
+    ) -> Result<RingSet, Box<dyn std::error::Error>> {
         let ring = self.switch.ring_size;
         // Each port: a full fill ring and a full TX ring. Besides: a batch in hand, and some to breathe.
         let frames = self.switch.interfaces.len() as u32 * 2 * ring + 256;
-        let umem = Umem::new(frames, ring).map_err(|e| BootError::Rings(e.to_string()))?;
+        let umem = Umem::new(frames, ring)?;
         let mut ports = Vec::new();
-        for (name, attached) in self.switch.interfaces.iter().zip(interfaces) {
-            if attached.link == Link::Gone {
-                ports.push(None);
-                continue;
-            }
-            let port = Port::open(&umem, name, queue, ring, copy_modes(self.switch.zero_copy))
-                .map_err(|e| BootError::Rings(e.to_string()))?;
+        for (name, attached) in self.switch.interfaces.iter().zip(&mut *interfaces) {
+            ports.push(match attached.link {
+                Link::Gone => None,
+                Link::Down | Link::Up => Some(Port::open(&umem, name, queue, ring, mode)?),
+            });
+        }
+        for ((name, attached), port) in self.switch.interfaces.iter().zip(interfaces).zip(&ports) {
+            let Some(port) = port else { continue };
             let (copy_mode, tx_budget) = (port.copy_mode.name(), port.tx_budget);
             tracing::info!(interface = name, queue, copy_mode, tx_budget, "socket open");
             attached.sockets.push((port.fd(), port.copy_mode));
-            ports.push(Some(port));
         }
         Ok(RingSet { ports, umem })
     }

@@ -87,30 +87,8 @@ pub struct Port {
 }
 
 impl Port {
-    /// Opens a socket on `queue` of `interface`, in the first of `modes` that works.
-    pub fn open(
-        umem: &Umem,
-        interface: &str,
-        queue: u32,
-        ring: u32,
-        modes: &[CopyMode],
-    ) -> Result<Self, Error> {
-        let mut last = None;
-        for mode in modes {
-            match Self::bind(umem, interface, queue, ring, *mode) {
-                Ok(port) => return Ok(port),
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last.unwrap_or_else(|| Error {
-            interface: interface.into(),
-            queue,
-            mode: "",
-            reason: "no copy mode allowed".into(),
-        }))
-    }
-
-    fn bind(umem: &Umem, interface: &str, queue: u32, ring: u32, mode: CopyMode) -> Result<Self, Error> {
+    /// Opens a socket on `queue` of `interface`. A queue that is still held is waited for, up to two seconds.
+    pub fn open(umem: &Umem, interface: &str, queue: u32, ring: u32, mode: CopyMode) -> Result<Self, Error> {
         let fail = |reason: String| Error { interface: interface.into(), queue, mode: mode.name(), reason };
         let size = QueueSize::new(ring).map_err(|e| fail(e.to_string()))?;
         let copy = match mode {
@@ -151,10 +129,11 @@ impl Port {
             unsent: false,
             down: false,
             tx_budget: 32,
-            copy_mode: mode,
+            copy_mode: CopyMode::Copy,
             queue,
         };
         port.tune();
+        port.copy_mode = copy_mode(port.fd());
         Ok(port)
     }
 
@@ -375,6 +354,23 @@ impl Port {
             counters.rx_dropped.set(statistics.rx_dropped());
         }
     }
+}
+
+/// How the kernel bound the socket. Sockets that share packet memory take the mode of the first.
+fn copy_mode(socket: RawFd) -> CopyMode {
+    let mut flags = 0u32;
+    let mut len = size_of::<u32>() as libc::socklen_t;
+    // SAFETY: `flags` and `len` are live and of the size that is passed.
+    let result = unsafe {
+        libc::getsockopt(
+            socket,
+            libc::SOL_XDP,
+            libc::XDP_OPTIONS,
+            std::ptr::from_mut(&mut flags).cast(),
+            &mut len,
+        )
+    };
+    if result == 0 && flags & libc::XDP_OPTIONS_ZEROCOPY != 0 { CopyMode::ZeroCopy } else { CopyMode::Copy }
 }
 
 fn send(socket: RawFd) -> Result<(), libc::c_int> {
