@@ -34,9 +34,9 @@ pub fn build(protocol: Protocol, path: &Path, flags: Flags) -> Result<[u8; FRAME
     );
     let mut bytes = Vec::with_capacity(FRAME);
     match protocol {
-        Protocol::Udp => ip
-            .udp(source.port(), destination.port())
-            .write(&mut bytes, &[0x5A; FRAME - UDP_HEADERS])?,
+        Protocol::Udp => {
+            ip.udp(source.port(), destination.port()).write(&mut bytes, &[0x5A; FRAME - UDP_HEADERS])?
+        }
         Protocol::Tcp => {
             let mut tcp = ip.tcp(source.port(), destination.port(), 1, 0xFFFF);
             if flags.any(Flags::SYN) {

@@ -188,7 +188,8 @@ fn count(scene: &Scene, function: &str) -> Result<f64, Error> {
         .output()
         .map_err(|error| format!("cannot run valgrind: {error}"))?;
     let text = String::from_utf8_lossy(&output.stderr);
-    let collected = text.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse::<u64>().ok());
+    let collected =
+        text.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse::<u64>().ok());
     match collected {
         Some(instructions) if output.status.success() && instructions > 0 => {
             Ok(instructions as f64 / f64::from(PACKETS))

@@ -193,7 +193,9 @@ pub fn load() -> Result<Ebpf, Error> {
     let object: PathBuf = directory.path().join("traffic.bpf.o");
     let include = format!("/usr/include/{}-linux-gnu", std::env::consts::ARCH);
     let compiled = Command::new(std::env::var_os("CLANG").unwrap_or_else(|| "clang".into()))
-        .args(["-O2", "-g", "-Wall", "-Werror", "-target", "bpf", "-mcpu=v3", "-I", &include, "-c", SOURCE, "-o"])
+        .args([
+            "-O2", "-g", "-Wall", "-Werror", "-target", "bpf", "-mcpu=v3", "-I", &include, "-c", SOURCE, "-o",
+        ])
         .arg(&object)
         .status()?;
     if !compiled.success() {

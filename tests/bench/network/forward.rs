@@ -35,7 +35,7 @@ pub fn run(steered: bool) -> Result<(), Error> {
     let umem = Umem::new(2 * 2 * RING + 256, RING)?;
     let mut ports = Vec::new();
     for device in SWITCH_DEVICES {
-        ports.push(Some(Port::open(&umem, device, 0, RING, &[CopyMode::Copy])?));
+        ports.push(Some(Port::open(&umem, device, 0, RING, CopyMode::Copy)?));
     }
     let rings = RingSet { ports, umem };
     let counters = WorkerCounters::with_capacity(0, 0);

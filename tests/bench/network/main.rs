@@ -80,7 +80,11 @@ struct Measure {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().role {
         Role::Measure(arguments) => scenes::measure(&arguments).and_then(|results| {
-            if arguments.json { report::json(&results) } else { report::tables(&results) };
+            if arguments.json {
+                report::json(&results)
+            } else {
+                report::tables(&results)
+            };
             report::verdict(&results)
         }),
         Role::Forward { steered } => forward::run(steered),

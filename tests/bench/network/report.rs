@@ -28,7 +28,8 @@ fn summaries(results: &Results) -> Vec<Summary> {
         .iter()
         .map(|(scene, measurements)| {
             let rates: Vec<f64> = measurements.iter().map(|one| one.run.rate).collect();
-            let ratios = measurements.iter().zip(bare).map(|(one, bare)| one.run.rate / bare.run.rate).collect();
+            let ratios =
+                measurements.iter().zip(bare).map(|(one, bare)| one.run.rate / bare.run.rate).collect();
             let mut losses = Losses::new();
             for (name, count) in measurements.iter().flat_map(|one| &one.losses) {
                 *losses.entry(name.clone()).or_default() += count;
@@ -58,7 +59,10 @@ fn median(mut values: Vec<f64>) -> f64 {
 pub fn tables(results: &Results) {
     let rounds = results.first().map_or(0, |(_, measurements)| measurements.len());
     let summaries = summaries(results);
-    println!("\n{:<42} {:>6} {:>13} {:>6}   median of {rounds}", "64-byte frames, one core", "Mpps", "range", "ratio");
+    println!(
+        "\n{:<42} {:>6} {:>13} {:>6}   median of {rounds}",
+        "64-byte frames, one core", "Mpps", "range", "ratio"
+    );
     for one in &summaries {
         let range = format!("{:.2}–{:.2}", one.lowest / 1e6, one.highest / 1e6);
         println!("{:<42} {:>6.3} {range:>13} {:>6.2}", one.name, one.rate / 1e6, one.ratio);

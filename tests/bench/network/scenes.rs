@@ -62,9 +62,9 @@ via = "198.18.0.1"
 "#;
 
 /// Between two frames while connections are made: nothing is lost at this pace.
-const PACE: Duration = Duration::from_micros(5);
+const PACE: Duration = Duration::from_micros(20);
 /// How often a handshake is tried before the benchmark gives up.
-const TRIES: usize = 5;
+const TRIES: usize = 10;
 
 /// One thing that is measured.
 #[derive(Debug, Clone, Copy)]
@@ -85,10 +85,30 @@ pub const SCENES: [Scene; 6] = [
         protocol: Protocol::Udp,
         flows: 1_000,
     },
-    Scene { name: "nat, UDP, 1 k connections", subject: Subject::Switch, protocol: Protocol::Udp, flows: 1_000 },
-    Scene { name: "nat, UDP, 10 k connections", subject: Subject::Switch, protocol: Protocol::Udp, flows: 10_000 },
-    Scene { name: "nat, TCP, 1 k connections", subject: Subject::Switch, protocol: Protocol::Tcp, flows: 1_000 },
-    Scene { name: "nat, TCP, 10 k connections", subject: Subject::Switch, protocol: Protocol::Tcp, flows: 10_000 },
+    Scene {
+        name: "nat, UDP, 1 k connections",
+        subject: Subject::Switch,
+        protocol: Protocol::Udp,
+        flows: 1_000,
+    },
+    Scene {
+        name: "nat, UDP, 10 k connections",
+        subject: Subject::Switch,
+        protocol: Protocol::Udp,
+        flows: 10_000,
+    },
+    Scene {
+        name: "nat, TCP, 1 k connections",
+        subject: Subject::Switch,
+        protocol: Protocol::Tcp,
+        flows: 1_000,
+    },
+    Scene {
+        name: "nat, TCP, 10 k connections",
+        subject: Subject::Switch,
+        protocol: Protocol::Tcp,
+        flows: 10_000,
+    },
 ];
 
 /// One measurement of one scene.
