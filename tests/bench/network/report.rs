@@ -61,7 +61,7 @@ pub fn tables(results: &Results) {
     let summaries = summaries(results);
     println!(
         "\n{:<42} {:>6} {:>13} {:>6}   median of {rounds}",
-        "64-byte frames, one core", "Mpps", "range", "ratio"
+        "64-byte frames, one worker", "Mpps", "range", "ratio"
     );
     for one in &summaries {
         let range = format!("{:.2}–{:.2}", one.lowest / 1e6, one.highest / 1e6);

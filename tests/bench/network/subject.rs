@@ -1,7 +1,6 @@
 //! What is measured: a process in the namespace between the two ends.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,7 @@ use xswitch::control::status::Status;
 
 use super::ledger::{self, Losses};
 use super::scenes::CONFIG;
-use super::{Error, Measure, SWITCH_DEVICES};
+use super::{Error, Measure};
 
 /// How long a subject may take to start.
 const START: Duration = Duration::from_secs(10);
@@ -42,20 +41,18 @@ enum Talk {
 }
 
 impl Subject {
-    /// Starts it on its core, and moves the kernel thread that feeds it there, too.
+    /// Starts it on its core.
     pub fn start(self, arguments: &Measure) -> Result<Running, Error> {
         let mut command = Command::new("ip");
         let core = arguments.switch_core.to_string();
         command.args(["netns", "exec", &arguments.namespace, "taskset", "--cpu-list", &core]);
-        let running = match self {
-            Self::Switch => start_switch(command, arguments)?,
+        match self {
+            Self::Switch => start_switch(command, arguments),
             Self::Bare | Self::BareSteered => {
                 command.arg(std::env::current_exe()?).arg("forward");
-                start_forwarder(command.args((self == Self::BareSteered).then_some("--steered")))?
+                start_forwarder(command.args((self == Self::BareSteered).then_some("--steered")))
             }
-        };
-        pin_napi(&core)?;
-        Ok(running)
+        }
     }
 }
 
@@ -135,36 +132,4 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Moves the receive threads of the device under test to its core. They exist since its program was attached.
-fn pin_napi(core: &str) -> Result<(), Error> {
-    let threads = napi_threads()?;
-    if threads.is_empty() {
-        return Err(format!("no NAPI threads: is /sys/class/net/{}/threaded 1?", SWITCH_DEVICES[0]).into());
-    }
-    for thread in threads {
-        let pinned = Command::new("taskset")
-            .args(["--cpu-list", "--pid", core, &thread])
-            .stdout(Stdio::null())
-            .status()?;
-        if !pinned.success() {
-            return Err("cannot pin a NAPI thread".into());
-        }
-    }
-    Ok(())
-}
-
-/// Process ids of the kernel threads that receive for the device under test.
-fn napi_threads() -> Result<Vec<String>, Error> {
-    let belongs = |process: &PathBuf| {
-        let name = std::fs::read_to_string(process.join("comm")).unwrap_or_default();
-        SWITCH_DEVICES.iter().any(|device| name.starts_with(&format!("napi/{device}-")))
-    };
-    Ok(std::fs::read_dir("/proc")?
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(belongs)
-        .filter_map(|process| Some(process.file_name()?.to_string_lossy().into_owned()))
-        .collect())
 }
