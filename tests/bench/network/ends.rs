@@ -20,6 +20,8 @@ const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bench/network/t
 const LIVE_BATCH: u32 = 64;
 /// How often the counter is read while frames flow.
 const SAMPLE: Duration = Duration::from_millis(5);
+/// Samples in a window: 50 ms.
+const WINDOW: usize = 10;
 /// The counter has come to rest when it has not changed for so long.
 const QUIET: Duration = Duration::from_millis(100);
 
@@ -178,13 +180,25 @@ impl Ends {
 /// Time since the generator was started, and frames that had arrived.
 type Sample = (Duration, u64);
 
-/// Frames per second between one fifth and nineteen twentieths of the run: without its start and its end.
+/// Frames per second: the median of windows of [`WINDOW`] samples, without the first fifth and the end of the run. What
+/// else runs on the machine takes a core away for moments; a median forgets those.
 fn rate(samples: &[Sample]) -> f64 {
-    let (from, to) = (samples.len() / 5, samples.len() * 19 / 20);
-    match (samples.get(from), samples.get(to)) {
-        (Some(from), Some(to)) if to.0 > from.0 => (to.1 - from.1) as f64 / (to.0 - from.0).as_secs_f64(),
-        _ => 0.0,
-    }
+    let steady = samples.get(samples.len() / 5..samples.len() * 19 / 20).unwrap_or_default();
+    let mut rates: Vec<f64> = steady
+        .windows(WINDOW)
+        .step_by(WINDOW)
+        .filter_map(|window| {
+            let ((from, before), (to, after)) = (*window.first()?, *window.last()?);
+            Some((after - before) as f64 / (to - from).as_secs_f64())
+        })
+        .collect();
+    median(&mut rates)
+}
+
+/// The middle one; zero of none.
+pub fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
 }
 
 /// Compiles and loads the BPF programs of the benchmark.

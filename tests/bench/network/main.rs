@@ -68,7 +68,7 @@ struct Measure {
     #[arg(long, default_value_t = 7)]
     rounds: usize,
     /// Frames that the generator offers per measurement.
-    #[arg(long, default_value_t = 3_000_000)]
+    #[arg(long, default_value_t = 12_000_000)]
     frames: u32,
     /// Core of the generator.
     #[arg(long, default_value_t = 0)]

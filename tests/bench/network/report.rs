@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Error;
+use super::ends::median;
 use super::ledger::Losses;
 use super::scenes::{Measurement, Results};
 
@@ -27,20 +28,21 @@ fn summaries(results: &Results) -> Vec<Summary> {
     results
         .iter()
         .map(|(scene, measurements)| {
-            let rates: Vec<f64> = measurements.iter().map(|one| one.run.rate).collect();
-            let ratios =
+            let mut rates: Vec<f64> = measurements.iter().map(|one| one.run.rate).collect();
+            let mut ratios: Vec<f64> =
                 measurements.iter().zip(bare).map(|(one, bare)| one.run.rate / bare.run.rate).collect();
+            let mut offered: Vec<f64> = measurements.iter().map(|one| one.run.offered).collect();
             let mut losses = Losses::new();
             for (name, count) in measurements.iter().flat_map(|one| &one.losses) {
                 *losses.entry(name.clone()).or_default() += count;
             }
             Summary {
                 name: scene.name,
-                rate: median(rates.clone()),
                 lowest: rates.iter().copied().fold(f64::INFINITY, f64::min),
                 highest: rates.iter().copied().fold(0.0, f64::max),
-                ratio: median(ratios),
-                offered: median(measurements.iter().map(|one| one.run.offered).collect()),
+                rate: median(&mut rates),
+                ratio: median(&mut ratios),
+                offered: median(&mut offered),
                 sent: measurements.iter().map(|one| one.run.sent).sum(),
                 arrived: measurements.iter().map(|one| one.run.arrived).sum(),
                 losses,
@@ -48,11 +50,6 @@ fn summaries(results: &Results) -> Vec<Summary> {
             }
         })
         .collect()
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(0.0)
 }
 
 /// Prints two tables: how fast, and where the rest went.
