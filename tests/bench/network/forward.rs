@@ -3,8 +3,7 @@
 //! Same rings, same batches and the same way of sleeping as the switch's worker; what is missing is the data path.
 
 use std::io::BufRead;
-use std::net::IpAddr;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,12 +13,11 @@ use aya::maps::{MapData, XskMap};
 use aya::programs::XdpMode;
 use xswitch::dataplane::BATCH;
 use xswitch::sys::wait::{WaitSet, Waker};
-use xswitch::tables::{DropReason, Endpoint, Protocol, Steering, WorkerCounters};
-use xswitch::xsk::{AttachMode, CopyMode, Frame, Port, RingSet, Steer, Umem};
+use xswitch::tables::{DropReason, WorkerCounters};
+use xswitch::xsk::{CopyMode, Frame, Port, RingSet, Umem};
 
 use super::ends;
 use super::ledger;
-use super::scenes::VIP;
 use super::{Error, SWITCH_DEVICES};
 
 /// The switch's default.
@@ -31,7 +29,7 @@ const SLEEP_MS: i32 = 50;
 const HOUSEKEEPING: Duration = Duration::from_millis(250);
 
 /// Forwards until standard input ends.
-pub fn run(steered: bool) -> Result<(), Error> {
+pub fn run() -> Result<(), Error> {
     let umem = Umem::new(2 * 2 * RING + 256, RING)?;
     let mut ports = Vec::new();
     for device in SWITCH_DEVICES {
@@ -45,12 +43,16 @@ pub fn run(steered: bool) -> Result<(), Error> {
         let (stop, waker, counters) = (Arc::clone(&stop), Arc::clone(&waker), Arc::clone(&counters));
         std::thread::spawn(move || work(rings, &counters, &stop, &waker))
     };
-    let program = if steered { Program::steer(sockets)? } else { Program::shortest(sockets)? };
+    let programs = SWITCH_DEVICES
+        .into_iter()
+        .zip(sockets)
+        .map(|(device, socket)| Program::attach(device, socket))
+        .collect::<Result<Vec<_>, _>>()?;
     for line in std::io::stdin().lock().lines() {
         line?;
         println!("{}", serde_json::to_string(&ledger::of_counters(&counters))?);
     }
-    drop(program);
+    drop(programs);
     stop.store(true, Ordering::Relaxed);
     waker.wake();
     worker.join().map_err(|_| "the forwarder failed".into())
@@ -104,46 +106,20 @@ fn turn(rings: &mut RingSet, batch: &mut Vec<Frame>, counters: &WorkerCounters) 
     busy
 }
 
-/// What brings frames to the socket. Detached when dropped.
-#[allow(dead_code, reason = "held for as long as frames are to come")]
-enum Program {
-    Shortest(Vec<Ebpf>, Vec<XskMap<MapData>>),
-    Steer(Vec<Steer>),
+/// Brings every frame to the socket: the shortest program there is. Detached when dropped.
+struct Program {
+    _program: Ebpf,
+    _sockets: XskMap<MapData>,
 }
 
 impl Program {
-    /// The shortest program there is.
-    fn shortest(sockets: Vec<i32>) -> Result<Self, Error> {
-        let (mut programs, mut maps) = (Vec::new(), Vec::new());
-        for (device, socket) in SWITCH_DEVICES.into_iter().zip(sockets) {
-            let mut ebpf = ends::load()?;
-            let mut map: XskMap<MapData> = XskMap::try_from(ends::map(&mut ebpf, "sockets")?)?;
-            map.set(0, socket, 0)?;
-            let program = ends::program(&mut ebpf, "forward")?;
-            program.load()?;
-            program.attach(device, XdpMode::Driver)?;
-            programs.push(ebpf);
-            maps.push(map);
-        }
-        Ok(Self::Shortest(programs, maps))
-    }
-
-    /// The switch's own program, with the services of the benchmark.
-    fn steer(sockets: Vec<i32>) -> Result<Self, Error> {
-        let mut steering = Steering::default();
-        for protocol in [Protocol::Udp, Protocol::Tcp] {
-            let endpoint = Endpoint { address: IpAddr::V4(*VIP.ip()), port: VIP.port(), protocol };
-            steering.services.insert(endpoint, 0);
-        }
-        let mut programs = Vec::new();
-        for (position, (device, socket)) in SWITCH_DEVICES.into_iter().zip(sockets).enumerate() {
-            let mut steer = Steer::load()?;
-            steer.set_mac(super::scenes::SWITCH_MACS[position])?;
-            steer.set(&steering)?;
-            steer.set_socket(0, socket)?;
-            steer.attach(device, &[AttachMode::Native])?;
-            programs.push(steer);
-        }
-        Ok(Self::Steer(programs))
+    fn attach(device: &str, socket: RawFd) -> Result<Self, Error> {
+        let mut ebpf = ends::load()?;
+        let mut sockets: XskMap<MapData> = XskMap::try_from(ends::map(&mut ebpf, "sockets")?)?;
+        sockets.set(0, socket, 0)?;
+        let program = ends::program(&mut ebpf, "forward")?;
+        program.load()?;
+        program.attach(device, XdpMode::Driver)?;
+        Ok(Self { _program: ebpf, _sockets: sockets })
     }
 }

@@ -49,11 +49,7 @@ enum Role {
     /// Generates, counts and compares.
     Measure(Measure),
     /// Is the bare forwarder; prints its counters for each line on its standard input, and ends with it.
-    Forward {
-        /// Loads xswitch's own XDP program instead of the shortest one.
-        #[arg(long)]
-        steered: bool,
-    },
+    Forward,
 }
 
 #[derive(Debug, clap::Args)]
@@ -91,7 +87,7 @@ fn main() -> ExitCode {
             };
             report::verdict(&results)
         }),
-        Role::Forward { steered } => forward::run(steered),
+        Role::Forward => forward::run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

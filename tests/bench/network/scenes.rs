@@ -18,7 +18,7 @@ const BACKEND: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(198, 18, 1, 11), 8
 /// Filled in by the generator.
 const CLIENT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
 /// MAC addresses of the device under test, as `tools/bench` sets them.
-pub const SWITCH_MACS: [[u8; 6]; 2] = [[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]];
+const SWITCH_MACS: [[u8; 6]; 2] = [[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]];
 const ROUTER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x0A];
 const BACKEND_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x0B];
 
@@ -79,14 +79,8 @@ pub struct Scene {
 }
 
 /// In the order in which each round measures them. The first is what the others are compared with.
-pub const SCENES: [Scene; 6] = [
+pub const SCENES: [Scene; 5] = [
     Scene { name: "bare forward", subject: Subject::Bare, protocol: Protocol::Udp, flows: 1_000 },
-    Scene {
-        name: "bare forward, XDP program of the switch",
-        subject: Subject::BareSteered,
-        protocol: Protocol::Udp,
-        flows: 1_000,
-    },
     Scene {
         name: "nat, UDP, 1 k connections",
         subject: Subject::Switch,

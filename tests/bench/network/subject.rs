@@ -22,8 +22,6 @@ const STATISTICS: Duration = Duration::from_millis(400);
 pub enum Subject {
     /// Receive and send, nothing else.
     Bare,
-    /// The same behind the switch's own XDP program.
-    BareSteered,
     /// `xswitch run`.
     Switch,
 }
@@ -48,10 +46,7 @@ impl Subject {
         command.args(["netns", "exec", &arguments.namespace, "taskset", "--cpu-list", &core]);
         match self {
             Self::Switch => start_switch(command, arguments),
-            Self::Bare | Self::BareSteered => {
-                command.arg(std::env::current_exe()?).arg("forward");
-                start_forwarder(command.args((self == Self::BareSteered).then_some("--steered")))
-            }
+            Self::Bare => start_forwarder(command.arg(std::env::current_exe()?).arg("forward")),
         }
     }
 }
