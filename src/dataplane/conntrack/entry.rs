@@ -139,7 +139,7 @@ impl Entry {
         };
         fence(Ordering::Acquire);
         let again = self.status.load(Ordering::Relaxed);
-        ((again ^ status) & (GENERATION | PHASE) == 0).then_some(hit)
+        if (again ^ status) & (GENERATION | PHASE) == 0 { Some(hit) } else { None }
     }
 
     /// Fills a free entry and makes it live under a new generation. Owner only.
