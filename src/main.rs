@@ -29,6 +29,8 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Run the data path over capture files: no root, no kernel, and for one seed always the same result.
+    Replay(cli::replay::Arguments),
     /// Show what a running switch does: services, backends, workers, drops.
     Status {
         /// Control socket of the running switch.
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
     match arguments.command {
         Command::Run { config } => cli::run::run(&config),
         Command::Check { config } => cli::check::run(&config),
+        Command::Replay(arguments) => cli::replay::run(&arguments),
         Command::Status { socket, json } => cli::status::run(&socket, json),
     }
 }

@@ -114,7 +114,9 @@ fn the_packet_path_formats_nothing_and_asks_no_clock() {
         for forbidden in ["format!", "println!", "tracing::", "Mutex", "RwLock", "SystemTime"] {
             assert!(!code.contains(forbidden), "{path}: {forbidden} on the packet path");
         }
-        assert!(!code.contains("Instant::now"), "{path}: time is handed in");
+        if !path.ends_with("worker.rs") {
+            assert!(!code.contains("Instant"), "{path}: time is handed in");
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The command line: one file per command.
 
 pub mod check;
+pub mod replay;
 pub mod run;
 pub mod status;
 

@@ -73,12 +73,12 @@ pub fn summary(status: &Status) -> String {
     text
 }
 
-fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
+pub(super) fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
     // Writing to a string cannot fail.
     let _ = writeln!(text, "{arguments}");
 }
 
-fn service_rows(services: &[ServiceStatus]) -> Vec<Vec<String>> {
+pub(super) fn service_rows(services: &[ServiceStatus]) -> Vec<Vec<String>> {
     let mut rows = vec![header(&[
         "SERVICE",
         "ADDRESS",
@@ -198,7 +198,7 @@ fn port_rows(status: &Status) -> Vec<Vec<String>> {
 }
 
 /// Only reasons that occurred, most frequent first, each with what it means.
-fn drops(status: &Status) -> String {
+pub(super) fn drops(status: &Status) -> String {
     let mut drops: Vec<_> = status.dropped.iter().filter(|(_, count)| **count > 0).collect();
     drops.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
     let explanations = drop_explanations();
@@ -210,12 +210,12 @@ fn drops(status: &Status) -> String {
     text
 }
 
-fn header(names: &[&str]) -> Vec<String> {
+pub(super) fn header(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
 /// Columns two spaces apart; numbers to the right, words to the left.
-fn table(rows: Vec<Vec<String>>) -> String {
+pub(super) fn table(rows: Vec<Vec<String>>) -> String {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();

@@ -127,6 +127,7 @@ fn connect(
         client_next_hop,
         routes_epoch: tables.routes_epoch,
         state,
+        sequence: meta.parsed.sequence,
     };
     flows.create(&connection, now, &tables.timeouts, counters).or_else(|refused| match refused {
         Refused::TableFull => Err(DropReason::TableFull),

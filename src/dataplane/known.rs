@@ -5,11 +5,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::tables::{
     DropReason, Event, NextHop, NextHopId, Resolution, Snapshot, Tick, VerifyChecksums, WorkerCounters,
 };
+use crate::wire::tcp::Flags;
 use crate::xsk::Frame;
 
 use super::batch::{Batch, Events, Meta};
 use super::conntrack::{Direction, Entry, Flows, Hit, State};
-use super::parse::{self, Kind};
+use super::parse::{self, Kind, Parsed};
 use super::rewrite::nat;
 use super::verdict::Verdict;
 
@@ -59,7 +60,7 @@ pub fn forward(
     events: &mut Events,
 ) -> Result<Verdict, DropReason> {
     let entry = flows.table().entry(hit.entry);
-    let next_state = next_state(hit, meta)?;
+    let next_state = next_state(hit, meta, entry)?;
     if tables.verify_checksums == VerifyChecksums::Always || next_state != hit.state() {
         parse::verify(frame.bytes(), &meta.parsed, &meta.key)?;
     }
@@ -73,17 +74,19 @@ pub fn forward(
     if meta.parsed.ip_len > next_hop.mtu {
         return Err(DropReason::TooBig);
     }
-    entry.touch(hit, now.coarse());
+    entry.touch(hit, meta.parsed.sequence, now.coarse());
     if next_state != hit.state() {
-        entry.transition(hit, next_state);
+        entry.transition(hit, next_state, meta.parsed.sequence);
     }
     count(counters, hit, frame.len());
     nat::apply(frame.bytes_mut(), meta, hit, next_hop);
     Ok(Verdict::Forward(next_hop.interface))
 }
 
+/// The state that the segment leads to. One that only pretends to end the connection leads nowhere; it is forwarded all
+/// the same, for the endpoint to judge.
 #[inline]
-fn next_state(hit: &Hit, meta: &Meta) -> Result<State, DropReason> {
+fn next_state(hit: &Hit, meta: &Meta, entry: &Entry) -> Result<State, DropReason> {
     let state = hit.state();
     if state == State::Udp {
         return Ok(state);
@@ -91,7 +94,11 @@ fn next_state(hit: &Hit, meta: &Meta) -> Result<State, DropReason> {
     if meta.parsed.flags.absurd() {
         return Err(DropReason::TcpFlags);
     }
-    Ok(state.after(hit.direction, meta.parsed.flags))
+    let Parsed { flags, sequence, acknowledgment, .. } = meta.parsed;
+    if flags.any(Flags::RST.with(Flags::FIN)) && !entry.plausible(hit, sequence, acknowledgment) {
+        return Ok(state);
+    }
+    Ok(state.after(hit.direction, flags))
 }
 
 #[inline]

@@ -44,12 +44,24 @@ pub struct Parsed {
     pub ip_len: u16,
     /// The TCP or UDP checksum as it stands.
     pub checksum: u16,
+    /// TCP sequence number.
+    pub sequence: u32,
+    /// TCP acknowledgment number.
+    pub acknowledgment: u32,
 }
 
 impl Parsed {
     /// Of a frame that was not looked at yet.
-    pub const NOTHING: Self =
-        Self { kind: Kind::Other, flags: Flags(0), transport: 0, ttl: 0, ip_len: 0, checksum: 0 };
+    pub const NOTHING: Self = Self {
+        kind: Kind::Other,
+        flags: Flags(0),
+        transport: 0,
+        ttl: 0,
+        ip_len: 0,
+        checksum: 0,
+        sequence: 0,
+        acknowledgment: 0,
+    };
 }
 
 /// Reads the headers of every frame, names its flow and asks for the memory that the next stage will read.
@@ -108,6 +120,7 @@ fn ipv4_packet(packet: &[u8], meta: &mut Meta) -> Result<(), DropReason> {
             let header = tcp::Header::parse(segment).ok_or(DropReason::Malformed)?;
             meta.key.ports = header.ports;
             (parsed.flags, parsed.checksum) = (header.flags, header.checksum);
+            (parsed.sequence, parsed.acknowledgment) = (header.sequence, header.acknowledgment);
             parsed.kind = Kind::Flow;
         }
         UDP => {

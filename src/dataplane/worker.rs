@@ -10,7 +10,7 @@
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam::queue::ArrayQueue;
 
@@ -30,6 +30,8 @@ const SPINS: u32 = 256;
 const SLEEP_MS: i32 = 50;
 /// Sleep while sent frames have not come back yet.
 const SHORT_SLEEP_MS: i32 = 1;
+/// How long a worker that is to stop goes on sending what it has.
+const DRAIN: Duration = Duration::from_millis(200);
 /// How often the kernel's statistics are read and ports that are down are tried, in milliseconds.
 const HOUSEKEEPING_MS: u64 = 250;
 
@@ -100,6 +102,19 @@ impl Worker {
             let busy = self.turn(now);
             self.keep_house(now);
             self.rest(busy);
+        }
+        self.drain();
+    }
+
+    /// Forwards what is still in the rings. Nothing new comes: the XDP programs are gone by now.
+    fn drain(&mut self) {
+        let deadline = Instant::now() + DRAIN;
+        let waiting = |rings: &RingSet| rings.ports.iter().flatten().any(|port| port.levels().1 > 0);
+        while Instant::now() < deadline {
+            let busy = self.turn(Tick::from(self.started.elapsed()));
+            if !busy && !self.rings.as_ref().is_some_and(waiting) {
+                return;
+            }
         }
     }
 

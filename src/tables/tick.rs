@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Milliseconds since an arbitrary origin: the start of the process for `run`, the epoch for `replay`.
+/// Milliseconds since an arbitrary origin: the start of the process for `run`, the earliest frame for `replay`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Tick(pub u64);
 

@@ -56,6 +56,10 @@ pub struct Header {
     pub flags: Flags,
     /// The checksum as it stands.
     pub checksum: u16,
+    /// Sequence number.
+    pub sequence: u32,
+    /// Acknowledgment number.
+    pub acknowledgment: u32,
 }
 
 impl Header {
@@ -67,6 +71,8 @@ impl Header {
             ports: u32::from(header.source_port()) << 16 | u32::from(header.destination_port()),
             flags: Flags(header.slice()[13]),
             checksum: header.checksum(),
+            sequence: header.sequence_number(),
+            acknowledgment: header.acknowledgment_number(),
         })
     }
 }

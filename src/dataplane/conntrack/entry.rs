@@ -22,6 +22,13 @@ const LIVE: u32 = 0x0000_0100;
 const DYING: u32 = 0x0000_0200;
 const STATE: u32 = 0x0000_0007;
 
+/// How far a plausible RST or FIN may lie behind the last sequence number noted (a repeated segment) …
+const BEHIND: i32 = -(1 << 16);
+/// … and ahead of it: 64 ms, the age that a noted number can have, at 4 Gbit/s.
+const AHEAD: i32 = 1 << 25;
+/// Bytes that the answer to a SYN may acknowledge: the SYN, and data sent with it (RFC 7413).
+const ANSWERED: u32 = 1 + 1460;
+
 /// One connection.
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
@@ -39,6 +46,8 @@ pub struct Entry {
     deltas: AtomicU32,
     backend: AtomicU32,
     last_seen: AtomicU32,
+    /// By direction: the sequence number of a recent segment, as old as `last_seen` at the most.
+    sequences: [AtomicU32; 2],
     /// Link of the owner's wheel or free list. Owner only.
     pub(super) next: AtomicU32,
 }
@@ -60,6 +69,8 @@ pub struct Connection {
     pub routes_epoch: u16,
     /// First state.
     pub state: State,
+    /// Sequence number of the first segment.
+    pub sequence: u32,
 }
 
 /// A consistent copy of what a frame needs of its connection.
@@ -159,6 +170,8 @@ impl Entry {
         self.backend.store(connection.backend.0, Ordering::Relaxed);
         self.set_client_route(connection.client_next_hop, connection.routes_epoch);
         self.last_seen.store(now.0, Ordering::Relaxed);
+        self.sequences[0].store(connection.sequence, Ordering::Relaxed);
+        self.sequences[1].store(0, Ordering::Relaxed);
         self.status.store(generation | LIVE | connection.state as u32, Ordering::Release);
     }
 
@@ -170,17 +183,32 @@ impl Entry {
 
     /// Notes that a frame was seen. Writes only when the coarse clock moved on, so that the line stays shared.
     #[inline]
-    pub fn touch(&self, hit: &Hit, now: Coarse) {
+    pub fn touch(&self, hit: &Hit, sequence: u32, now: Coarse) {
         if hit.last_seen != now {
             self.last_seen.store(now.0, Ordering::Relaxed);
+            self.sequences[hit.direction as usize].store(sequence, Ordering::Relaxed);
         }
     }
 
     /// Moves from the state of `hit` to `next`; gives way where another worker was faster.
     #[inline]
-    pub fn transition(&self, hit: &Hit, next: State) {
+    pub fn transition(&self, hit: &Hit, next: State, sequence: u32) {
+        self.sequences[hit.direction as usize].store(sequence, Ordering::Relaxed);
         let wanted = hit.status & !STATE | next as u32;
         let _ = self.status.compare_exchange(hit.status, wanted, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    /// Whether a RST or FIN is one that its sender may have sent: its number lies near the last one noted.
+    ///
+    /// A blind attacker guesses right once in about 128 tries, and an endpoint that ignores the guess (RFC 5961) undoes
+    /// a RST with its next segment. A RST that answers a SYN carries no number of its own but acknowledges the SYN.
+    pub fn plausible(&self, hit: &Hit, sequence: u32, acknowledgment: u32) -> bool {
+        if hit.state() == State::SynReceived && hit.direction == Direction::Reply {
+            let beyond = acknowledgment.wrapping_sub(self.sequences[0].load(Ordering::Relaxed));
+            return (1..=ANSWERED).contains(&beyond);
+        }
+        let last = self.sequences[hit.direction as usize].load(Ordering::Relaxed);
+        (BEHIND..=AHEAD).contains(&(sequence.wrapping_sub(last) as i32))
     }
 
     /// Takes a live entry out of service. For the one caller that succeeds: both keys, to be taken from the index

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! A RST leads to `Reset` from every state, and a segment that follows it leads back: a forged RST that the endpoints
-//! ignored (RFC 5961) cannot kill a connection here (RFC 7857 §2.2). Segments are never refused for their state: the
+//! ignored (RFC 5961) cannot kill a connection here (RFC 7857 §2.2). Whether a RST or FIN is believed at all is for
+//! [`super::entry::Entry::plausible`] to say. Segments are never refused for their state: the
 //! endpoints know sequence numbers, the switch does not. UDP flows have the one state `Udp`.
 
 use crate::tables::Timeouts;

@@ -25,6 +25,7 @@ fn connection(client_port: u16, state: State) -> Connection {
         client_next_hop: NextHopId(5),
         routes_epoch: 1,
         state,
+        sequence: 1000,
     }
 }
 
@@ -109,7 +110,7 @@ fn a_connection_that_is_seen_stays() {
     for minute in 1..100 {
         bench.pass(minute * 60 - 59, minute * 60);
         let hit = bench.find(made.request).expect("seen a minute ago");
-        bench.flows.table().entry(hit.entry).touch(&hit, Tick(minute * 60 * SECOND).coarse());
+        bench.flows.table().entry(hit.entry).touch(&hit, 0, Tick(minute * 60 * SECOND).coarse());
     }
 }
 
@@ -118,9 +119,30 @@ fn a_timer_that_became_shorter_counts_within_the_horizon() {
     let mut bench = Bench::new(64);
     let made = connection(1, State::Established);
     let hit = bench.create(&made, 0).unwrap();
-    bench.flows.table().entry(hit.entry).transition(&hit, State::Closed);
+    bench.flows.table().entry(hit.entry).transition(&hit, State::Closed, 0);
     bench.pass(0, 240 + 32);
     assert!(bench.find(made.request).is_none());
+}
+
+#[test]
+fn only_a_plausible_end_is_believed() {
+    let mut bench = Bench::new(64);
+    let made = connection(1, State::SynReceived);
+    bench.create(&made, 0).unwrap();
+    let plausible = |bench: &Bench, key, sequence, acknowledgment| {
+        let hit = bench.find(key).unwrap();
+        bench.flows.table().entry(hit.entry).plausible(&hit, sequence, acknowledgment)
+    };
+    assert!(plausible(&bench, made.reply, 0, 1001), "refused: the RST acknowledges the SYN");
+    assert!(!plausible(&bench, made.reply, 0, 5000));
+    assert!(!plausible(&bench, made.reply, 1000, 0));
+    let hit = bench.find(made.reply).unwrap();
+    bench.flows.table().entry(hit.entry).transition(&hit, State::Established, u32::MAX - 10);
+    assert!(plausible(&bench, made.request, 1000, 0));
+    assert!(plausible(&bench, made.request, 1000 + (1 << 20), 0));
+    assert!(!plausible(&bench, made.request, 1000 + (1 << 30), 0));
+    assert!(!plausible(&bench, made.request, 1000u32.wrapping_sub(1 << 20), 0));
+    assert!(plausible(&bench, made.reply, 100, 0), "numbers wrap");
 }
 
 #[test]
@@ -192,7 +214,7 @@ fn agrees_with_a_plain_map_over_a_long_random_life() {
             match bench.find(made.request) {
                 Some(hit) => {
                     assert!(model.contains_key(&port));
-                    bench.flows.table().entry(hit.entry).touch(&hit, Tick(second * SECOND).coarse());
+                    bench.flows.table().entry(hit.entry).touch(&hit, 0, Tick(second * SECOND).coarse());
                 }
                 None => {
                     bench.create(&made, second * SECOND).unwrap();

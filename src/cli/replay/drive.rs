@@ -1,0 +1,183 @@
+//! The place of a worker's poll loop when frames come from captures.
+//!
+//! A batch holds frames of one capture that bear the same time stamp, at most 64: what could have lain in a ring
+//! together. A frame that answers another has a later time stamp, so the two never share a batch and each meets the
+//! connection that the other left. Before every batch connections are expired up to its time, as a worker whose loop
+//! turns all the while would have done.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::ReplayError;
+use super::merge::Merge;
+use super::output::{Output, OutputError};
+use super::summary::{Numbers, Summary};
+use crate::dataplane::conntrack::EXPIRY_BUDGET;
+use crate::dataplane::{BATCH, Batch, FlowTable, Flows, Secret, Verdict, process, settle};
+use crate::tables::{Event, InterfaceId, Snapshot, Tick, WorkerCounters};
+use crate::xsk::memory::Arena;
+
+/// Neighbours without a MAC address that are named in the summary, at most.
+const NAMED: usize = 16;
+const MILLISECOND_NS: u64 = 1_000_000;
+
+/// What the data path is to be like.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// What the secret of the connection table follows from.
+    pub seed: u64,
+    /// Size of the connection table.
+    pub max_connections: u32,
+}
+
+/// One data path over captures.
+pub struct Replay {
+    snapshot: Snapshot,
+    settings: Settings,
+    flows: Flows,
+    counters: Arc<WorkerCounters>,
+    arena: Arena,
+    batch: Batch,
+    /// By interface.
+    outputs: Vec<Option<Output>>,
+    clock: Clock,
+    numbers: Numbers,
+    /// Whose MAC address frames would have needed.
+    unresolved: BTreeSet<(InterfaceId, IpAddr)>,
+}
+
+impl Replay {
+    /// A data path with an empty connection table.
+    pub fn new(snapshot: Snapshot, settings: Settings, outputs: Vec<Option<Output>>) -> Self {
+        let secret = Secret::from_seed(settings.seed);
+        let table = Arc::new(FlowTable::new(settings.max_connections, 1, secret));
+        Self {
+            flows: Flows::join(table, 1, Tick::default()),
+            counters: WorkerCounters::with_capacity(snapshot.services.len(), snapshot.backends.len()),
+            arena: Arena::new(BATCH),
+            batch: Batch::new(true),
+            numbers: Numbers::default(),
+            clock: Clock::default(),
+            unresolved: BTreeSet::new(),
+            snapshot,
+            settings,
+            outputs,
+        }
+    }
+
+    /// Sends every frame of `input` through.
+    pub fn run(mut self, mut input: Merge) -> Result<Summary, ReplayError> {
+        while let Some((ingress, time_ns)) = self.fill(&mut input)? {
+            if self.batch.is_empty() {
+                continue;
+            }
+            let now = self.clock.reach(time_ns);
+            let timeouts = &self.snapshot.timeouts;
+            while self.flows.expire(now, timeouts, &self.counters, EXPIRY_BUDGET) == EXPIRY_BUDGET {}
+            if let Some(port) = self.counters.port(ingress) {
+                port.rx_frames.add(self.batch.len() as u64);
+            }
+            process(&mut self.batch, &self.snapshot, &mut self.flows, now, &self.counters);
+            self.dispatch(time_ns)?;
+        }
+        self.finish()
+    }
+
+    /// Fills the batch with what arrives next. None at the end of all captures.
+    fn fill(&mut self, input: &mut Merge) -> Result<Option<(InterfaceId, u64)>, ReplayError> {
+        let Some((ingress, first)) = input.peek() else { return Ok(None) };
+        let time_ns = first.time_ns;
+        while self.batch.room() > 0
+            && let Some((interface, captured)) = input.peek()
+            && (interface, captured.time_ns) == (ingress, time_ns)
+        {
+            if !captured.whole {
+                self.numbers.skipped_cut += 1;
+            } else if let Some(frame) = self.arena.frame(&captured.bytes) {
+                // There is room: the loop looked.
+                if let Err(frame) = self.batch.push(frame, ingress) {
+                    self.arena.give_back(frame);
+                }
+            } else {
+                self.numbers.skipped_large += 1;
+            }
+            input.advance()?;
+        }
+        Ok(Some((ingress, time_ns)))
+    }
+
+    /// Writes what leaves and counts every verdict.
+    fn dispatch(&mut self, time_ns: u64) -> Result<(), OutputError> {
+        let mut failed = None;
+        for (frame, meta) in self.batch.drain() {
+            let verdict = meta.verdict.unwrap_or(Verdict::ToKernel);
+            if let Verdict::Forward(egress) | Verdict::Reply(egress) = verdict {
+                if let Some(port) = self.counters.port(egress) {
+                    port.tx_frames.add(1);
+                }
+                if let Some(Some(output)) = self.outputs.get_mut(egress.index()) {
+                    failed = output.write(time_ns, frame.bytes()).err().or(failed);
+                }
+            }
+            self.arena.give_back(frame);
+            settle(verdict, &self.counters);
+        }
+        for event in self.batch.drain_events() {
+            if let Event::Resolve { interface, address } = event
+                && self.unresolved.len() < NAMED
+            {
+                self.unresolved.insert((interface, address));
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn finish(mut self) -> Result<Summary, ReplayError> {
+        let written: Vec<bool> = self.outputs.iter().map(Option::is_some).collect();
+        for output in self.outputs.drain(..).flatten() {
+            output.finish()?;
+        }
+        self.numbers.duration_ns = self.clock.elapsed_ns();
+        Ok(Summary::new(
+            self.snapshot,
+            self.settings.max_connections,
+            self.counters,
+            &written,
+            self.numbers,
+            &self.unresolved,
+        ))
+    }
+}
+
+/// The captures' time, from their earliest frame on. It never goes back.
+#[derive(Debug, Default)]
+struct Clock {
+    origin_ns: Option<u64>,
+    latest_ns: u64,
+}
+
+impl Clock {
+    fn reach(&mut self, time_ns: u64) -> Tick {
+        self.origin_ns.get_or_insert(time_ns);
+        self.latest_ns = self.latest_ns.max(time_ns);
+        Tick(self.elapsed_ns() / MILLISECOND_NS)
+    }
+
+    fn elapsed_ns(&self) -> u64 {
+        self.latest_ns - self.origin_ns.unwrap_or(self.latest_ns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_starts_with_the_first_frame_and_never_goes_back() {
+        let mut clock = Clock::default();
+        let ticks = [5_000_000, 6_999_999, 6_000_000, 1_000_000, 9_000_000].map(|time| clock.reach(time).0);
+        assert_eq!(ticks, [0, 1, 1, 1, 4]);
+        assert_eq!(clock.elapsed_ns(), 4_000_000);
+    }
+}

@@ -1,0 +1,105 @@
+//! The data path with an arena of frames under it, and every invariant looked at after every batch.
+
+use std::sync::Arc;
+
+use xswitch::config;
+use xswitch::control::compile::compile_static;
+use xswitch::dataplane::conntrack::EXPIRY_BUDGET;
+use xswitch::dataplane::{BATCH, Batch, FlowTable, Flows, Secret, Verdict, process, settle};
+use xswitch::tables::{Event, InterfaceId, Snapshot, Tick, WorkerCounters};
+use xswitch::xsk::memory::Arena;
+
+/// One worker's data path.
+pub struct Lab {
+    pub snapshot: Snapshot,
+    pub flows: Flows,
+    pub counters: Arc<WorkerCounters>,
+    pub now: Tick,
+    /// Raised by the last batch.
+    pub events: Vec<Event>,
+    arena: Arena,
+    batch: Batch,
+}
+
+/// What became of one frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    pub verdict: Verdict,
+    pub bytes: Vec<u8>,
+}
+
+/// The snapshot of a configuration.
+pub fn compile(text: &str) -> Snapshot {
+    let loaded = config::parse(text, "test").unwrap_or_else(|error| panic!("{error}"));
+    compile_static(&loaded.config).unwrap().0
+}
+
+impl Lab {
+    /// A data path with this configuration and a table for `connections`.
+    pub fn new(text: &str, connections: u32) -> Self {
+        Self::of(compile(text), connections)
+    }
+
+    /// The same with a snapshot that exists already.
+    pub fn of(snapshot: Snapshot, connections: u32) -> Self {
+        let table = Arc::new(FlowTable::new(connections, 1, Secret::from_seed(1)));
+        Self {
+            flows: Flows::join(table, 1, Tick(0)),
+            counters: WorkerCounters::with_capacity(snapshot.services.len(), snapshot.backends.len()),
+            now: Tick(0),
+            events: Vec::with_capacity(BATCH),
+            arena: Arena::new(BATCH),
+            batch: Batch::new(true),
+            snapshot,
+        }
+    }
+
+    /// Sends one frame.
+    pub fn send(&mut self, ingress: InterfaceId, frame: &[u8]) -> Outcome {
+        self.add(ingress, frame);
+        let mut outcome = None;
+        self.run(|verdict, bytes| outcome = Some(Outcome { verdict, bytes: bytes.to_vec() }));
+        outcome.unwrap()
+    }
+
+    /// Adds one frame to the batch that [`Lab::run`] will process.
+    pub fn add(&mut self, ingress: InterfaceId, frame: &[u8]) {
+        let frame = self.arena.frame(frame).expect("a frame fits a chunk and a batch fits the arena");
+        if let Err(frame) = self.batch.push(frame, ingress) {
+            self.arena.give_back(frame);
+            panic!("the batch is full");
+        }
+    }
+
+    /// How many more frames the batch takes.
+    pub fn room(&self) -> usize {
+        self.batch.room()
+    }
+
+    /// Processes the batch; `seen` learns of every frame in the order they came.
+    pub fn run(&mut self, mut seen: impl FnMut(Verdict, &[u8])) {
+        process(&mut self.batch, &self.snapshot, &mut self.flows, self.now, &self.counters);
+        for (frame, meta) in self.batch.drain() {
+            let verdict = meta.verdict.expect("every frame has a verdict");
+            seen(verdict, frame.bytes());
+            self.arena.give_back(frame);
+            settle(verdict, &self.counters);
+        }
+        self.events.clear();
+        self.events.extend(self.batch.drain_events());
+        assert_eq!(self.arena.outstanding(), 0, "a frame was lost");
+        assert_eq!(self.counters.unexplained(), 0, "received = forwarded + replied + to_kernel + dropped");
+    }
+
+    /// Lets time pass, and connections expire as a worker's loop has it.
+    pub fn pass(&mut self, milliseconds: u64) {
+        self.now = self.now.after(milliseconds);
+        let timeouts = &self.snapshot.timeouts;
+        while self.flows.expire(self.now, timeouts, &self.counters, EXPIRY_BUDGET) == EXPIRY_BUDGET {}
+    }
+}
+
+/// Whether a configuration is one.
+pub fn parses(text: &str) -> bool {
+    config::parse(text, "test").is_ok()
+}

@@ -1,0 +1,15 @@
+//! Golden frames: what arrives, what becomes of it, and what leaves, byte for byte.
+//!
+//! Expected frames are built with etherparse from a description. A last test hands everything that left to tshark,
+//! which knows nothing of either.
+
+mod arp;
+mod checksums;
+#[path = "../frames/mod.rs"]
+mod frames;
+mod full_nat;
+mod nat;
+mod refused;
+mod support;
+mod tcp;
+mod tshark;

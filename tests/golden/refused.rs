@@ -1,0 +1,233 @@
+//! What is dropped, and what is left to the kernel.
+
+use xswitch::tables::{DropReason, Event};
+
+use crate::frames::network::*;
+use crate::frames::{ACK, IP, Packet, RST, SYN, check, tcp, udp};
+use crate::support::{Case, case, play};
+
+const VIP: &str = "198.18.0.100:80";
+const DNS: &str = "198.18.0.100:53";
+const CLIENT: &str = "198.18.0.7:40000";
+const BACKEND: &str = "198.18.1.11:8080";
+
+fn switch() -> String {
+    [
+        SWITCH,
+        &service("web", VIP, "tcp", "nat", &[(BACKEND, 1)]),
+        &service("dns", DNS, "udp", "nat", &[("198.18.1.12:5353", 1)]),
+        &service("idle", "198.18.0.101:80", "tcp", "nat", &[("198.18.1.12:81", 0), ("198.18.1.11:81", 0)]),
+        &service("silent", "198.18.0.102:80", "tcp", "nat", &[("198.18.1.13:8080", 1)]),
+        &service("twin", "198.18.0.103:80", "tcp", "nat", &[(BACKEND, 1)]),
+        &service("lost", "198.18.0.104:80", "tcp", "nat", &[("203.0.113.5:8080", 1)]),
+        NETWORK,
+    ]
+    .concat()
+}
+
+fn syn_to(vip: &str) -> Packet {
+    tcp(CLIENT, vip, SYN).to_eth0_from(CLIENT7)
+}
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = not_ours();
+    cases.extend(fragments());
+    cases.extend(unreachable());
+    cases.extend(limits());
+    cases.extend(cut_short());
+    cases
+}
+
+fn not_ours() -> Vec<Case> {
+    let switch = &switch();
+    let mut ipv6 = syn_to(VIP).build();
+    ipv6[12..14].copy_from_slice(&[0x86, 0xDD]);
+    let mut icmp = syn_to(VIP).build();
+    icmp[IP + 9] = 1;
+    repair_ip_checksum(&mut icmp);
+    vec![
+        case("a frame for another MAC address is not looked at", switch)
+            .arrives(ETH0, &tcp(CLIENT, VIP, SYN).macs(CLIENT7, CLIENT8))
+            .is_left_to_the_kernel(),
+        case("nor is one for the MAC address of the other interface", switch)
+            .arrives(ETH0, &tcp(CLIENT, VIP, SYN).macs(CLIENT7, SWITCH1))
+            .is_left_to_the_kernel(),
+        case("a port of the VIP without a service is the kernel's", switch)
+            .arrives(ETH0, &syn_to("198.18.0.100:81"))
+            .is_left_to_the_kernel(),
+        case("a TCP service has no UDP", switch)
+            .arrives(ETH0, &udp(CLIENT, VIP).to_eth0_from(CLIENT7))
+            .is_left_to_the_kernel(),
+        case("the switch's own address is the kernel's", switch)
+            .arrives(ETH0, &syn_to("198.18.0.2:22"))
+            .is_left_to_the_kernel(),
+        case("a backend's answer to the switch itself is the kernel's", switch)
+            .arrives(ETH1, &tcp(BACKEND, "198.18.1.1:51000", SYN | ACK).to_eth1_from(BACKEND11))
+            .is_left_to_the_kernel(),
+        case("IPv6 is the kernel's in this version", switch).arrives_raw(ETH0, ipv6).is_left_to_the_kernel(),
+        case("ICMP to a VIP is the kernel's in this version", switch)
+            .arrives_raw(ETH0, icmp)
+            .is_left_to_the_kernel(),
+    ]
+}
+
+fn fragments() -> Vec<Case> {
+    let switch = &switch();
+    let fragment = |packet: &Packet, bits: u16| {
+        let mut frame = packet.build();
+        frame[IP + 6..IP + 8].copy_from_slice(&bits.to_be_bytes());
+        repair_ip_checksum(&mut frame);
+        frame
+    };
+    let (first, later) = (0x2000, 0x0010);
+    vec![
+        case("the first fragment of a datagram to a VIP is dropped", switch)
+            .arrives_raw(ETH0, fragment(&syn_to(VIP), first))
+            .is_dropped(DropReason::Fragment),
+        case("and so is a later one", switch)
+            .arrives_raw(ETH0, fragment(&syn_to(VIP), later))
+            .is_dropped(DropReason::Fragment),
+        case("a fragment to a VIP is dropped whatever its port, which only the first would tell", switch)
+            .arrives_raw(ETH0, fragment(&syn_to("198.18.0.100:9999"), later))
+            .is_dropped(DropReason::Fragment),
+        case("a fragment to another address is the kernel's", switch)
+            .arrives_raw(ETH0, fragment(&syn_to("198.18.0.2:80"), later))
+            .is_left_to_the_kernel(),
+    ]
+}
+
+fn unreachable() -> Vec<Case> {
+    let switch = &switch();
+    let ask = |interface, address: &str| Event::Resolve { interface, address: address.parse().unwrap() };
+    let silent = "198.18.0.9:40000";
+    vec![
+        case("a service whose backends all have weight 0 takes no connection", switch)
+            .arrives(ETH0, &syn_to("198.18.0.101:80"))
+            .is_dropped(DropReason::NoBackend),
+        case("while a backend's MAC address is unknown frames are dropped and the kernel is asked", switch)
+            .arrives(ETH0, &syn_to("198.18.0.102:80"))
+            .is_dropped(DropReason::NextHopUnresolved)
+            .raising(ask(ETH1, "198.18.1.13")),
+        case("a request from a client whose MAC address is unknown goes on, and the kernel is asked", switch)
+            .arrives(ETH0, &tcp(silent, VIP, SYN).to_eth0_from(CLIENT9))
+            .leaves(ETH1, tcp(silent, BACKEND, SYN).out_of_eth1_to(BACKEND11).ttl(63))
+            .raising(ask(ETH0, "198.18.0.9")),
+        case("the reply to it is dropped as long as it is unknown", switch)
+            .after(ETH0, &tcp(silent, VIP, SYN).to_eth0_from(CLIENT9))
+            .arrives(ETH1, &tcp(BACKEND, silent, SYN | ACK).to_eth1_from(BACKEND11))
+            .is_dropped(DropReason::NextHopUnresolved)
+            .raising(ask(ETH0, "198.18.0.9")),
+        case("a client to whom there is no way back gets no connection", switch)
+            .arrives(ETH0, &tcp("203.0.113.9:40000", VIP, SYN).to_eth0_from(ROUTER0))
+            .is_dropped(DropReason::NoRoute),
+        case("a backend to which there is no way gets no connection", switch)
+            .arrives(ETH0, &syn_to("198.18.0.104:80"))
+            .is_dropped(DropReason::NoRoute),
+    ]
+}
+
+fn limits() -> Vec<Case> {
+    let switch = &switch();
+    let syn_ack = tcp(BACKEND, CLIENT, SYN | ACK).to_eth1_from(BACKEND11);
+    let full = |says| {
+        (0..64).fold(case(says, switch).table(64), |case, port| {
+            case.after(ETH0, &tcp(&format!("198.18.0.7:{}", 40_000 + port), VIP, SYN).to_eth0_from(CLIENT7))
+        })
+    };
+    vec![
+        case("a SYN with one hop left goes nowhere", switch)
+            .arrives(ETH0, &syn_to(VIP).ttl(1))
+            .is_dropped(DropReason::TtlExpired),
+        case("nor does a frame of a connection", switch)
+            .after(ETH0, &syn_to(VIP))
+            .arrives(ETH1, &syn_ack.clone().ttl(1))
+            .is_dropped(DropReason::TtlExpired),
+        case("a request one byte larger than the MTU is dropped", switch)
+            .after(ETH0, &syn_to(VIP))
+            .arrives(ETH0, &tcp(CLIENT, VIP, ACK).to_eth0_from(CLIENT7).payload(&[1; 1461]))
+            .is_dropped(DropReason::TooBig),
+        case("a UDP request larger than the MTU starts nothing", switch)
+            .arrives(ETH0, &udp(CLIENT, DNS).to_eth0_from(CLIENT7).payload(&[1; 1473]))
+            .is_dropped(DropReason::TooBig),
+        full("a full table refuses a new connection")
+            .arrives(ETH0, &tcp("198.18.0.8:40000", VIP, SYN).to_eth0_from(CLIENT8))
+            .is_dropped(DropReason::TableFull),
+        full("a full table does not touch those that exist")
+            .arrives(ETH1, &syn_ack)
+            .leaves(ETH0, tcp(VIP, CLIENT, SYN | ACK).out_of_eth0_to(CLIENT7).ttl(63)),
+        (0..64)
+            .fold(full("a full table takes back a connection that is over"), |case, port| {
+                let reset = RST | ACK;
+                let client = format!("198.18.0.7:{}", 40_000 + port);
+                case.after(ETH1, &tcp(BACKEND, &client, reset).to_eth1_from(BACKEND11))
+            })
+            .arrives(ETH0, &tcp("198.18.0.7:39999", VIP, SYN).to_eth0_from(CLIENT7))
+            .leaves(ETH1, tcp("198.18.0.7:39999", BACKEND, SYN).out_of_eth1_to(BACKEND11).ttl(63)),
+        case("two services share a backend: one client port can use one of them at a time", switch)
+            .after(ETH0, &syn_to(VIP))
+            .arrives(ETH0, &syn_to("198.18.0.103:80"))
+            .is_dropped(DropReason::TupleConflict),
+    ]
+}
+
+fn cut_short() -> Vec<Case> {
+    let switch = &switch();
+    let syn = syn_to(VIP).build();
+    let query = udp(CLIENT, DNS).to_eth0_from(CLIENT7).build();
+    // The IP header says how long the packet is, so that only the header behind it is too short.
+    let cut = |frame: &[u8], packet_len: usize| {
+        let mut frame = frame[..IP + packet_len].to_vec();
+        frame[IP + 2..IP + 4].copy_from_slice(&(packet_len as u16).to_be_bytes());
+        repair_ip_checksum(&mut frame);
+        frame
+    };
+    let changed = |at: usize, byte: u8| {
+        let mut frame = syn.clone();
+        frame[at] = byte;
+        repair_ip_checksum(&mut frame);
+        frame
+    };
+    let mut long_udp = query.clone();
+    long_udp[IP + 25] += 1;
+    let mut short_udp = query.clone();
+    short_udp[IP + 24..IP + 26].copy_from_slice(&[0, 7]);
+    let malformed = [
+        ("an empty frame", vec![]),
+        ("a frame that ends within the Ethernet header", syn[..13].to_vec()),
+        ("a frame that ends with the Ethernet header", syn[..14].to_vec()),
+        ("a frame that ends within the IP header", syn[..IP + 19].to_vec()),
+        ("a packet longer than its frame", syn[..IP + 39].to_vec()),
+        ("IP version 6 in an IPv4 frame", changed(IP, 0x65)),
+        ("an IP header shorter than 20 bytes", changed(IP, 0x44)),
+        ("an IP header longer than its packet", cut(&syn_to(VIP).options(&[1; 40]).build(), 59)),
+        ("a total length shorter than the header", {
+            let mut frame = syn.clone();
+            frame[IP + 2..IP + 4].copy_from_slice(&[0, 19]);
+            repair_ip_checksum(&mut frame);
+            frame
+        }),
+        ("a packet that ends within the TCP header", cut(&syn, 39)),
+        ("a packet that ends with the IP header", cut(&syn, 20)),
+        ("a TCP header shorter than 20 bytes", changed(IP + 32, 0x40)),
+        ("a TCP header longer than its segment", changed(IP + 32, 0x60)),
+        ("a packet that ends within the UDP header", cut(&query, 27)),
+        ("a UDP datagram longer than its packet", long_udp),
+        ("a UDP datagram shorter than its header", short_udp),
+    ];
+    malformed
+        .into_iter()
+        .map(|(says, frame)| case(says, switch).arrives_raw(ETH0, frame).is_dropped(DropReason::Malformed))
+        .collect()
+}
+
+fn repair_ip_checksum(frame: &mut [u8]) {
+    let header_len = (usize::from(frame[IP] & 15) * 4).clamp(20, frame.len() - IP);
+    frame[IP + 10..IP + 12].fill(0);
+    let checksum = !check::sum(&frame[IP..IP + header_len]);
+    frame[IP + 10..IP + 12].copy_from_slice(&checksum.to_be_bytes());
+}
+
+#[test]
+fn refused() {
+    play(&cases());
+}
