@@ -59,7 +59,7 @@ pub fn starts_over(frame: &Frame, hit: &Hit, meta: &Meta) -> bool {
 }
 
 /// Forwards one frame of the connection `hit`: checks, state, rewrite, counters.
-#[inline]
+#[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "everything a frame meets on its way, passed on as it came")]
 pub fn forward(
     frame: &mut Frame,

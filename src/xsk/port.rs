@@ -15,6 +15,7 @@ use std::time::Duration;
 use xsk_rs::config::{BindFlags, Interface, LibxdpFlags, QueueSize, SocketConfig};
 use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, Socket, TxQueue};
 
+use crate::sys::prefetch;
 use crate::tables::counters::PortCounters;
 
 use super::Frame;
@@ -175,7 +176,10 @@ impl Port {
         let mut bytes = 0;
         for desc in &self.scratch[..received] {
             bytes += desc.lengths().data() as u64;
-            sink(umem.adopt(*desc));
+            let frame = umem.adopt(*desc);
+            // Written by the driver, maybe on another core; whoever takes the frame will read its headers.
+            prefetch::read(frame.bytes());
+            sink(frame);
         }
         self.fill_level -= received as u32;
         counters.rx_frames.add(received as u64);

@@ -150,7 +150,7 @@ impl Entry {
         };
         fence(Ordering::Acquire);
         let again = self.status.load(Ordering::Relaxed);
-        ((again ^ status) & (GENERATION | PHASE) == 0).then_some(hit)
+        if (again ^ status) & (GENERATION | PHASE) == 0 { Some(hit) } else { None }
     }
 
     /// Brings the state in `hit` up to date, which was read before other frames of the batch were handled. False where
