@@ -1,4 +1,4 @@
-//! The control plane over a real kernel. Each test runs a second time, by itself, inside a network namespace of its own:
+//! The control plane over a real kernel. Each test runs inside a network namespace of its own:
 //!
 //! ```text
 //!  switch namespace (the test)            peer namespace (a host with many addresses)
@@ -6,11 +6,15 @@
 //!  eth1 198.18.1.2/24 ─────────────────── peer1 198.18.1.11
 //! ```
 
+use std::cell::RefCell;
+use std::fs::File;
 use std::net::IpAddr;
+use std::os::fd::AsFd;
 use std::process::Command;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use xswitch::control::dataplane::DataPlane;
 use xswitch::control::{Control, ControlError};
 use xswitch::tables::{Event, InterfaceId, NextHop, Resolution};
@@ -69,24 +73,38 @@ fn sh(script: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Runs the test of this name inside a fresh namespace.
-fn within_a_namespace(test: &str) {
-    let namespaces = Namespaces::new(&test[..test.len().min(8)]);
-    let status = Command::new("ip")
-        .args(["netns", "exec", &namespaces.switch])
-        .arg(std::env::current_exe().unwrap())
-        .args([&format!("kernel::inside::{test}"), "--exact", "--ignored", "--nocapture"])
-        .env("XSWITCH_TEST_PEER", &namespaces.peer)
-        .status()
-        .unwrap();
-    assert!(status.success());
+thread_local! {
+    /// Name of the other namespace.
+    static PEER: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// One at a time: one of the tests sends its own process a SIGHUP, which all would hear.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// Runs `test` on a thread that lives in a fresh namespace, as do the threads and programs that it starts.
+fn within_a_namespace<F: Future<Output = ()> + 'static>(name: &str, test: fn() -> F) {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let namespaces = Namespaces::new(&name[..name.len().min(8)]);
+    let (switch, peer) = (namespaces.switch.clone(), namespaces.peer.clone());
+    let outcome = std::thread::spawn(move || {
+        let file = File::open(format!("/run/netns/{switch}")).unwrap();
+        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+        PEER.set(peer);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(test());
+    })
+    .join();
+    drop(namespaces);
+    if let Err(panic) = outcome {
+        std::panic::resume_unwind(panic);
+    }
 }
 
 macro_rules! namespace_tests {
     ($($name:ident),*) => { $(
         #[test]
         fn $name() {
-            within_a_namespace(stringify!($name));
+            within_a_namespace(stringify!($name), inside::$name);
         }
     )* };
 }
@@ -100,11 +118,6 @@ namespace_tests!(
     a_reload_takes_effect_and_a_bad_file_changes_nothing,
     an_interface_that_does_not_exist_is_an_error_at_start
 );
-
-/// Ends a test that was started on its own: it would change the host's network.
-fn only_inside() {
-    assert!(std::env::var_os("XSWITCH_TEST_PEER").is_some(), "run the test of this name outside `inside`");
-}
 
 /// A control plane that runs, and the fake data plane it talks to.
 struct Running {
@@ -156,7 +169,7 @@ fn mac(namespace: Option<&str>, device: &str) -> [u8; 6] {
 }
 
 fn peer() -> String {
-    std::env::var("XSWITCH_TEST_PEER").unwrap()
+    PEER.with_borrow(Clone::clone)
 }
 
 fn learned(address: &str, last: u8) -> Event {
@@ -167,10 +180,7 @@ fn learned(address: &str, last: u8) -> Event {
 mod inside {
     use super::*;
 
-    #[tokio::test]
-    #[ignore = "runs inside a namespace"]
-    async fn backends_and_gateways_are_resolved_without_traffic() {
-        only_inside();
+    pub async fn backends_and_gateways_are_resolved_without_traffic() {
         let running = Running::start().await;
         for (destination, device, interface) in
             [("198.18.1.11", ("peer1", "eth1"), ETH1), ("192.0.2.1", ("peer0", "eth0"), ETH0)]
@@ -184,10 +194,7 @@ mod inside {
         assert!(!running.resolved("198.18.1.12"), "nobody has this address");
     }
 
-    #[tokio::test]
-    #[ignore = "runs inside a namespace"]
-    async fn neighbours_are_resolved_and_learned_when_workers_say_so() {
-        only_inside();
+    pub async fn neighbours_are_resolved_and_learned_when_workers_say_so() {
         sh("ip neigh add 198.18.0.88 lladdr 02:00:00:00:08:08 dev eth0 nud permanent");
         let running = Running::start().await;
         assert!(running.next_hop("198.18.0.9").is_none());
@@ -225,10 +232,7 @@ mod inside {
         assert_eq!(running.dataplane.snapshot().routes_epoch, before);
     }
 
-    #[tokio::test]
-    #[ignore = "runs inside a namespace"]
-    async fn routes_and_interfaces_are_followed() {
-        only_inside();
+    pub async fn routes_and_interfaces_are_followed() {
         let running = Running::start().await;
         let leaves = |destination: &str| running.next_hop(destination).map(|next_hop| next_hop.address);
         assert_eq!(leaves("10.5.1.1"), Some(ip("198.18.0.1")));
@@ -260,10 +264,7 @@ mod inside {
         assert_eq!(running.next_hop("198.18.1.11").unwrap().macs[6..], mac(None, "eth1"));
     }
 
-    #[tokio::test]
-    #[ignore = "runs inside a namespace"]
-    async fn an_overrun_is_survived() {
-        only_inside();
+    pub async fn an_overrun_is_survived() {
         let running = Running::start().await;
         let routes: String = (0..30_000u32)
             .map(|number| format!("route add 10.{}.{}.0/32 via 198.18.1.11\n", number / 250, number % 250))
@@ -281,10 +282,7 @@ mod inside {
         eventually("a neighbour that was told of meanwhile", LIMIT, || running.resolved("198.18.0.9")).await;
     }
 
-    #[tokio::test]
-    #[ignore = "runs inside a namespace"]
-    async fn vips_are_announced() {
-        only_inside();
+    pub async fn vips_are_announced() {
         let running = Running::start().await;
         let peer = peer();
         let seen = |device: &str| {
@@ -298,10 +296,7 @@ mod inside {
         eventually("announced when the interface comes up", LIMIT, || seen("peer0")).await;
     }
 
-    #[tokio::test]
-    #[ignore = "runs inside a namespace"]
-    async fn a_reload_takes_effect_and_a_bad_file_changes_nothing() {
-        only_inside();
+    pub async fn a_reload_takes_effect_and_a_bad_file_changes_nothing() {
         let running = Running::start().await;
         eventually("it steers", LIMIT, || !running.dataplane.said().is_empty()).await;
         let weight = || running.dataplane.snapshot().backends[0].as_ref().map(|backend| backend.weight);
@@ -335,10 +330,7 @@ mod inside {
         eventually("the former weight", LIMIT, || weight() == Some(3)).await;
     }
 
-    #[tokio::test]
-    #[ignore = "runs inside a namespace"]
-    async fn an_interface_that_does_not_exist_is_an_error_at_start() {
-        only_inside();
+    pub async fn an_interface_that_does_not_exist_is_an_error_at_start() {
         let folder = tempfile::tempdir().unwrap();
         let mut config = config(&folder.path().join("xswitch.sock"));
         config.switch.interfaces.push("eth7".into());
