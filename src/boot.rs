@@ -4,7 +4,6 @@
 //! Between, this is what the control plane calls [`DataPlane`].
 
 use std::os::fd::RawFd;
-use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -16,6 +15,7 @@ use crate::config::valid::{Config, Idle, Switch, XdpMode, ZeroCopy};
 use crate::control::dataplane::{DataPlane, PortStatus, WorkerHandle};
 use crate::dataplane::worker::{Shared, Worker};
 use crate::dataplane::{FlowTable, Flows, Secret};
+use crate::sys::interface;
 use crate::sys::wait::Waker;
 use crate::tables::{InterfaceId, Mailbox, Snapshot, Steering, Tick, WorkerCounters};
 use crate::xsk::steer::MAX_QUEUES;
@@ -213,7 +213,7 @@ impl Plant {
     fn open_rings(&self, crew: &mut Crew) -> Result<(), BootError> {
         for (name, attached) in self.switch.interfaces.iter().zip(&mut crew.interfaces) {
             attached.sockets.clear();
-            attached.link = if exists(name) { Link::Up } else { Link::Gone };
+            attached.link = if interface::exists(name) { Link::Up } else { Link::Gone };
         }
         for queue in 0..self.queues {
             let rings = self.ring_set(queue, &mut crew.interfaces)?;
@@ -288,7 +288,7 @@ impl Plant {
             return Ok(());
         };
         let mut steer = Steer::load()?;
-        steer.set_mac(mac(name).map_err(system("cannot read an interface's MAC address"))?)?;
+        steer.set_mac(interface::mac(name).map_err(system("cannot read an interface's MAC address"))?)?;
         steer.set(steering)?;
         attached.steer = Some(steer);
         connect(attached)?;
@@ -327,7 +327,7 @@ impl DataPlane for Plant {
         for (name, attached) in self.switch.interfaces.iter().zip(&mut crew.interfaces) {
             let Some(steer) = &mut attached.steer else { continue };
             // The MAC address may have been changed since.
-            let refreshed = match mac(name) {
+            let refreshed = match interface::mac(name) {
                 Ok(mac) => steer.set_mac(mac),
                 Err(_) => Ok(()),
             };
@@ -348,7 +348,7 @@ impl DataPlane for Plant {
     fn interface_appeared(&self, interface: InterfaceId, steering: &Steering) -> Result<(), String> {
         let mut crew = self.crew();
         let name = self.switch.interfaces.get(interface.index()).ok_or("no such interface")?;
-        let found = rx_queues(name);
+        let found = interface::rx_queues(name);
         if found != self.queues {
             return Err(format!("it has {found} RX queues, and there are {} workers", self.queues));
         }
@@ -431,7 +431,7 @@ fn queues(switch: &Switch) -> Result<u32, BootError> {
     let mut wanted = u32::from(switch.workers);
     let mut reason = String::from("workers are asked for");
     for name in &switch.interfaces {
-        let found = rx_queues(name);
+        let found = interface::rx_queues(name);
         if wanted == 0 {
             (wanted, reason) = (found, format!("are on {name}"));
         }
@@ -443,38 +443,9 @@ fn queues(switch: &Switch) -> Result<u32, BootError> {
     Ok(wanted)
 }
 
-fn rx_queues(interface: &str) -> u32 {
-    let entries = std::fs::read_dir(sysfs(interface).join("queues"));
-    let rx = |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().starts_with("rx-");
-    entries.map_or(0, |entries| entries.flatten().filter(rx).count() as u32)
-}
-
-fn exists(interface: &str) -> bool {
-    sysfs(interface).exists()
-}
-
-fn sysfs(interface: &str) -> std::path::PathBuf {
-    Path::new("/sys/class/net").join(interface)
-}
-
-fn mac(interface: &str) -> std::io::Result<[u8; 6]> {
-    let text = std::fs::read_to_string(sysfs(interface).join("address"))?;
-    let mut mac = [0; 6];
-    let mut parts = text.trim().split(':');
-    for byte in &mut mac {
-        *byte = parts
-            .next()
-            .and_then(|part| u8::from_str_radix(part, 16).ok())
-            .ok_or_else(|| std::io::Error::other(format!("{interface} has no Ethernet address")))?;
-    }
-    Ok(mac)
-}
-
 /// SNAT ports must lie outside the range from which the kernel takes its own source ports.
 fn check_ports(switch: &Switch) -> Result<(), BootError> {
-    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
-    let mut numbers = range.split_whitespace().filter_map(|number| number.parse().ok());
-    let (Some(kernel_first), Some(kernel_last)) = (numbers.next(), numbers.next()) else { return Ok(()) };
+    let Some((kernel_first, kernel_last)) = interface::local_port_range() else { return Ok(()) };
     let (first, last) = switch.snat_ports;
     if switch.snat_addresses.is_empty() || last < kernel_first || first > kernel_last {
         return Ok(());

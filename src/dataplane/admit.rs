@@ -40,9 +40,12 @@ fn flow(
     let Some(service) = service_of(&meta.key, tables) else {
         return stray(&meta.key, tables);
     };
-    // An earlier frame of this very batch may have created the connection.
-    let found = flows.table().find(meta.key, meta.hash);
-    let hit = match found {
+    // An earlier frame of this very batch may have created the connection, and even have reset it.
+    let hit = match flows.table().find(meta.key, meta.hash) {
+        Some(hit) if known::starts_over(frame, &hit, meta) => {
+            flows.end(&hit, counters);
+            connect(frame, meta, service, tables, flows, now, counters, events)
+        }
         Some(hit) => Ok(hit),
         None => connect(frame, meta, service, tables, flows, now, counters, events),
     };

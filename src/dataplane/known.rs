@@ -30,8 +30,13 @@ pub fn find(batch: &mut Batch, flows: &Flows) {
 pub fn run(batch: &mut Batch, tables: &Snapshot, flows: &Flows, now: Tick, counters: &WorkerCounters) {
     let (entries, events) = batch.parts();
     for (frame, meta) in entries {
-        let Some(hit) = meta.hit else { continue };
-        if starts_over(&hit, meta) {
+        let Some(mut hit) = meta.hit else { continue };
+        if !flows.table().entry(hit.entry).refresh(&mut hit) {
+            // An earlier frame of this batch started over: this one belongs to the connection that follows.
+            meta.hit = None;
+            continue;
+        }
+        if starts_over(frame, &hit, meta) {
             flows.end(&hit, counters);
             meta.hit = None;
             continue;
@@ -42,12 +47,19 @@ pub fn run(batch: &mut Batch, tables: &Snapshot, flows: &Flows, now: Tick, count
 }
 
 /// A client that opens a connection anew from a port whose last connection is over (TIME-WAIT, RFC 9293 §3.6.1).
-fn starts_over(hit: &Hit, meta: &Meta) -> bool {
-    hit.direction == Direction::Request && meta.parsed.flags.opens() && hit.state().is_over()
+/// A damaged frame ends nothing.
+pub fn starts_over(frame: &Frame, hit: &Hit, meta: &Meta) -> bool {
+    let flags = meta.parsed.flags;
+    hit.direction == Direction::Request
+        && flags.opens()
+        && hit.state().is_over()
+        && !flags.absurd()
+        && meta.parsed.ttl > 1
+        && parse::verify(frame.bytes(), &meta.parsed, &meta.key).is_ok()
 }
 
 /// Forwards one frame of the connection `hit`: checks, state, rewrite, counters.
-#[inline]
+#[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "everything a frame meets on its way, passed on as it came")]
 pub fn forward(
     frame: &mut Frame,

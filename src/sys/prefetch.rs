@@ -2,7 +2,7 @@
 
 /// Asks for the cache line that `value` starts in. Never faults, changes nothing but speed.
 #[inline(always)]
-pub fn read<T>(value: &T) {
+pub fn read<T: ?Sized>(value: &T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch has no architectural effect; the address comes from a live reference anyway.
     unsafe {

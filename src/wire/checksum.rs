@@ -26,7 +26,7 @@ impl Delta {
     #[inline]
     #[must_use]
     pub fn and(self, other: Self) -> Self {
-        Self::from_sum(u64::from(self.0) + u64::from(other.0))
+        Self(add(self.0, other.0))
     }
 
     /// The change back: from new to old. (One's complement negation.)
@@ -48,7 +48,14 @@ impl Delta {
 /// The checksum after data under it changed by `delta`: HC' = ~(~HC + ~m + m'), RFC 1624 equation 3.
 #[inline]
 pub fn update(checksum: u16, delta: Delta) -> u16 {
-    !fold(u64::from(!checksum) + u64::from(delta.0))
+    !add(!checksum, delta.0)
+}
+
+/// One's-complement addition: the carry comes back in at the low end.
+#[inline]
+fn add(a: u16, b: u16) -> u16 {
+    let (sum, carry) = a.overflowing_add(b);
+    sum + u16::from(carry)
 }
 
 /// Folds a sum of 16-bit (or 32-bit) words into 16 bits with end-around carry.
@@ -62,17 +69,20 @@ pub fn fold(sum: u64) -> u16 {
 
 /// One's-complement sum of `bytes` as 16-bit big-endian words, an odd last byte padded with zero (RFC 1071).
 ///
-/// Sums 32-bit words in native order, which vectorises, and swaps once at the end (RFC 1071 §2 B).
+/// Sums 64-bit words in native order (an add and an add-with-carry each) and swaps once at the end (RFC 1071 §2 B).
 #[inline]
 pub fn sum(bytes: &[u8]) -> u16 {
-    let mut chunks = bytes.chunks_exact(4);
-    let mut total: u64 =
-        chunks.by_ref().map(|word| u64::from(u32::from_ne_bytes([word[0], word[1], word[2], word[3]]))).sum();
-    let mut last = [0u8; 4];
-    let rest = chunks.remainder();
-    last[..rest.len()].copy_from_slice(rest);
-    total += u64::from(u32::from_ne_bytes(last));
-    u16::from_be(fold(total))
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut total: u128 = words.iter().map(|word| u128::from(u64::from_ne_bytes(*word))).sum();
+    // What is left in halves: a copy of unknown length would be a call.
+    let (fours, rest) = rest.as_chunks::<4>();
+    total += fours.first().map_or(0, |word| u128::from(u32::from_ne_bytes(*word)));
+    let (twos, rest) = rest.as_chunks::<2>();
+    total += twos.first().map_or(0, |word| u128::from(u16::from_ne_bytes(*word)));
+    total += rest.first().map_or(0, |byte| u128::from(u16::from_ne_bytes([*byte, 0])));
+    // At most 2^61 words: the high half is far below 2^63, and the sum of all 32-bit pieces fits 64 bits.
+    let (high, low) = ((total >> 64) as u64, total as u64);
+    u16::from_be(fold((low & 0xFFFF_FFFF) + (low >> 32) + high))
 }
 
 /// Sum of the IPv4 pseudo-header (RFC 9293 §3.1, RFC 768). `addresses` is source then destination, big end first.

@@ -5,6 +5,7 @@
 //! | [`frame`] | one chunk of packet memory, as a token that is moved |
 //! | [`umem`] | the packet memory of one worker |
 //! | [`port`] | the four rings of one interface queue |
+//! | `socket` | the system calls on one socket |
 //! | [`rings`] | packet memory and all ports of one worker, which live and die together |
 //! | [`steer`] | the XDP program of one interface |
 //! | [`memory`] | packet memory without a kernel |
@@ -13,6 +14,7 @@ pub mod frame;
 pub mod memory;
 pub mod port;
 pub mod rings;
+mod socket;
 pub mod steer;
 pub mod umem;
 

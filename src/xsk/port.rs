@@ -8,17 +8,18 @@
 //! that one frame was completed without being sent. Both are counted, the second as a loss.
 
 use std::ffi::CString;
-use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
 use xsk_rs::config::{BindFlags, Interface, LibxdpFlags, QueueSize, SocketConfig};
 use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, Socket, TxQueue};
 
+use crate::sys::prefetch;
 use crate::tables::counters::PortCounters;
 
 use super::Frame;
-use super::umem::{Umem, describe};
+use super::socket::{copy_mode, explain, is_busy, receive, send, set_option};
+use super::umem::Umem;
 
 /// Descriptors moved per call.
 const BURST: usize = 64;
@@ -175,7 +176,10 @@ impl Port {
         let mut bytes = 0;
         for desc in &self.scratch[..received] {
             bytes += desc.lengths().data() as u64;
-            sink(umem.adopt(*desc));
+            let frame = umem.adopt(*desc);
+            // Written by the driver, maybe on another core; whoever takes the frame will read its headers.
+            prefetch::read(frame.bytes());
+            sink(frame);
         }
         self.fill_level -= received as u32;
         counters.rx_frames.add(received as u64);
@@ -214,17 +218,7 @@ impl Port {
     #[inline]
     pub fn wake_receive(&self) {
         if self.fill.needs_wakeup() {
-            // SAFETY: no buffer is passed; on an AF_XDP socket this only asks the driver to look at the fill ring.
-            unsafe {
-                libc::recvfrom(
-                    self.fd(),
-                    std::ptr::null_mut(),
-                    0,
-                    libc::MSG_DONTWAIT,
-                    std::ptr::null_mut(),
-                    std::ptr::null_mut(),
-                );
-            }
+            receive(self.fd());
         }
     }
 
@@ -354,61 +348,4 @@ impl Port {
             counters.rx_dropped.set(statistics.rx_dropped());
         }
     }
-}
-
-/// How the kernel bound the socket. Sockets that share packet memory take the mode of the first.
-fn copy_mode(socket: RawFd) -> CopyMode {
-    let mut flags = 0u32;
-    let mut len = size_of::<u32>() as libc::socklen_t;
-    // SAFETY: `flags` and `len` are live and of the size that is passed.
-    let result = unsafe {
-        libc::getsockopt(
-            socket,
-            libc::SOL_XDP,
-            libc::XDP_OPTIONS,
-            std::ptr::from_mut(&mut flags).cast(),
-            &mut len,
-        )
-    };
-    if result == 0 && flags & libc::XDP_OPTIONS_ZEROCOPY != 0 { CopyMode::ZeroCopy } else { CopyMode::Copy }
-}
-
-fn send(socket: RawFd) -> Result<(), libc::c_int> {
-    // SAFETY: no buffer is passed; on an AF_XDP socket this only asks the kernel to look at the TX ring.
-    let sent = unsafe { libc::sendto(socket, std::ptr::null(), 0, libc::MSG_DONTWAIT, std::ptr::null(), 0) };
-    if sent >= 0 { Ok(()) } else { Err(io::Error::last_os_error().raw_os_error().unwrap_or(0)) }
-}
-
-fn set_option(socket: RawFd, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
-    // SAFETY: `value` is a live integer of the size that is passed.
-    let result = unsafe {
-        libc::setsockopt(
-            socket,
-            level,
-            name,
-            std::ptr::from_ref(&value).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-fn os_error(error: &dyn std::error::Error) -> Option<i32> {
-    error.source()?.downcast_ref::<io::Error>()?.raw_os_error()
-}
-
-fn is_busy(error: &dyn std::error::Error) -> bool {
-    os_error(error) == Some(libc::EBUSY)
-}
-
-fn explain(error: &dyn std::error::Error) -> String {
-    let hint = match os_error(error) {
-        Some(libc::EBUSY) => " (another AF_XDP program holds this queue)",
-        Some(libc::EPERM) => " (needs root or CAP_NET_RAW)",
-        Some(libc::ENODEV | libc::ENXIO) => " (no such interface)",
-        Some(libc::EINVAL) => " (no such queue?)",
-        Some(libc::EOPNOTSUPP) => " (the driver cannot do that)",
-        _ => "",
-    };
-    format!("{}{hint}", describe(error))
 }

@@ -42,16 +42,27 @@ impl Lab {
 
     /// The same with a snapshot that exists already.
     pub fn of(snapshot: Snapshot, connections: u32) -> Self {
+        let rows = snapshot.services.len().max(snapshot.backends.len());
+        Self::with_rows(snapshot, connections, rows)
+    }
+
+    /// The same with counters for `rows` services and backends, for snapshots to come.
+    pub fn with_rows(snapshot: Snapshot, connections: u32, rows: usize) -> Self {
         let table = Arc::new(FlowTable::new(connections, 1, Secret::from_seed(1)));
         Self {
             flows: Flows::join(table, 1, Tick(0)),
-            counters: WorkerCounters::with_capacity(snapshot.services.len(), snapshot.backends.len()),
+            counters: WorkerCounters::with_capacity(rows, rows),
             now: Tick(0),
             events: Vec::with_capacity(BATCH),
             arena: Arena::new(BATCH),
             batch: Batch::new(true),
             snapshot,
         }
+    }
+
+    /// The same for frames that came through AF_XDP, which has no way back into the kernel.
+    pub fn without_kernel(self) -> Self {
+        Self { batch: Batch::new(false), ..self }
     }
 
     /// Sends one frame.
@@ -97,9 +108,4 @@ impl Lab {
         let timeouts = &self.snapshot.timeouts;
         while self.flows.expire(self.now, timeouts, &self.counters, EXPIRY_BUDGET) == EXPIRY_BUDGET {}
     }
-}
-
-/// Whether a configuration is one.
-pub fn parses(text: &str) -> bool {
-    config::parse(text, "test").is_ok()
 }

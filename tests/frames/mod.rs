@@ -24,6 +24,9 @@ pub const UDP: u8 = 17;
 /// Offset of the IP header.
 pub const IP: usize = 14;
 
+/// Both sides of a connection begin here; what they acknowledge is the next number.
+pub const SEQUENCE: u32 = 0x0102_0304;
+
 pub type Mac = [u8; 6];
 
 /// A TCP or UDP packet over IPv4 over Ethernet, as a description that reads like one.
@@ -36,6 +39,8 @@ pub struct Packet {
     pub protocol: u8,
     pub flags: u8,
     pub ttl: u8,
+    /// TCP sequence number.
+    pub sequence: u32,
     pub options: Vec<u8>,
     pub payload: Vec<u8>,
     pub padding: Vec<u8>,
@@ -64,6 +69,7 @@ pub fn tcp(source: &str, destination: &str, flags: u8) -> Packet {
         protocol: TCP,
         flags,
         ttl: 64,
+        sequence: SEQUENCE,
         options: Vec::new(),
         payload: Vec::new(),
         padding: Vec::new(),
@@ -83,6 +89,10 @@ impl Packet {
 
     pub fn ttl(self, ttl: u8) -> Self {
         Self { ttl, ..self }
+    }
+
+    pub fn sequence(self, sequence: u32) -> Self {
+        Self { sequence, ..self }
     }
 
     pub fn options(self, options: &[u8]) -> Self {
@@ -138,8 +148,8 @@ impl Packet {
         TcpHeader {
             source_port: self.source.port(),
             destination_port: self.destination.port(),
-            sequence_number: 0x0102_0304,
-            acknowledgment_number: if self.flags & ACK != 0 { 0x0506_0708 } else { 0 },
+            sequence_number: self.sequence,
+            acknowledgment_number: if self.flags & ACK != 0 { SEQUENCE + 1 } else { 0 },
             fin: self.flags & FIN != 0,
             syn: self.flags & SYN != 0,
             rst: self.flags & RST != 0,

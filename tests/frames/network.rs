@@ -104,12 +104,12 @@ pub fn service(name: &str, vip: &str, protocol: &str, forwarding: &str, backends
 
 impl Packet {
     /// From a neighbour of eth0 to the switch.
-    pub fn to_eth0_from(self, neighbor: Mac) -> Self {
+    pub fn in_at_eth0_from(self, neighbor: Mac) -> Self {
         self.macs(neighbor, SWITCH0)
     }
 
     /// From a neighbour of eth1 to the switch.
-    pub fn to_eth1_from(self, neighbor: Mac) -> Self {
+    pub fn in_at_eth1_from(self, neighbor: Mac) -> Self {
         self.macs(neighbor, SWITCH1)
     }
 

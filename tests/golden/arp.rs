@@ -46,38 +46,38 @@ pub fn cases() -> Vec<Case> {
             switch,
         )
         .arrives_raw(ETH0, ask(VIP).build())
-        .is_answered(ETH0, answer(SWITCH0, VIP, &ask(VIP)))
+        .gets_an_answer(ETH0, answer(SWITCH0, VIP, &ask(VIP)))
         .raising(learned(CLIENT, CLIENT7)),
         case("who asks again, of the switch alone, gets the same answer", switch)
             .arrives_raw(ETH0, unicast.build())
-            .is_answered(ETH0, answer(SWITCH0, VIP, &unicast)),
+            .gets_an_answer(ETH0, answer(SWITCH0, VIP, &unicast)),
         case("a backend that asks for the SNAT address gets an answer", switch)
             .arrives_raw(ETH1, from_snat_side.build())
-            .is_answered(ETH1, answer(SWITCH1, [198, 18, 1, 2], &from_snat_side)),
+            .gets_an_answer(ETH1, answer(SWITCH1, [198, 18, 1, 2], &from_snat_side)),
         case("a probe for a VIP is answered, for the address is taken", switch)
             .arrives_raw(ETH0, probe.build())
-            .is_answered(ETH0, answer(SWITCH0, VIP, &probe)),
+            .gets_an_answer(ETH0, answer(SWITCH0, VIP, &probe)),
         case("a request for another address is not ours", switch)
             .arrives_raw(ETH0, ask([198, 18, 0, 9]).build())
-            .is_left_to_the_kernel(),
+            .stays_with_the_kernel(),
         case("a request for the switch's own address is the kernel's", switch)
             .arrives_raw(ETH0, ask([198, 18, 0, 2]).build())
-            .is_left_to_the_kernel(),
+            .stays_with_the_kernel(),
         case("a VIP with announce = false is left to the kernel", switch)
             .arrives_raw(ETH0, ask([198, 18, 0, 101]).build())
-            .is_left_to_the_kernel(),
+            .stays_with_the_kernel(),
         case("an announcement by somebody else of our VIP is no request", switch)
             .arrives_raw(ETH0, Arp::request((CLIENT8, VIP), VIP).build())
-            .is_left_to_the_kernel(),
+            .stays_with_the_kernel(),
         case("an answer is no request", switch)
             .arrives_raw(ETH0, Arp { operation: 2, ..ask(VIP) }.build())
-            .is_left_to_the_kernel(),
+            .stays_with_the_kernel(),
         case("ARP for other hardware than Ethernet is not ours", switch)
             .arrives_raw(ETH0, not_ethernet)
-            .is_left_to_the_kernel(),
+            .stays_with_the_kernel(),
         case("an ARP packet that is cut short is not answered", switch)
             .arrives_raw(ETH0, cut)
-            .is_left_to_the_kernel(),
+            .stays_with_the_kernel(),
     ]
 }
 

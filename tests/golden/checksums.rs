@@ -25,13 +25,13 @@ fn switch(verify: &str) -> String {
 
 pub fn cases() -> Vec<Case> {
     let (always, state) = (&switch("always"), &switch("state"));
-    let syn = tcp(CLIENT, VIP, SYN).to_eth0_from(CLIENT7);
-    let syn_ack = tcp(BACKEND, CLIENT, SYN | ACK).to_eth1_from(BACKEND11);
-    let ack = tcp(CLIENT, VIP, ACK).to_eth0_from(CLIENT7);
-    let data = tcp(CLIENT, VIP, ACK | PSH).to_eth0_from(CLIENT7).payload(b"some data");
+    let syn = tcp(CLIENT, VIP, SYN).in_at_eth0_from(CLIENT7);
+    let syn_ack = tcp(BACKEND, CLIENT, SYN | ACK).in_at_eth1_from(BACKEND11);
+    let ack = tcp(CLIENT, VIP, ACK).in_at_eth0_from(CLIENT7);
+    let data = tcp(CLIENT, VIP, ACK | PSH).in_at_eth0_from(CLIENT7).payload(b"some data");
     let established =
         |says, config: &str| case(says, config).after(ETH0, &syn).after(ETH1, &syn_ack).after(ETH0, &ack);
-    let query = udp(CLIENT, DNS).to_eth0_from(CLIENT7);
+    let query = udp(CLIENT, DNS).in_at_eth0_from(CLIENT7);
     let wrong = Checksum::WrongBy(0x1111);
     let mut bad_ip = syn.build();
     bad_ip[IP + 10] ^= 0x40;
@@ -41,35 +41,35 @@ pub fn cases() -> Vec<Case> {
     vec![
         case("a SYN with a wrong IP checksum starts nothing", always)
             .arrives_raw(ETH0, bad_ip)
-            .is_dropped(DropReason::IpChecksum),
+            .gets_dropped(DropReason::IpChecksum),
         established("a wrong IP checksum is noticed with verify \"state\", too", state)
             .arrives_raw(ETH0, bad_ip_established)
-            .is_dropped(DropReason::IpChecksum),
+            .gets_dropped(DropReason::IpChecksum),
         case("a SYN with a wrong TCP checksum starts nothing", state)
             .arrives(ETH0, &syn.clone().checksum(wrong))
-            .is_dropped(DropReason::L4Checksum),
+            .gets_dropped(DropReason::L4Checksum),
         established("data with a wrong TCP checksum is dropped", always)
             .arrives(ETH0, &data.clone().checksum(wrong))
-            .is_dropped(DropReason::L4Checksum),
+            .gets_dropped(DropReason::L4Checksum),
         established("with verify \"state\" it goes on, wrong by the same amount", state)
             .arrives(ETH0, &data.clone().checksum(wrong))
             .leaves(ETH1, data_leaves.checksum(wrong)),
         established("with verify \"state\" a reset with a wrong checksum changes nothing", state)
-            .arrives(ETH0, &tcp(CLIENT, VIP, crate::frames::RST).to_eth0_from(CLIENT7).checksum(wrong))
-            .is_dropped(DropReason::L4Checksum),
+            .arrives(ETH0, &tcp(CLIENT, VIP, crate::frames::RST).in_at_eth0_from(CLIENT7).checksum(wrong))
+            .gets_dropped(DropReason::L4Checksum),
         case("a UDP request with a wrong checksum starts nothing", state)
             .arrives(ETH0, &query.clone().checksum(wrong))
-            .is_dropped(DropReason::L4Checksum),
+            .gets_dropped(DropReason::L4Checksum),
         case("a UDP reply with a wrong checksum is dropped", always)
             .after(ETH0, &query)
-            .arrives(ETH1, &udp(DNS_BACKEND, CLIENT).to_eth1_from(BACKEND12).checksum(wrong))
-            .is_dropped(DropReason::L4Checksum),
+            .arrives(ETH1, &udp(DNS_BACKEND, CLIENT).in_at_eth1_from(BACKEND12).checksum(wrong))
+            .gets_dropped(DropReason::L4Checksum),
         case("a TCP checksum that was left to an offload is named as such", always)
             .arrives(ETH0, &syn.clone().checksum(Checksum::LeftToOffload))
-            .is_dropped(DropReason::ChecksumOffload),
+            .gets_dropped(DropReason::ChecksumOffload),
         case("a UDP checksum that was left to an offload is named as such", always)
             .arrives(ETH0, &query.clone().checksum(Checksum::LeftToOffload))
-            .is_dropped(DropReason::ChecksumOffload),
+            .gets_dropped(DropReason::ChecksumOffload),
     ]
 }
 

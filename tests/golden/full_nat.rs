@@ -57,22 +57,22 @@ pub fn cases() -> Vec<Case> {
 
 fn two_interfaces() -> Vec<Case> {
     let switch = &routed();
-    let syn = tcp(CLIENT, VIP, SYN).to_eth0_from(CLIENT7);
-    let query = udp(CLIENT, DNS).to_eth0_from(CLIENT7);
+    let syn = tcp(CLIENT, VIP, SYN).in_at_eth0_from(CLIENT7);
+    let query = udp(CLIENT, DNS).in_at_eth0_from(CLIENT7);
     vec![
         case("the backend sees a SYN from the SNAT address", switch)
             .arrives(ETH0, &syn)
             .leaves(ETH1, tcp(SNAT, BACKEND, SYN).out_of_eth1_to(BACKEND11).ttl(63)),
         case("the backend's SYN+ACK to the SNAT address finds the client", switch)
             .after(ETH0, &syn)
-            .arrives(ETH1, &tcp(BACKEND, SNAT, SYN | ACK).to_eth1_from(BACKEND11))
+            .arrives(ETH1, &tcp(BACKEND, SNAT, SYN | ACK).in_at_eth1_from(BACKEND11))
             .leaves(ETH0, tcp(VIP, CLIENT, SYN | ACK).out_of_eth0_to(CLIENT7).ttl(63)),
         case("a UDP request leaves with the SNAT address", switch)
             .arrives(ETH0, &query)
             .leaves(ETH1, udp(SNAT, DNS_BACKEND).out_of_eth1_to(BACKEND12).ttl(63)),
         case("the UDP reply to the SNAT address finds the client", switch)
             .after(ETH0, &query)
-            .arrives(ETH1, &udp(DNS_BACKEND, SNAT).to_eth1_from(BACKEND12))
+            .arrives(ETH1, &udp(DNS_BACKEND, SNAT).in_at_eth1_from(BACKEND12))
             .leaves(ETH0, udp(DNS, CLIENT).out_of_eth0_to(CLIENT7).ttl(63)),
         case("UDP without a checksum stays without one", switch)
             .arrives(ETH0, &query.clone().checksum(Checksum::Absent))
@@ -86,59 +86,49 @@ fn two_interfaces() -> Vec<Case> {
 fn one_interface() -> Vec<Case> {
     let switch = &one_arm();
     let snat = "198.18.0.3:20000";
-    let syn = tcp(CLIENT, VIP, SYN).to_eth0_from(CLIENT7);
-    let query = udp(CLIENT, DNS).to_eth0_from(CLIENT7);
+    let syn = tcp(CLIENT, VIP, SYN).in_at_eth0_from(CLIENT7);
+    let query = udp(CLIENT, DNS).in_at_eth0_from(CLIENT7);
     vec![
         case("with one arm a request leaves where it came in", switch)
             .arrives(ETH0, &syn)
             .leaves(ETH0, tcp(snat, "198.18.0.20:8080", SYN).out_of_eth0_to(BACKEND20).ttl(63)),
         case("with one arm a reply leaves where it came in", switch)
             .after(ETH0, &syn)
-            .arrives(ETH0, &tcp("198.18.0.20:8080", snat, SYN | ACK).to_eth0_from(BACKEND20))
+            .arrives(ETH0, &tcp("198.18.0.20:8080", snat, SYN | ACK).in_at_eth0_from(BACKEND20))
             .leaves(ETH0, tcp(VIP, CLIENT, SYN | ACK).out_of_eth0_to(CLIENT7).ttl(63)),
         case("with one arm a UDP request leaves where it came in", switch)
             .arrives(ETH0, &query)
             .leaves(ETH0, udp(snat, "198.18.0.20:5353").out_of_eth0_to(BACKEND20).ttl(63)),
         case("with one arm a UDP reply leaves where it came in", switch)
             .after(ETH0, &query)
-            .arrives(ETH0, &udp("198.18.0.20:5353", snat).to_eth0_from(BACKEND20))
+            .arrives(ETH0, &udp("198.18.0.20:5353", snat).in_at_eth0_from(BACKEND20))
             .leaves(ETH0, udp(DNS, CLIENT).out_of_eth0_to(CLIENT7).ttl(63)),
     ]
 }
 
 fn ports() -> Vec<Case> {
     let switch = &routed();
-    let no_address = &switch.replace("snat_addresses = [\"198.18.1.2\"]", "");
     let two = "198.18.0.101:80";
-    let mut cases = vec![
+    vec![
         case("a second connection to the same backend finds the one port taken", switch)
-            .after(ETH0, &tcp(CLIENT, VIP, SYN).to_eth0_from(CLIENT7))
-            .arrives(ETH0, &tcp(OTHER_CLIENT, VIP, SYN).to_eth0_from(CLIENT8))
-            .is_dropped(DropReason::SnatPortsExhausted),
+            .after(ETH0, &tcp(CLIENT, VIP, SYN).in_at_eth0_from(CLIENT7))
+            .arrives(ETH0, &tcp(OTHER_CLIENT, VIP, SYN).in_at_eth0_from(CLIENT8))
+            .gets_dropped(DropReason::SnatPortsExhausted),
         case("towards another backend the same port is free", switch)
-            .after(ETH0, &tcp(CLIENT, two, SYN).to_eth0_from(CLIENT7))
-            .arrives(ETH0, &tcp(OTHER_CLIENT, two, SYN).to_eth0_from(CLIENT8))
+            .after(ETH0, &tcp(CLIENT, two, SYN).in_at_eth0_from(CLIENT7))
+            .arrives(ETH0, &tcp(OTHER_CLIENT, two, SYN).in_at_eth0_from(CLIENT8))
             .leaves(ETH1, tcp(SNAT, "198.18.1.12:8080", SYN).out_of_eth1_to(BACKEND12).ttl(63)),
         case("a connection keeps its port while others find none", switch)
-            .after(ETH0, &tcp(CLIENT, VIP, SYN).to_eth0_from(CLIENT7))
-            .arrives(ETH0, &tcp(CLIENT, VIP, ACK).to_eth0_from(CLIENT7))
+            .after(ETH0, &tcp(CLIENT, VIP, SYN).in_at_eth0_from(CLIENT7))
+            .arrives(ETH0, &tcp(CLIENT, VIP, ACK).in_at_eth0_from(CLIENT7))
             .leaves(ETH1, tcp(SNAT, BACKEND, ACK).out_of_eth1_to(BACKEND11).ttl(63)),
         case("a late frame to the SNAT address and port has no connection any more", switch)
-            .arrives(ETH1, &tcp(BACKEND, SNAT, ACK).to_eth1_from(BACKEND11))
-            .is_dropped(DropReason::NoConnection),
+            .arrives(ETH1, &tcp(BACKEND, SNAT, ACK).in_at_eth1_from(BACKEND11))
+            .gets_dropped(DropReason::NoConnection),
         case("a port outside the pool at the SNAT address is not ours", switch)
-            .arrives(ETH1, &tcp(BACKEND, "198.18.1.2:20001", ACK).to_eth1_from(BACKEND11))
-            .is_left_to_the_kernel(),
-    ];
-    // The configuration refuses a full-NAT service without an address; the data path must bear it all the same.
-    if crate::frames::lab::parses(no_address) {
-        cases.push(
-            case("without a SNAT address there is no full NAT", no_address)
-                .arrives(ETH0, &tcp(CLIENT, VIP, SYN).to_eth0_from(CLIENT7))
-                .is_dropped(DropReason::NoSnatAddress),
-        );
-    }
-    cases
+            .arrives(ETH1, &tcp(BACKEND, "198.18.1.2:20001", ACK).in_at_eth1_from(BACKEND11))
+            .stays_with_the_kernel(),
+    ]
 }
 
 #[test]

@@ -3,6 +3,9 @@
 //! Expected frames are built with etherparse from a description. A last test hands everything that left to tshark,
 //! which knows nothing of either.
 
+// The exemption of tests in clippy.toml covers the test functions themselves, not what they share.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
 mod arp;
 mod checksums;
 #[path = "../frames/mod.rs"]
@@ -10,6 +13,7 @@ mod frames;
 mod full_nat;
 mod nat;
 mod refused;
+mod reloads;
 mod support;
 mod tcp;
 mod tshark;

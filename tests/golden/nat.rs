@@ -24,19 +24,19 @@ fn switch() -> String {
 }
 
 fn request(flags: u8) -> Packet {
-    tcp(CLIENT, VIP, flags).to_eth0_from(CLIENT7)
+    tcp(CLIENT, VIP, flags).in_at_eth0_from(CLIENT7)
 }
 
 fn reply(flags: u8) -> Packet {
-    tcp(BACKEND, CLIENT, flags).to_eth1_from(BACKEND11)
+    tcp(BACKEND, CLIENT, flags).in_at_eth1_from(BACKEND11)
 }
 
 fn query() -> Packet {
-    udp(CLIENT, DNS).to_eth0_from(CLIENT7)
+    udp(CLIENT, DNS).in_at_eth0_from(CLIENT7)
 }
 
 fn answer() -> Packet {
-    udp(DNS_BACKEND, CLIENT).to_eth1_from(BACKEND12)
+    udp(DNS_BACKEND, CLIENT).in_at_eth1_from(BACKEND12)
 }
 
 pub fn cases() -> Vec<Case> {
@@ -94,11 +94,11 @@ pub fn cases() -> Vec<Case> {
             .arrives(ETH0, &request(SYN).ttl(2))
             .leaves(ETH1, to_backend(SYN).ttl(1)),
         case("a reply to a far client goes to the router", switch)
-            .after(ETH0, &tcp(FAR_CLIENT, VIP, SYN).to_eth0_from(ROUTER0))
-            .arrives(ETH1, &tcp(BACKEND, FAR_CLIENT, SYN | ACK).to_eth1_from(BACKEND11))
+            .after(ETH0, &tcp(FAR_CLIENT, VIP, SYN).in_at_eth0_from(ROUTER0))
+            .arrives(ETH1, &tcp(BACKEND, FAR_CLIENT, SYN | ACK).in_at_eth1_from(BACKEND11))
             .leaves(ETH0, tcp(VIP, FAR_CLIENT, SYN | ACK).out_of_eth0_to(ROUTER0).ttl(63)),
         case("a request for a far backend goes to the router on its side", switch)
-            .arrives(ETH0, &tcp(CLIENT, "198.18.0.101:80", SYN).to_eth0_from(CLIENT7))
+            .arrives(ETH0, &tcp(CLIENT, "198.18.0.101:80", SYN).in_at_eth0_from(CLIENT7))
             .leaves(ETH1, tcp(CLIENT, "10.9.0.5:8080", SYN).out_of_eth1_to(ROUTER1).ttl(63)),
     ]
 }

@@ -26,7 +26,7 @@ fn switch() -> String {
 }
 
 fn syn_to(vip: &str) -> Packet {
-    tcp(CLIENT, vip, SYN).to_eth0_from(CLIENT7)
+    tcp(CLIENT, vip, SYN).in_at_eth0_from(CLIENT7)
 }
 
 pub fn cases() -> Vec<Case> {
@@ -48,26 +48,26 @@ fn not_ours() -> Vec<Case> {
     vec![
         case("a frame for another MAC address is not looked at", switch)
             .arrives(ETH0, &tcp(CLIENT, VIP, SYN).macs(CLIENT7, CLIENT8))
-            .is_left_to_the_kernel(),
+            .stays_with_the_kernel(),
         case("nor is one for the MAC address of the other interface", switch)
             .arrives(ETH0, &tcp(CLIENT, VIP, SYN).macs(CLIENT7, SWITCH1))
-            .is_left_to_the_kernel(),
+            .stays_with_the_kernel(),
         case("a port of the VIP without a service is the kernel's", switch)
             .arrives(ETH0, &syn_to("198.18.0.100:81"))
-            .is_left_to_the_kernel(),
+            .stays_with_the_kernel(),
         case("a TCP service has no UDP", switch)
-            .arrives(ETH0, &udp(CLIENT, VIP).to_eth0_from(CLIENT7))
-            .is_left_to_the_kernel(),
+            .arrives(ETH0, &udp(CLIENT, VIP).in_at_eth0_from(CLIENT7))
+            .stays_with_the_kernel(),
         case("the switch's own address is the kernel's", switch)
             .arrives(ETH0, &syn_to("198.18.0.2:22"))
-            .is_left_to_the_kernel(),
+            .stays_with_the_kernel(),
         case("a backend's answer to the switch itself is the kernel's", switch)
-            .arrives(ETH1, &tcp(BACKEND, "198.18.1.1:51000", SYN | ACK).to_eth1_from(BACKEND11))
-            .is_left_to_the_kernel(),
-        case("IPv6 is the kernel's in this version", switch).arrives_raw(ETH0, ipv6).is_left_to_the_kernel(),
+            .arrives(ETH1, &tcp(BACKEND, "198.18.1.1:51000", SYN | ACK).in_at_eth1_from(BACKEND11))
+            .stays_with_the_kernel(),
+        case("IPv6 is the kernel's in this version", switch).arrives_raw(ETH0, ipv6).stays_with_the_kernel(),
         case("ICMP to a VIP is the kernel's in this version", switch)
             .arrives_raw(ETH0, icmp)
-            .is_left_to_the_kernel(),
+            .stays_with_the_kernel(),
     ]
 }
 
@@ -83,16 +83,16 @@ fn fragments() -> Vec<Case> {
     vec![
         case("the first fragment of a datagram to a VIP is dropped", switch)
             .arrives_raw(ETH0, fragment(&syn_to(VIP), first))
-            .is_dropped(DropReason::Fragment),
+            .gets_dropped(DropReason::Fragment),
         case("and so is a later one", switch)
             .arrives_raw(ETH0, fragment(&syn_to(VIP), later))
-            .is_dropped(DropReason::Fragment),
+            .gets_dropped(DropReason::Fragment),
         case("a fragment to a VIP is dropped whatever its port, which only the first would tell", switch)
             .arrives_raw(ETH0, fragment(&syn_to("198.18.0.100:9999"), later))
-            .is_dropped(DropReason::Fragment),
+            .gets_dropped(DropReason::Fragment),
         case("a fragment to another address is the kernel's", switch)
             .arrives_raw(ETH0, fragment(&syn_to("198.18.0.2:80"), later))
-            .is_left_to_the_kernel(),
+            .stays_with_the_kernel(),
     ]
 }
 
@@ -103,55 +103,58 @@ fn unreachable() -> Vec<Case> {
     vec![
         case("a service whose backends all have weight 0 takes no connection", switch)
             .arrives(ETH0, &syn_to("198.18.0.101:80"))
-            .is_dropped(DropReason::NoBackend),
+            .gets_dropped(DropReason::NoBackend),
         case("while a backend's MAC address is unknown frames are dropped and the kernel is asked", switch)
             .arrives(ETH0, &syn_to("198.18.0.102:80"))
-            .is_dropped(DropReason::NextHopUnresolved)
+            .gets_dropped(DropReason::NextHopUnresolved)
             .raising(ask(ETH1, "198.18.1.13")),
         case("a request from a client whose MAC address is unknown goes on, and the kernel is asked", switch)
-            .arrives(ETH0, &tcp(silent, VIP, SYN).to_eth0_from(CLIENT9))
+            .arrives(ETH0, &tcp(silent, VIP, SYN).in_at_eth0_from(CLIENT9))
             .leaves(ETH1, tcp(silent, BACKEND, SYN).out_of_eth1_to(BACKEND11).ttl(63))
             .raising(ask(ETH0, "198.18.0.9")),
         case("the reply to it is dropped as long as it is unknown", switch)
-            .after(ETH0, &tcp(silent, VIP, SYN).to_eth0_from(CLIENT9))
-            .arrives(ETH1, &tcp(BACKEND, silent, SYN | ACK).to_eth1_from(BACKEND11))
-            .is_dropped(DropReason::NextHopUnresolved)
+            .after(ETH0, &tcp(silent, VIP, SYN).in_at_eth0_from(CLIENT9))
+            .arrives(ETH1, &tcp(BACKEND, silent, SYN | ACK).in_at_eth1_from(BACKEND11))
+            .gets_dropped(DropReason::NextHopUnresolved)
             .raising(ask(ETH0, "198.18.0.9")),
         case("a client to whom there is no way back gets no connection", switch)
-            .arrives(ETH0, &tcp("203.0.113.9:40000", VIP, SYN).to_eth0_from(ROUTER0))
-            .is_dropped(DropReason::NoRoute),
+            .arrives(ETH0, &tcp("203.0.113.9:40000", VIP, SYN).in_at_eth0_from(ROUTER0))
+            .gets_dropped(DropReason::NoRoute),
         case("a backend to which there is no way gets no connection", switch)
             .arrives(ETH0, &syn_to("198.18.0.104:80"))
-            .is_dropped(DropReason::NoRoute),
+            .gets_dropped(DropReason::NoRoute),
     ]
 }
 
 fn limits() -> Vec<Case> {
     let switch = &switch();
-    let syn_ack = tcp(BACKEND, CLIENT, SYN | ACK).to_eth1_from(BACKEND11);
+    let syn_ack = tcp(BACKEND, CLIENT, SYN | ACK).in_at_eth1_from(BACKEND11);
     let full = |says| {
         (0..64).fold(case(says, switch).table(64), |case, port| {
-            case.after(ETH0, &tcp(&format!("198.18.0.7:{}", 40_000 + port), VIP, SYN).to_eth0_from(CLIENT7))
+            case.after(
+                ETH0,
+                &tcp(&format!("198.18.0.7:{}", 40_000 + port), VIP, SYN).in_at_eth0_from(CLIENT7),
+            )
         })
     };
     vec![
         case("a SYN with one hop left goes nowhere", switch)
             .arrives(ETH0, &syn_to(VIP).ttl(1))
-            .is_dropped(DropReason::TtlExpired),
+            .gets_dropped(DropReason::TtlExpired),
         case("nor does a frame of a connection", switch)
             .after(ETH0, &syn_to(VIP))
             .arrives(ETH1, &syn_ack.clone().ttl(1))
-            .is_dropped(DropReason::TtlExpired),
+            .gets_dropped(DropReason::TtlExpired),
         case("a request one byte larger than the MTU is dropped", switch)
             .after(ETH0, &syn_to(VIP))
-            .arrives(ETH0, &tcp(CLIENT, VIP, ACK).to_eth0_from(CLIENT7).payload(&[1; 1461]))
-            .is_dropped(DropReason::TooBig),
+            .arrives(ETH0, &tcp(CLIENT, VIP, ACK).in_at_eth0_from(CLIENT7).payload(&[1; 1461]))
+            .gets_dropped(DropReason::TooBig),
         case("a UDP request larger than the MTU starts nothing", switch)
-            .arrives(ETH0, &udp(CLIENT, DNS).to_eth0_from(CLIENT7).payload(&[1; 1473]))
-            .is_dropped(DropReason::TooBig),
+            .arrives(ETH0, &udp(CLIENT, DNS).in_at_eth0_from(CLIENT7).payload(&[1; 1473]))
+            .gets_dropped(DropReason::TooBig),
         full("a full table refuses a new connection")
-            .arrives(ETH0, &tcp("198.18.0.8:40000", VIP, SYN).to_eth0_from(CLIENT8))
-            .is_dropped(DropReason::TableFull),
+            .arrives(ETH0, &tcp("198.18.0.8:40000", VIP, SYN).in_at_eth0_from(CLIENT8))
+            .gets_dropped(DropReason::TableFull),
         full("a full table does not touch those that exist")
             .arrives(ETH1, &syn_ack)
             .leaves(ETH0, tcp(VIP, CLIENT, SYN | ACK).out_of_eth0_to(CLIENT7).ttl(63)),
@@ -159,21 +162,21 @@ fn limits() -> Vec<Case> {
             .fold(full("a full table takes back a connection that is over"), |case, port| {
                 let reset = RST | ACK;
                 let client = format!("198.18.0.7:{}", 40_000 + port);
-                case.after(ETH1, &tcp(BACKEND, &client, reset).to_eth1_from(BACKEND11))
+                case.after(ETH1, &tcp(BACKEND, &client, reset).in_at_eth1_from(BACKEND11))
             })
-            .arrives(ETH0, &tcp("198.18.0.7:39999", VIP, SYN).to_eth0_from(CLIENT7))
+            .arrives(ETH0, &tcp("198.18.0.7:39999", VIP, SYN).in_at_eth0_from(CLIENT7))
             .leaves(ETH1, tcp("198.18.0.7:39999", BACKEND, SYN).out_of_eth1_to(BACKEND11).ttl(63)),
         case("two services share a backend: one client port can use one of them at a time", switch)
             .after(ETH0, &syn_to(VIP))
             .arrives(ETH0, &syn_to("198.18.0.103:80"))
-            .is_dropped(DropReason::TupleConflict),
+            .gets_dropped(DropReason::TupleConflict),
     ]
 }
 
 fn cut_short() -> Vec<Case> {
     let switch = &switch();
     let syn = syn_to(VIP).build();
-    let query = udp(CLIENT, DNS).to_eth0_from(CLIENT7).build();
+    let query = udp(CLIENT, DNS).in_at_eth0_from(CLIENT7).build();
     // The IP header says how long the packet is, so that only the header behind it is too short.
     let cut = |frame: &[u8], packet_len: usize| {
         let mut frame = frame[..IP + packet_len].to_vec();
@@ -216,7 +219,7 @@ fn cut_short() -> Vec<Case> {
     ];
     malformed
         .into_iter()
-        .map(|(says, frame)| case(says, switch).arrives_raw(ETH0, frame).is_dropped(DropReason::Malformed))
+        .map(|(says, frame)| case(says, switch).arrives_raw(ETH0, frame).gets_dropped(DropReason::Malformed))
         .collect()
 }
 

@@ -65,15 +65,15 @@ impl Case {
         self.expect(Expected::Leaves(egress, packet))
     }
 
-    pub fn is_answered(self, egress: InterfaceId, arp: Arp) -> Self {
+    pub fn gets_an_answer(self, egress: InterfaceId, arp: Arp) -> Self {
         self.expect(Expected::Answered(egress, arp))
     }
 
-    pub fn is_left_to_the_kernel(self) -> Self {
+    pub fn stays_with_the_kernel(self) -> Self {
         self.expect(Expected::ToKernel)
     }
 
-    pub fn is_dropped(self, reason: DropReason) -> Self {
+    pub fn gets_dropped(self, reason: DropReason) -> Self {
         self.expect(Expected::Dropped(reason))
     }
 

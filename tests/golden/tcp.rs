@@ -3,7 +3,7 @@
 use xswitch::tables::DropReason;
 
 use crate::frames::network::*;
-use crate::frames::{ACK, FIN, PSH, Packet, RST, SYN, URG, tcp};
+use crate::frames::{ACK, Checksum, FIN, PSH, Packet, RST, SEQUENCE, SYN, URG, tcp};
 use crate::support::{Case, case, play};
 
 const VIP: &str = "198.18.0.100:80";
@@ -16,11 +16,11 @@ fn switch() -> String {
 }
 
 fn request(flags: u8) -> Packet {
-    tcp(CLIENT, VIP, flags).to_eth0_from(CLIENT7)
+    tcp(CLIENT, VIP, flags).in_at_eth0_from(CLIENT7)
 }
 
 fn reply(flags: u8) -> Packet {
-    tcp(FIRST, CLIENT, flags).to_eth1_from(BACKEND11)
+    tcp(FIRST, CLIENT, flags).in_at_eth1_from(BACKEND11)
 }
 
 fn to_first(flags: u8) -> Packet {
@@ -51,20 +51,20 @@ pub fn cases() -> Vec<Case> {
             .leaves(ETH1, to_first(SYN)),
         case("a SYN from another port goes to the next backend", switch)
             .after(ETH0, &request(SYN))
-            .arrives(ETH0, &tcp("198.18.0.7:40001", VIP, SYN).to_eth0_from(CLIENT7))
+            .arrives(ETH0, &tcp("198.18.0.7:40001", VIP, SYN).in_at_eth0_from(CLIENT7))
             .leaves(ETH1, tcp("198.18.0.7:40001", SECOND, SYN).out_of_eth1_to(BACKEND12).ttl(63)),
         case("a segment without a connection is dropped", switch)
             .arrives(ETH0, &request(ACK))
-            .is_dropped(DropReason::NoConnection),
+            .gets_dropped(DropReason::NoConnection),
         case("a SYN+ACK from a client without a connection is dropped", switch)
             .arrives(ETH0, &request(SYN | ACK))
-            .is_dropped(DropReason::NoConnection),
+            .gets_dropped(DropReason::NoConnection),
         case("a reset without a connection is dropped", switch)
             .arrives(ETH0, &request(RST))
-            .is_dropped(DropReason::NoConnection),
+            .gets_dropped(DropReason::NoConnection),
         case("a backend's segment without a connection is dropped", switch)
             .arrives(ETH1, &reply(ACK))
-            .is_dropped(DropReason::NoConnection),
+            .gets_dropped(DropReason::NoConnection),
         established("a SYN in the middle of a connection goes where the connection goes")
             .arrives(ETH0, &request(SYN))
             .leaves(ETH1, to_first(SYN)),
@@ -78,6 +78,9 @@ pub fn cases() -> Vec<Case> {
         closed("a SYN on a connection in TIME-WAIT starts a new one, with the next backend")
             .arrives(ETH0, &request(SYN))
             .leaves(ETH1, to_second(SYN)),
+        closed("a damaged SYN starts nothing anew")
+            .arrives(ETH0, &request(SYN).checksum(Checksum::WrongBy(1)))
+            .gets_dropped(DropReason::L4Checksum),
         established("a reset goes through")
             .arrives(ETH1, &reply(RST | ACK))
             .leaves(ETH0, tcp(VIP, CLIENT, RST | ACK).out_of_eth0_to(CLIENT7).ttl(63)),
@@ -85,6 +88,20 @@ pub fn cases() -> Vec<Case> {
             .after(ETH1, &reply(RST | ACK))
             .arrives(ETH0, &request(SYN))
             .leaves(ETH1, to_second(SYN)),
+        established("a reset far from where the connection stands goes through but is not believed")
+            .after(ETH1, &reply(RST | ACK).sequence(SEQUENCE.wrapping_add(1 << 30)))
+            .arrives(ETH0, &request(SYN))
+            .leaves(ETH1, to_first(SYN)),
+        case("a backend that refuses a connection leaves the port to a new one", switch)
+            .after(ETH0, &request(SYN))
+            .after(ETH1, &reply(RST | ACK).sequence(0))
+            .arrives(ETH0, &request(SYN))
+            .leaves(ETH1, to_second(SYN)),
+        case("a reset that does not acknowledge the SYN refuses nothing", switch)
+            .after(ETH0, &request(SYN))
+            .after(ETH1, &reply(RST))
+            .arrives(ETH0, &request(SYN))
+            .leaves(ETH1, to_first(SYN)),
         established("a segment after a reset revives the connection: a SYN then does not start anew")
             .after(ETH0, &request(RST))
             .after(ETH1, &reply(ACK))
@@ -98,12 +115,12 @@ pub fn cases() -> Vec<Case> {
         cases.push(
             case("flags that no stack sends together start nothing", switch)
                 .arrives(ETH0, &request(flags))
-                .is_dropped(DropReason::TcpFlags),
+                .gets_dropped(DropReason::TcpFlags),
         );
         cases.push(
             established("flags that no stack sends together are dropped within a connection, too")
                 .arrives(ETH0, &request(flags))
-                .is_dropped(DropReason::TcpFlags),
+                .gets_dropped(DropReason::TcpFlags),
         );
     }
     cases

@@ -68,7 +68,7 @@ impl Replay {
 
     /// Sends every frame of `input` through.
     pub fn run(mut self, mut input: Merge) -> Result<Summary, ReplayError> {
-        while let Some((ingress, time_ns)) = self.fill(&mut input)? {
+        while let Some((ingress, time_ns)) = self.fill(&mut input) {
             if self.batch.is_empty() {
                 continue;
             }
@@ -81,12 +81,14 @@ impl Replay {
             process(&mut self.batch, &self.snapshot, &mut self.flows, now, &self.counters);
             self.dispatch(time_ns)?;
         }
-        self.finish()
+        let summary = self.finish()?;
+        input.finish()?;
+        Ok(summary)
     }
 
     /// Fills the batch with what arrives next. None at the end of all captures.
-    fn fill(&mut self, input: &mut Merge) -> Result<Option<(InterfaceId, u64)>, ReplayError> {
-        let Some((ingress, first)) = input.peek() else { return Ok(None) };
+    fn fill(&mut self, input: &mut Merge) -> Option<(InterfaceId, u64)> {
+        let (ingress, first) = input.peek()?;
         let time_ns = first.time_ns;
         while self.batch.room() > 0
             && let Some((interface, captured)) = input.peek()
@@ -102,9 +104,9 @@ impl Replay {
             } else {
                 self.numbers.skipped_large += 1;
             }
-            input.advance()?;
+            input.advance();
         }
-        Ok(Some((ingress, time_ns)))
+        Some((ingress, time_ns))
     }
 
     /// Writes what leaves and counts every verdict.
@@ -133,7 +135,7 @@ impl Replay {
         failed.map_or(Ok(()), Err)
     }
 
-    fn finish(mut self) -> Result<Summary, ReplayError> {
+    fn finish(mut self) -> Result<Summary, OutputError> {
         let written: Vec<bool> = self.outputs.iter().map(Option::is_some).collect();
         for output in self.outputs.drain(..).flatten() {
             output.finish()?;

@@ -1,7 +1,8 @@
 //! Several captures as one sequence of frames.
 //!
 //! A file keeps its own order, even where its time stamps go back; among the files the frame with the earliest time
-//! stamp is next, and of equal ones that of the file named first.
+//! stamp is next, and of equal ones that of the file named first. Where one file cannot be read on, all end: what came
+//! before is replayed, what would be next is not known.
 
 use super::capture::{Capture, CaptureError, Captured};
 use crate::tables::InterfaceId;
@@ -10,6 +11,7 @@ use crate::tables::InterfaceId;
 pub struct Merge {
     /// Those that have a next frame, in the order they were named.
     inputs: Vec<(InterfaceId, Capture)>,
+    failed: Option<CaptureError>,
 }
 
 impl Merge {
@@ -21,7 +23,7 @@ impl Merge {
                 inputs.push((interface, capture));
             }
         }
-        Ok(Self { inputs })
+        Ok(Self { inputs, failed: None })
     }
 
     /// The next frame and the interface it arrives at.
@@ -31,13 +33,24 @@ impl Merge {
     }
 
     /// Goes on behind the next frame.
-    pub fn advance(&mut self) -> Result<(), CaptureError> {
-        let Some(earliest) = self.earliest() else { return Ok(()) };
-        let Some((_, capture)) = self.inputs.get_mut(earliest) else { return Ok(()) };
-        if !capture.advance()? {
-            self.inputs.remove(earliest);
+    pub fn advance(&mut self) {
+        let Some(earliest) = self.earliest() else { return };
+        let Some((_, capture)) = self.inputs.get_mut(earliest) else { return };
+        match capture.advance() {
+            Ok(true) => {}
+            Ok(false) => {
+                self.inputs.remove(earliest);
+            }
+            Err(error) => {
+                self.failed = Some(error);
+                self.inputs.clear();
+            }
         }
-        Ok(())
+    }
+
+    /// Whether all captures were read to their ends.
+    pub fn finish(self) -> Result<(), CaptureError> {
+        self.failed.map_or(Ok(()), Err)
     }
 
     fn earliest(&self) -> Option<usize> {

@@ -150,7 +150,17 @@ impl Entry {
         };
         fence(Ordering::Acquire);
         let again = self.status.load(Ordering::Relaxed);
-        ((again ^ status) & (GENERATION | PHASE) == 0).then_some(hit)
+        if (again ^ status) & (GENERATION | PHASE) == 0 { Some(hit) } else { None }
+    }
+
+    /// Brings the state in `hit` up to date, which was read before other frames of the batch were handled. False where
+    /// the connection ended meanwhile.
+    #[inline]
+    pub fn refresh(&self, hit: &mut Hit) -> bool {
+        let status = self.status.load(Ordering::Relaxed);
+        let same = (status ^ hit.status) & (GENERATION | PHASE) == 0;
+        hit.status = status;
+        same
     }
 
     /// Fills a free entry and makes it live under a new generation. Owner only.

@@ -176,7 +176,7 @@ fn matches(tags: u64, wanted: u64) -> u64 {
 }
 
 impl Bucket {
-    #[inline]
+    #[inline(always)]
     fn find<T>(&self, wanted: u64, accept: &mut impl FnMut(Reference) -> Option<T>) -> Option<T> {
         for (half, tags) in self.tags.iter().enumerate() {
             let mut marked = matches(tags.load(Ordering::Acquire), wanted);

@@ -1,0 +1,99 @@
+//! Throughput by ratio: xswitch against a bare AF_XDP forward, over the same veth pairs, in turns.
+//!
+//! ```text
+//!   namespace of this program                 namespace of the device under test
+//!   bgen 02:00:00:00:00:0a  ──────────────▶  bsw0 198.18.0.2/24  ┐
+//!                                                                ├ bare forward, or xswitch
+//!   bsnk 02:00:00:00:00:0b  ◀──────────────  bsw1 198.18.1.1/24  ┘
+//!   generator and receive, one core           forward and transmit, another core
+//! ```
+//!
+//! The kernel runs a veth's receive work (XDP program, copy to the socket) on the core of the sender, here the
+//! generator's. So the core of the device under test has nothing but the worker, its system calls and the transmission,
+//! and when too much is offered the surplus is refused at the RX ring without costing that core anything.
+//!
+//! `tools/bench` builds this network and calls the program.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[path = "../frames.rs"]
+mod frames;
+
+mod ends;
+mod forward;
+mod ledger;
+mod report;
+mod scenes;
+mod subject;
+
+/// What went wrong, as a sentence.
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// Interfaces of the device under test: frames come in through the first and leave through the second.
+const SWITCH_DEVICES: [&str; 2] = ["bsw0", "bsw1"];
+/// Their peers: the generator's and the counter's.
+const END_DEVICES: [&str; 2] = ["bgen", "bsnk"];
+
+/// Measures xswitch's throughput against a bare AF_XDP forward.
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    role: Role,
+}
+
+#[derive(Debug, Subcommand)]
+enum Role {
+    /// Generates, counts and compares.
+    Measure(Measure),
+    /// Is the bare forwarder; prints its counters for each line on its standard input, and ends with it.
+    Forward,
+}
+
+#[derive(Debug, clap::Args)]
+struct Measure {
+    /// The binary under test.
+    #[arg(long)]
+    xswitch: PathBuf,
+    /// Namespace of the device under test.
+    #[arg(long)]
+    namespace: String,
+    /// How often each subject has its turn.
+    #[arg(long, default_value_t = 7)]
+    rounds: usize,
+    /// Frames that the generator offers per measurement.
+    #[arg(long, default_value_t = 12_000_000)]
+    frames: u32,
+    /// Core of the generator.
+    #[arg(long, default_value_t = 0)]
+    generator_core: usize,
+    /// Core of the device under test.
+    #[arg(long, default_value_t = 1)]
+    switch_core: usize,
+    /// One JSON object instead of tables.
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().role {
+        Role::Measure(arguments) => scenes::measure(&arguments).and_then(|results| {
+            if arguments.json {
+                report::json(&results)
+            } else {
+                report::tables(&results)
+            };
+            report::verdict(&results)
+        }),
+        Role::Forward => forward::run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench-network: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

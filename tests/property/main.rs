@@ -1,0 +1,11 @@
+//! Random lives of many connections, against a model that is nothing but maps.
+
+// The exemption of tests in clippy.toml covers the test functions themselves, not what they share.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
+mod batches;
+#[path = "../frames/mod.rs"]
+mod frames;
+mod model;
+mod sequences;
+mod world;
