@@ -34,7 +34,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::exclusive::Exclusive;
-use super::namespace::Namespace;
+use super::namespace::{self, Namespace};
 use super::process;
 use super::servers::{self, UdpServer, Web};
 use super::wait::wait_until;
@@ -170,7 +170,7 @@ impl Lab {
     /// Builds the network and starts the servers. The switch itself is started by the scene.
     pub fn new(setup: Setup) -> Self {
         let exclusive = Exclusive::acquire();
-        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        let directory = namespace::temporary_directory();
         let (client, switch) = (Namespace::new("client"), Namespace::new("switch"));
         let lan = Namespace::new("lan");
         lan.ip("link add name br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0");

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use tempfile::TempDir;
 
 use super::process::{self, Background, Finished};
 
@@ -90,12 +91,23 @@ impl Drop for Namespace {
     }
 }
 
-/// Removes what runs left behind whose process is dead.
+/// A directory that goes away with its guard, named like the namespaces.
+pub fn temporary_directory() -> TempDir {
+    let prefix = format!("{PREFIX}{}-", std::process::id());
+    tempfile::Builder::new().prefix(&prefix).tempdir().expect("a temporary directory can be made")
+}
+
+/// Removes the namespaces, processes and files that a killed run left behind.
 pub fn sweep() {
     let listed = process::run("ip netns list");
     let names = listed.lines().filter_map(|line| line.split_whitespace().next());
     for name in names.filter(|name| owner_is_dead(name)) {
         remove(name);
+    }
+    let entries = std::fs::read_dir(std::env::temp_dir()).expect("the temporary directory can be read");
+    for entry in entries.flatten().filter(|entry| owner_is_dead(&entry.file_name().to_string_lossy())) {
+        // What cannot be removed disturbs nobody.
+        let _ = std::fs::remove_dir_all(entry.path());
     }
 }
 
