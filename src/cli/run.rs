@@ -25,7 +25,7 @@ pub fn run(path: &Path) -> ExitCode {
         eprint!("{}", loaded.warnings);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
+        .worker_threads(2)
         .thread_name("control")
         .enable_all()
         .build();
