@@ -27,6 +27,7 @@ pub const CONFIG: &str = r#"
 [switch]
 interfaces = ["bsw0", "bsw1"]
 zero_copy = "off"
+idle = "spin"
 control_socket = "SOCKET"
 metrics_listen = ""
 
