@@ -30,7 +30,7 @@ pub fn run(batch: &mut Batch, tables: &Snapshot, flows: &mut Flows, now: Tick, c
 
 fn flow(
     frame: &mut Frame,
-    meta: &mut Meta,
+    meta: &Meta,
     tables: &Snapshot,
     flows: &mut Flows,
     now: Tick,
@@ -54,7 +54,6 @@ fn flow(
             counters.refused.add(1);
         }
     })?;
-    meta.hit = Some(hit);
     known::forward(frame, meta, &hit, tables, flows, now, counters, events)
 }
 

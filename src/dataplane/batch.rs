@@ -3,7 +3,7 @@
 use crate::tables::{Event, InterfaceId};
 use crate::xsk::Frame;
 
-use super::conntrack::{FlowKey, Hit};
+use super::conntrack::FlowKey;
 use super::parse::Parsed;
 use super::verdict::Verdict;
 
@@ -21,8 +21,6 @@ pub struct Meta {
     pub key: FlowKey,
     /// Hash of the flow under the table's secret.
     pub hash: u64,
-    /// Its connection, once found.
-    pub hit: Option<Hit>,
     /// Its fate, once known.
     pub verdict: Option<Verdict>,
 }
@@ -62,7 +60,6 @@ impl Batch {
             parsed: Parsed::NOTHING,
             key: FlowKey::default(),
             hash: 0,
-            hit: None,
             verdict: None,
         });
         Ok(())
@@ -96,12 +93,6 @@ impl Batch {
     #[inline]
     pub fn metas(&self) -> &[Meta] {
         &self.metas
-    }
-
-    /// The same, to be changed.
-    #[inline]
-    pub fn metas_mut(&mut self) -> &mut [Meta] {
-        &mut self.metas
     }
 
     /// Each frame with what is known of it, and where to raise events.

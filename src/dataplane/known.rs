@@ -14,31 +14,22 @@ use super::parse::{self, Kind, Parsed};
 use super::rewrite::nat;
 use super::verdict::Verdict;
 
-/// Looks up every flow of the batch. Entries are asked for one loop ahead, so that their misses overlap.
-pub fn find(batch: &mut Batch, flows: &Flows) {
-    let table = flows.table();
-    let metas = batch.metas_mut();
-    for meta in metas.iter().filter(|meta| meta.parsed.kind == Kind::Flow) {
-        table.prefetch_entry(meta.hash);
-    }
-    for meta in metas.iter_mut().filter(|meta| meta.parsed.kind == Kind::Flow) {
-        meta.hit = table.find(meta.key, meta.hash);
+/// Asks for the entries that the flows of the batch most likely lead to, so that their cache misses overlap.
+pub fn prefetch(batch: &Batch, flows: &Flows) {
+    for meta in batch.metas().iter().filter(|meta| meta.parsed.kind == Kind::Flow) {
+        flows.table().prefetch_entry(meta.hash);
     }
 }
 
-/// Forwards every frame whose connection was found.
+/// Forwards every frame that belongs to a connection. Looked up only now, so that each sees what the frames before it
+/// in the batch have changed.
 pub fn run(batch: &mut Batch, tables: &Snapshot, flows: &Flows, now: Tick, counters: &WorkerCounters) {
     let (entries, events) = batch.parts();
-    for (frame, meta) in entries {
-        let Some(mut hit) = meta.hit else { continue };
-        if !flows.table().entry(hit.entry).refresh(&mut hit) {
-            // An earlier frame of this batch started over: this one belongs to the connection that follows.
-            meta.hit = None;
-            continue;
-        }
+    for (frame, meta) in entries.filter(|(_, meta)| meta.parsed.kind == Kind::Flow) {
+        let Some(hit) = flows.table().find(meta.key, meta.hash) else { continue };
         if starts_over(frame, &hit, meta) {
+            // Tier 2 finds no connection then, and makes one.
             flows.end(&hit, counters);
-            meta.hit = None;
             continue;
         }
         let verdict = forward(frame, meta, &hit, tables, flows, now, counters, events);
@@ -48,6 +39,7 @@ pub fn run(batch: &mut Batch, tables: &Snapshot, flows: &Flows, now: Tick, count
 
 /// A client that opens a connection anew from a port whose last connection is over (TIME-WAIT, RFC 9293 §3.6.1).
 /// A damaged frame ends nothing.
+#[inline]
 pub fn starts_over(frame: &Frame, hit: &Hit, meta: &Meta) -> bool {
     let flags = meta.parsed.flags;
     hit.direction == Direction::Request
@@ -100,13 +92,13 @@ pub fn forward(
 #[inline]
 fn next_state(hit: &Hit, meta: &Meta, entry: &Entry) -> Result<State, DropReason> {
     let state = hit.state();
-    if state == State::Udp {
+    let Parsed { flags, sequence, acknowledgment, .. } = meta.parsed;
+    if state == State::Udp || (state == State::Established && flags.carries_on()) {
         return Ok(state);
     }
-    if meta.parsed.flags.absurd() {
+    if flags.absurd() {
         return Err(DropReason::TcpFlags);
     }
-    let Parsed { flags, sequence, acknowledgment, .. } = meta.parsed;
     if flags.any(Flags::RST.with(Flags::FIN)) && !entry.plausible(hit, sequence, acknowledgment) {
         return Ok(state);
     }

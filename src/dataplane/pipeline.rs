@@ -27,7 +27,7 @@ pub fn process(
 ) {
     counters.received.add(batch.len() as u64);
     parse::run(batch, tables, flows.table());
-    known::find(batch, flows);
+    known::prefetch(batch, flows);
     known::run(batch, tables, flows, now, counters);
     admit::run(batch, tables, flows, now, counters);
     answer(batch, tables);

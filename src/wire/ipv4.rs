@@ -46,7 +46,11 @@ impl Header {
         if usize::from(total_len) < bytes.len() || usize::from(total_len) > packet.len() {
             return Err(Error::Malformed);
         }
-        if checksum::sum(bytes) != 0xFFFF {
+        let sum = match bytes.as_array::<HEADER>() {
+            Some(without_options) => checksum::sum_20(without_options),
+            None => checksum::sum(bytes),
+        };
+        if sum != 0xFFFF {
             return Err(Error::Checksum);
         }
         let (source, destination) = (header.source(), header.destination());

@@ -39,6 +39,12 @@ impl Flags {
         self.0 & (Self::SYN.0 | Self::ACK.0) == Self::SYN.0
     }
 
+    /// Neither opens nor ends anything: ACK without SYN, FIN or RST, as almost every segment is.
+    #[inline]
+    pub const fn carries_on(self) -> bool {
+        self.0 & (Self::SYN.0 | Self::FIN.0 | Self::RST.0 | Self::ACK.0) == Self::ACK.0
+    }
+
     /// A combination that no stack sends: SYN with FIN or RST, or none of SYN, FIN, RST and ACK.
     #[inline]
     pub const fn absurd(self) -> bool {
@@ -98,6 +104,16 @@ mod tests {
         assert!(!Flags::SYN.absurd());
         assert!(!Flags::RST.absurd());
         assert!(!Flags::FIN.with(Flags::ACK).absurd());
+    }
+
+    #[test]
+    fn data_and_acknowledgments_carry_on() {
+        assert!(Flags::ACK.carries_on());
+        assert!(Flags(0x18).carries_on(), "ACK and PSH");
+        for other in [Flags::SYN, Flags::FIN, Flags::RST] {
+            assert!(!Flags::ACK.with(other).carries_on());
+        }
+        assert!(!Flags(0).carries_on());
     }
 
     #[test]

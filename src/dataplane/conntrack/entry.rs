@@ -153,16 +153,6 @@ impl Entry {
         if (again ^ status) & (GENERATION | PHASE) == 0 { Some(hit) } else { None }
     }
 
-    /// Brings the state in `hit` up to date, which was read before other frames of the batch were handled. False where
-    /// the connection ended meanwhile.
-    #[inline]
-    pub fn refresh(&self, hit: &mut Hit) -> bool {
-        let status = self.status.load(Ordering::Relaxed);
-        let same = (status ^ hit.status) & (GENERATION | PHASE) == 0;
-        hit.status = status;
-        same
-    }
-
     /// Fills a free entry and makes it live under a new generation. Owner only.
     pub(super) fn fill(&self, owner: u16, connection: &Connection, now: Coarse) {
         let generation = self.status.load(Ordering::Relaxed).wrapping_add(0x0001_0000) & GENERATION;
