@@ -12,7 +12,7 @@
 //! wait        polling with an outer bound
 //! ```
 //!
-//! Every helper panics with a sentence when something is wrong with the lab itself.
+//! Everything here panics with a sentence when something is wrong with the lab itself.
 
 #![allow(dead_code, reason = "every test crate uses another part of the lab")]
 
