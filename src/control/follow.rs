@@ -93,7 +93,7 @@ impl Follower {
     /// Runs until dropped, and reloads at every `hangup`.
     pub async fn run(mut self, mut loader: Loader, mut hangup: Option<Signal>) {
         self.steer(self.state.steering.clone()).await;
-        self.announcer.update(&self.state.steering.announced, &self.state.topology, Instant::now());
+        self.announcer.update(&steering::told(&self.state.steering), &self.state.topology, Instant::now());
         let mut turns = tokio::time::interval(TURN);
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -217,7 +217,7 @@ impl Follower {
         (self.state.config, self.state.topology) = (config, topology);
         log_next_hops(&self.state.wanted, &compiled.wanted, &self.state.topology);
         let now = Instant::now();
-        self.announcer.update(&compiled.steering.announced, &self.state.topology, now);
+        self.announcer.update(&steering::told(&compiled.steering), &self.state.topology, now);
         if compiled.wanted.iter().any(|wanted| !wanted.resolved && !self.state.wanted.contains(wanted)) {
             self.resolver.look_again(now);
         }

@@ -53,6 +53,13 @@ pub fn build(
     steering
 }
 
+/// Addresses that neighbours are told of at start and when an interface returns: those that the switch answers for, and
+/// SNAT addresses that the kernel owns. It would answer for them, but not announce them, and the backends would go on
+/// sending to the MAC address of an interface that was replaced.
+pub fn told(steering: &Steering) -> BTreeSet<IpAddr> {
+    steering.announced.iter().chain(steering.snat.keys()).copied().collect()
+}
+
 /// What both `old` and `new` redirect. In force while the workers change snapshots, so that at no time a frame is
 /// redirected to a worker that does not know what to do with it.
 pub fn common(old: &Steering, new: &Steering) -> Steering {
@@ -72,6 +79,16 @@ mod tests {
     use super::super::testing::{config, ip};
     use super::*;
     use crate::control::network::NetworkView;
+
+    #[test]
+    fn neighbours_are_told_of_snat_addresses_that_the_kernel_owns() {
+        let steering = Steering {
+            announced: [ip("198.18.0.100")].into(),
+            snat: [(ip("198.18.1.2"), (1024, 32767))].into(),
+            ..Steering::default()
+        };
+        assert_eq!(told(&steering), [ip("198.18.0.100"), ip("198.18.1.2")].into());
+    }
 
     fn topology(config: &Config, locals: &[&str]) -> Topology {
         let mut topology = Topology::new(config, &NetworkView::default());

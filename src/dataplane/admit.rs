@@ -6,6 +6,7 @@ use crate::tables::hash::flow_hash;
 use crate::tables::{
     Backend, DropReason, Forwarding, NextHopId, Protocol, Service, ServiceId, Snapshot, Tick, WorkerCounters,
 };
+use crate::wire::ethernet;
 use crate::xsk::Frame;
 
 use super::batch::{Batch, Events, Meta};
@@ -119,8 +120,8 @@ fn connect(
         Err(DropReason::NextHopUnresolved) => NextHopId::NONE,
         Err(reason) => return Err(reason),
     };
-    if client_next_hop != NextHopId::NONE {
-        let _ = known::resolved(client_next_hop, tables, events);
+    if client_next_hop == NextHopId::NONE || known::resolved(client_next_hop, tables, events).is_err() {
+        note_sender(frame, meta, client, flows, now);
     }
     let connection = Connection {
         request: meta.key,
@@ -137,6 +138,13 @@ fn connect(
         Refused::Conflict => Err(DropReason::TupleConflict),
         Refused::Raced => flows.table().find(meta.key, meta.hash).ok_or(DropReason::TupleConflict),
     })
+}
+
+/// Remembers which MAC address the client has, should it be on the link.
+fn note_sender(frame: &Frame, meta: &Meta, client: Ipv4Addr, flows: &Flows, now: Tick) {
+    if let Some(mac) = ethernet::source(frame.bytes()) {
+        flows.table().nearby().note(meta.ingress, client, mac, now.coarse());
+    }
 }
 
 fn first_state(meta: &Meta) -> Result<State, DropReason> {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::tables::{
     DropReason, Event, NextHop, NextHopId, Resolution, Snapshot, Tick, VerifyChecksums, WorkerCounters,
 };
+use crate::wire::ethernet;
 use crate::wire::tcp::Flags;
 use crate::xsk::Frame;
 
@@ -71,9 +72,16 @@ pub fn forward(
     if meta.parsed.ttl <= 1 {
         return Err(DropReason::TtlExpired);
     }
+    let seen;
     let next_hop = match hit.direction {
         Direction::Request => toward_backend(hit, tables, events)?,
-        Direction::Reply => toward_client(hit, entry, tables, events)?,
+        Direction::Reply => match toward_client(hit, entry, tables, events) {
+            Err(DropReason::NextHopUnresolved) => {
+                seen = just_seen(hit, tables, flows, now).ok_or(DropReason::NextHopUnresolved)?;
+                &seen
+            }
+            found => found?,
+        },
     };
     if meta.parsed.ip_len > next_hop.mtu {
         return Err(DropReason::TooBig);
@@ -129,6 +137,22 @@ fn toward_client<'a>(
     let next_hop = client_next_hop(client, tables, events)?;
     entry.set_client_route(next_hop, tables.routes_epoch);
     resolved(next_hop, tables, events)
+}
+
+/// An on-link client that the kernel has not resolved yet, but whose MAC address was seen a moment ago.
+#[cold]
+fn just_seen(hit: &Hit, tables: &Snapshot, flows: &Flows, now: Tick) -> Option<NextHop> {
+    let client = Ipv4Addr::from(hit.addresses as u32);
+    let address = IpAddr::V4(client);
+    let interface = match tables.routes.resolve(address) {
+        Resolution::Unknown(interface) => interface,
+        Resolution::NextHop(id) => tables.next_hop(id).filter(|hop| hop.address == address)?.interface,
+        Resolution::Unroutable => return None,
+    };
+    let mac = flows.table().nearby().find(interface, client, now.coarse())?;
+    let egress = tables.interfaces.get(interface.index())?;
+    let macs = ethernet::macs(mac, egress.mac);
+    Some(NextHop { macs, interface, resolved: true, mtu: egress.mtu, address })
 }
 
 /// The next hop towards a client, asking for its neighbour entry where there is none yet.

@@ -9,7 +9,7 @@
 use crate::tables::{DropReason, Snapshot, Tick, WorkerCounters};
 
 use super::batch::Batch;
-use super::conntrack::Flows;
+use super::conntrack::{FlowTable, Flows};
 use super::parse::{self, Kind};
 use super::rewrite::arp;
 use super::verdict::Verdict;
@@ -30,17 +30,17 @@ pub fn process(
     known::prefetch(batch, flows);
     known::run(batch, tables, flows, now, counters);
     admit::run(batch, tables, flows, now, counters);
-    answer(batch, tables);
+    answer(batch, tables, flows.table(), now);
 }
 
 /// Tier 3: ARP is answered, the rest stays with the kernel.
-fn answer(batch: &mut Batch, tables: &Snapshot) {
+fn answer(batch: &mut Batch, tables: &Snapshot, flows: &FlowTable, now: Tick) {
     let kernel_reachable = batch.kernel_reachable();
     let (entries, events) = batch.parts();
     for (frame, meta) in entries {
         if meta.verdict.is_none() {
             meta.verdict = Some(match meta.parsed.kind {
-                Kind::Arp => arp::answer(frame, meta, tables, events),
+                Kind::Arp => arp::answer(frame, meta, tables, flows, now, events),
                 _ => Verdict::ToKernel,
             });
         }

@@ -17,6 +17,11 @@ pub fn set_macs(frame: &mut [u8], macs: &[u8; 12]) {
     }
 }
 
+/// The source MAC address; none where the frame is cut short.
+pub fn source(frame: &[u8]) -> Option<[u8; 6]> {
+    frame.get(6..12)?.try_into().ok()
+}
+
 /// Destination then source, as [`set_macs`] writes them.
 pub fn macs(destination: [u8; 6], source: [u8; 6]) -> [u8; 12] {
     let mut both = [0; 12];

@@ -112,8 +112,14 @@ fn unreachable() -> Vec<Case> {
             .arrives(ETH0, &tcp(silent, VIP, SYN).in_at_eth0_from(CLIENT9))
             .leaves(ETH1, tcp(silent, BACKEND, SYN).out_of_eth1_to(BACKEND11).ttl(63))
             .raising(ask(ETH0, "198.18.0.9")),
-        case("the reply to it is dropped as long as it is unknown", switch)
+        case("the reply that follows at once goes to the MAC address that the request came from", switch)
             .after(ETH0, &tcp(silent, VIP, SYN).in_at_eth0_from(CLIENT9))
+            .arrives(ETH1, &tcp(BACKEND, silent, SYN | ACK).in_at_eth1_from(BACKEND11))
+            .leaves(ETH0, tcp(VIP, silent, SYN | ACK).out_of_eth0_to(CLIENT9).ttl(63))
+            .raising(ask(ETH0, "198.18.0.9")),
+        case("a reply seconds later is dropped if it is still unknown", switch)
+            .after(ETH0, &tcp(silent, VIP, SYN).in_at_eth0_from(CLIENT9))
+            .after_a_pause(5000)
             .arrives(ETH1, &tcp(BACKEND, silent, SYN | ACK).in_at_eth1_from(BACKEND11))
             .gets_dropped(DropReason::NextHopUnresolved)
             .raising(ask(ETH0, "198.18.0.9")),

@@ -12,6 +12,7 @@ pub struct Case {
     config: String,
     table: u32,
     before: Vec<(InterfaceId, Vec<u8>)>,
+    pause_ms: u64,
     arrives: (InterfaceId, Vec<u8>),
     expected: Expected,
     raises: Option<Event>,
@@ -33,6 +34,7 @@ pub fn case(says: &'static str, config: &str) -> Case {
         config: config.to_owned(),
         table: 1024,
         before: Vec::new(),
+        pause_ms: 0,
         arrives: (InterfaceId(0), Vec::new()),
         expected: Expected::ToKernel,
         raises: None,
@@ -49,6 +51,11 @@ impl Case {
     pub fn after(mut self, ingress: InterfaceId, packet: &Packet) -> Self {
         self.before.push((ingress, packet.build()));
         self
+    }
+
+    /// So much later.
+    pub fn after_a_pause(self, pause_ms: u64) -> Self {
+        Self { pause_ms, ..self }
     }
 
     /// The frame in question.
@@ -95,6 +102,7 @@ impl Case {
             assert!(forwarded, "{}: frame {position} before it: {:?}", self.says, outcome.verdict);
             lab.pass(1);
         }
+        lab.pass(self.pause_ms);
         let (ingress, frame) = &self.arrives;
         let outcome = lab.send(*ingress, frame);
         if let Some(event) = self.raises {

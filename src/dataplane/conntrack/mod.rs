@@ -9,12 +9,14 @@
 //! | [`table`] | the two together, shared by all workers |
 //! | [`wheel`] | when to look at which again |
 //! | [`ports`] | source ports of full NAT |
+//! | [`nearby`] | on-link clients that the kernel does not know yet |
 //!
 //! [`Flows`] is one worker's hold on all of it.
 
 pub mod entry;
 pub mod index;
 pub mod key;
+pub mod nearby;
 pub mod ports;
 pub mod table;
 pub mod tcp;

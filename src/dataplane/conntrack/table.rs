@@ -15,6 +15,7 @@ use crate::tables::BackendId;
 use super::entry::{Connection, Entry, Hit};
 use super::index::{Index, Reference};
 use super::key::{FlowKey, Secret};
+use super::nearby::Nearby;
 use super::tcp::Direction;
 use super::wheel::Links;
 
@@ -43,6 +44,7 @@ pub struct FlowTable {
     secret: Secret,
     /// Heads of chains of free entries.
     chains: ArrayQueue<u32>,
+    nearby: Nearby,
     shared: bool,
     workers: CachePadded<AtomicU32>,
 }
@@ -74,6 +76,7 @@ impl FlowTable {
             entries,
             secret,
             chains: queue,
+            nearby: Nearby::default(),
             shared: workers > 1,
             workers: CachePadded::new(AtomicU32::new(0)),
         }
@@ -82,6 +85,11 @@ impl FlowTable {
     /// Number of entries.
     pub fn capacity(&self) -> u32 {
         self.entries.len() as u32
+    }
+
+    /// On-link clients that were seen just now.
+    pub fn nearby(&self) -> &Nearby {
+        &self.nearby
     }
 
     /// The secret under which flows are hashed.
@@ -148,9 +156,17 @@ impl FlowTable {
             entry.bury();
             return Err(Refused::BucketFull);
         }
-        if self.shared && self.lost_race(position, connection, request_hash, reply_hash) {
-            // Where another worker has ended it already, that was counted as the end of a connection that existed.
-            return if self.take_out(position) { Err(Refused::Raced) } else { Ok(()) };
+        if self.shared {
+            let gives_way = self.lost_race(position, connection, request_hash, reply_hash);
+            if gives_way && self.take_out(position) {
+                return Err(Refused::Raced);
+            }
+            if !entry.is_live() {
+                // Another worker found it by its first key and ended it before it had its second. That was counted as
+                // the end of a connection that existed; what remains is to leave no key behind.
+                self.index.remove(request_hash, request);
+                self.index.remove(reply_hash, Reference::new(position, 1));
+            }
         }
         Ok(())
     }

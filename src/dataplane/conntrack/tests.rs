@@ -246,7 +246,7 @@ fn workers_that_race_for_the_same_keys_agree() {
                 let mut flows = Flows::join(table, workers, Tick(0));
                 let timeouts = Timeouts::default();
                 let mut random = worker as u64 + 1;
-                for round in 0..200_000u64 {
+                for round in 0..2_000_000u64 {
                     random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
                     let made = connection((random >> 33) as u16 % 64, State::Closed);
                     let key = if random & 1 == 0 { made.request } else { made.reply };
