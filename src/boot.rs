@@ -3,7 +3,6 @@
 //! At start nothing is redirected before everything that could receive it runs; at the end the programs go first.
 //! Between, this is what the control plane calls [`DataPlane`].
 
-use std::fs::File;
 use std::os::fd::RawFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,11 +21,6 @@ use crate::tables::{InterfaceId, Mailbox, Snapshot, Steering, Tick, WorkerCounte
 use crate::xsk::steer::MAX_QUEUES;
 use crate::xsk::{AttachMode, CopyMode, Port, RingSet, Steer, Umem};
 
-/// Descriptors kept free for each interface's XDP program: its maps, the program, the link.
-///
-/// The kernel closes a killed process' descriptors in ascending order, and closing a socket takes it a while. So the links,
-/// which are opened last, get low numbers: they go first, and with them the programs.
-const LOW_DESCRIPTORS: usize = 16;
 /// How long a worker may take to give its rings back: it looks once per turn, and sleeps at most 50 ms.
 const RELEASE_LIMIT: Duration = Duration::from_secs(2);
 
@@ -121,8 +115,6 @@ struct Crew {
     shared: Vec<Arc<Shared>>,
     threads: Vec<JoinHandle<()>>,
     interfaces: Vec<Attached>,
-    /// Keeps low descriptors from being used for anything else, until the programs are attached.
-    reserved: Vec<File>,
 }
 
 /// The data plane as a whole: workers, rings and XDP programs.
@@ -149,8 +141,7 @@ impl Plant {
         let events = Arc::new(Waker::new().map_err(system("eventfd"))?);
         let cores = core_affinity::get_core_ids().unwrap_or_default();
         let started = Instant::now();
-        let reserved = reserve(switch.interfaces.len() * LOW_DESCRIPTORS);
-        let mut crew = Crew { shared: Vec::new(), threads: Vec::new(), interfaces: Vec::new(), reserved };
+        let mut crew = Crew { shared: Vec::new(), threads: Vec::new(), interfaces: Vec::new() };
         let mut handles = Vec::new();
         for worker in 0..queues as usize {
             let core = (!cores.is_empty()).then(|| cores[worker % cores.len()]);
@@ -186,9 +177,11 @@ impl Plant {
     }
 
     /// Attaches the XDP program to every interface: from here on, frames are ours.
+    ///
+    /// Done last for one more reason: the kernel closes a killed process' descriptors from the youngest to the oldest, and
+    /// takes its time over sockets. The programs' links are the youngest, so the programs go first.
     pub fn attach(&self, steering: &Steering) -> Result<(), BootError> {
         let mut crew = self.crew();
-        crew.reserved.clear();
         for position in 0..self.switch.interfaces.len() {
             self.attach_one(&mut crew, position, steering)?;
         }
@@ -394,11 +387,6 @@ impl DataPlane for Plant {
         }
         ports
     }
-}
-
-/// Takes up so many descriptors, the lowest there are.
-fn reserve(count: usize) -> Vec<File> {
-    (0..count).map_while(|_| File::open("/dev/null").ok()).collect()
 }
 
 const fn copy_modes(zero_copy: ZeroCopy) -> &'static [CopyMode] {

@@ -63,14 +63,11 @@ impl Follower {
     pub fn new(
         state: State,
         netlink: Netlink,
+        sender: Option<PacketSender>,
         dataplane: Arc<dyn DataPlane>,
         publisher: watch::Sender<Arc<Snapshot>>,
     ) -> Self {
         let now = Instant::now();
-        let sender = PacketSender::open();
-        if let Err(error) = &sender {
-            tracing::warn!(%error, "addresses cannot be announced: no packet socket");
-        }
         let told = state.topology.ports.iter().map(|port| (port.ifindex, true)).collect();
         Self {
             state,
@@ -79,7 +76,7 @@ impl Follower {
             publisher,
             resolver: Resolver::new(now),
             announcer: Announcer::default(),
-            sender: sender.ok(),
+            sender,
             told,
             retry_interfaces: now,
             changed: false,

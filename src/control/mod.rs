@@ -29,6 +29,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::valid::Config;
+use crate::sys::packet::PacketSender;
 use crate::tables::{Snapshot, Steering};
 use api::{ApiError, ControlSocket, Source};
 use compile::{CompileError, Compiler, Usage};
@@ -97,6 +98,7 @@ pub struct Control {
     metrics: Option<TcpListener>,
     started: Instant,
     hangup: Option<Signal>,
+    sender: Option<PacketSender>,
 }
 
 impl Control {
@@ -112,6 +114,11 @@ impl Control {
             Some(address) => Some(api::bind_metrics(address).await?),
             None => None,
         };
+        // Opened here and not where it is used, so that it is older than the XDP programs' links: after a kill the kernel
+        // closes the youngest descriptors first, and a packet socket takes it long.
+        let sender = PacketSender::open()
+            .inspect_err(|error| tracing::warn!(%error, "addresses cannot be announced: no packet socket"))
+            .ok();
         let netlink = Netlink::open()?;
         let view = netlink.dump().await?;
         let topology = Topology::new(&config, &view);
@@ -129,7 +136,7 @@ impl Control {
             steering: compiled.steering,
             wanted: compiled.wanted,
         };
-        Ok(Self { state, netlink, socket, metrics, started: Instant::now(), hangup })
+        Ok(Self { state, netlink, socket, metrics, started: Instant::now(), hangup, sender })
     }
 
     /// The first snapshot, for workers to start with.
@@ -170,7 +177,7 @@ impl Control {
         if let Some(listener) = self.metrics.take() {
             endpoints.spawn(serve::serve(listener, api::metrics_routes(source)));
         }
-        let follower = Follower::new(self.state, self.netlink, dataplane, publisher);
+        let follower = Follower::new(self.state, self.netlink, self.sender, dataplane, publisher);
         tokio::select! {
             () = follower.run(loader, self.hangup) => {}
             () = shutdown => {}
