@@ -43,7 +43,7 @@ fn flow(
     };
     // An earlier frame of this very batch may have created the connection, and even have reset it.
     let hit = match flows.table().find(meta.key, meta.hash) {
-        Some(hit) if known::starts_over(frame, &hit, meta) => {
+        Some(hit) if known::starts_over(frame, &hit, meta, tables) => {
             flows.end(&hit, counters);
             connect(frame, meta, service, tables, flows, now, counters, events)
         }
@@ -109,12 +109,15 @@ fn connect(
     if meta.parsed.ttl <= 1 {
         return Err(DropReason::TtlExpired);
     }
+    let client = Ipv4Addr::from((meta.key.addresses >> 32) as u32);
+    if !may_connect(client, tables) {
+        return Err(DropReason::BadSource);
+    }
     let backend = pick(service, &meta.key, tables, flows)?;
     if meta.parsed.ip_len > known::resolved(backend.next_hop, tables, events)?.mtu {
         return Err(DropReason::TooBig);
     }
     // Asked for now, so that it is known by the time the backend answers.
-    let client = Ipv4Addr::from((meta.key.addresses >> 32) as u32);
     let client_next_hop = match known::client_next_hop(client, tables, events) {
         Ok(id) => id,
         Err(DropReason::NextHopUnresolved) => NextHopId::NONE,
@@ -145,6 +148,14 @@ fn note_sender(frame: &Frame, meta: &Meta, client: Ipv4Addr, flows: &Flows, now:
     if let Some(mac) = ethernet::source(frame.bytes()) {
         flows.table().nearby().note(meta.ingress, client, mac, now.coarse());
     }
+}
+
+/// Whether this can be a client's address: no host, or we ourselves, would answer to it (RFC 1812 §5.3.7).
+fn may_connect(client: Ipv4Addr, tables: &Snapshot) -> bool {
+    let reserved = matches!(client.octets()[0], 0 | 127 | 224..);
+    let address = IpAddr::V4(client);
+    let ours = || tables.interfaces.iter().flat_map(|i| &i.addresses).any(|(own, _)| *own == address);
+    !reserved && !tables.is_vip(address) && !ours()
 }
 
 fn first_state(meta: &Meta) -> Result<State, DropReason> {

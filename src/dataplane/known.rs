@@ -28,7 +28,7 @@ pub fn run(batch: &mut Batch, tables: &Snapshot, flows: &Flows, now: Tick, count
     let (entries, events) = batch.parts();
     for (frame, meta) in entries.filter(|(_, meta)| meta.parsed.kind == Kind::Flow) {
         let Some(hit) = flows.table().find(meta.key, meta.hash) else { continue };
-        if starts_over(frame, &hit, meta) {
+        if starts_over(frame, &hit, meta, tables) {
             // Tier 2 finds no connection then, and makes one.
             flows.end(&hit, counters);
             continue;
@@ -38,15 +38,16 @@ pub fn run(batch: &mut Batch, tables: &Snapshot, flows: &Flows, now: Tick, count
     }
 }
 
-/// A client that opens a connection anew from a port whose last connection is over (TIME-WAIT, RFC 9293 §3.6.1).
-/// A damaged frame ends nothing.
+/// A client that opens a connection anew: from a port whose last connection is over (TIME-WAIT, RFC 9293 §3.6.1), or
+/// whose backend was removed; there a UDP datagram does as well. A damaged frame ends nothing.
 #[inline]
-pub fn starts_over(frame: &Frame, hit: &Hit, meta: &Meta) -> bool {
+pub fn starts_over(frame: &Frame, hit: &Hit, meta: &Meta, tables: &Snapshot) -> bool {
     let flags = meta.parsed.flags;
+    let (state, udp) = (hit.state(), hit.state() == State::Udp);
     hit.direction == Direction::Request
-        && flags.opens()
-        && hit.state().is_over()
-        && !flags.absurd()
+        && (udp || flags.opens())
+        && (state.is_over() || tables.backend(hit.backend).is_none())
+        && (udp || !flags.absurd())
         && meta.parsed.ttl > 1
         && parse::verify(frame.bytes(), &meta.parsed, &meta.key).is_ok()
 }
@@ -88,7 +89,8 @@ pub fn forward(
     }
     entry.touch(hit, meta.parsed.sequence, now.coarse());
     if next_state != hit.state() {
-        entry.transition(hit, next_state, meta.parsed.sequence);
+        let Parsed { flags, sequence, .. } = meta.parsed;
+        entry.transition(hit, |state| state.after(hit.direction, flags), sequence);
     }
     count(counters, hit, frame.len());
     nat::apply(frame.bytes_mut(), meta, hit, next_hop);
@@ -108,6 +110,10 @@ fn next_state(hit: &Hit, meta: &Meta, entry: &Entry) -> Result<State, DropReason
         return Err(DropReason::TcpFlags);
     }
     if flags.any(Flags::RST.with(Flags::FIN)) && !entry.plausible(hit, sequence, acknowledgment) {
+        return Ok(state);
+    }
+    let answers = state == State::SynAnswered && hit.direction == Direction::Request;
+    if answers && !flags.any(Flags::RST) && !(flags.any(Flags::ACK) && entry.confirms(acknowledgment)) {
         return Ok(state);
     }
     Ok(state.after(hit.direction, flags))
@@ -135,7 +141,7 @@ fn toward_client<'a>(
     }
     let client = Ipv4Addr::from(hit.addresses as u32);
     let next_hop = client_next_hop(client, tables, events)?;
-    entry.set_client_route(next_hop, tables.routes_epoch);
+    entry.set_client_route(hit, next_hop, tables.routes_epoch);
     resolved(next_hop, tables, events)
 }
 

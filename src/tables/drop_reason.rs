@@ -44,6 +44,8 @@ drop_reasons! {
     BackendGone = "backend_gone",
     /// TCP flags that no real stack sends together (SYN with FIN or RST, or none at all).
     TcpFlags = "tcp_flags",
+    /// A new connection from an address that no client can have: loopback, multicast, reserved, a VIP, or our own.
+    BadSource = "bad_source",
     /// A new connection to a service of which no backend may take any: all have weight 0.
     NoBackend = "no_backend",
     /// A new connection, but the table holds `max_connections`. Established ones are not touched.

@@ -43,7 +43,7 @@ pub fn build(protocol: Protocol, path: &Path, flags: Flags) -> Result<[u8; FRAME
                 tcp = tcp.syn();
             }
             if flags.any(Flags::ACK) {
-                tcp = tcp.ack(1);
+                tcp = tcp.ack(2);
             }
             tcp.write(&mut bytes, &[0x5A; FRAME - TCP_HEADERS])?;
         }

@@ -102,11 +102,13 @@ pub fn cases() -> Vec<Case> {
             .after(ETH1, &reply(RST))
             .arrives(ETH0, &request(SYN))
             .leaves(ETH1, to_first(SYN)),
-        established("a segment after a reset revives the connection: a SYN then does not start anew")
-            .after(ETH0, &request(RST))
-            .after(ETH1, &reply(ACK))
-            .arrives(ETH0, &request(SYN))
-            .leaves(ETH1, to_first(SYN)),
+        established(
+            "data that was under way when the client sent a reset goes through, and a SYN then starts anew",
+        )
+        .after(ETH0, &request(RST))
+        .after(ETH1, &reply(ACK))
+        .arrives(ETH0, &request(SYN))
+        .leaves(ETH1, to_second(SYN)),
         established("FIN, PSH and URG together are strange but a real stack may send them")
             .arrives(ETH0, &request(FIN | PSH | URG | ACK))
             .leaves(ETH1, to_first(FIN | PSH | URG | ACK)),

@@ -47,6 +47,11 @@ impl Tcp {
         self.reset || (self.client_done && self.backend_done)
     }
 
+    /// The backend has answered, the client has not.
+    fn handshake(self) -> bool {
+        self.answered && !self.established && !self.client_done && !self.backend_done
+    }
+
     fn timeout_s(self) -> u64 {
         match self {
             Self { reset: true, .. } => RESET_S,
@@ -63,10 +68,8 @@ impl Tcp {
         if reset {
             // A reset that answers a SYN must acknowledge it.
             self.reset |= known_to_both || from_client || flags & ACK != 0;
-        } else if self.reset {
-            if !syn {
-                self = Self { answered: true, established: true, ..Self::default() };
-            }
+        } else if self.reset || (from_client && self.handshake() && flags & ACK == 0) {
+            // A reset stays; and only who acknowledges the backend's SYN has received it.
         } else if !self.answered {
             self.answered = !from_client && syn;
         } else if from_client {

@@ -28,6 +28,8 @@ const BEHIND: i32 = -(1 << 16);
 const AHEAD: i32 = 1 << 25;
 /// Bytes that the answer to a SYN may acknowledge: the SYN, and data sent with it (RFC 7413).
 const ANSWERED: u32 = 1 + 1460;
+/// Bytes that the client's answer to the backend's SYN may acknowledge: the largest window before scaling (RFC 7323).
+const WINDOW: u32 = 1 << 16;
 
 /// One connection.
 #[derive(Debug, Default)]
@@ -40,7 +42,7 @@ pub struct Entry {
     reply_addresses: AtomicU64,
     /// request << 32 | reply
     ports: AtomicU64,
-    /// next hop towards the client | routes epoch << 32
+    /// next hop towards the client | routes epoch << 32 | generation << 48
     client_route: AtomicU64,
     /// addresses << 16 | addresses and ports, of the request direction
     deltas: AtomicU32,
@@ -135,6 +137,8 @@ impl Entry {
             Direction::Reply => (address_delta.reversed(), transport_delta.reversed()),
         };
         let route = self.client_route.load(Ordering::Relaxed);
+        // One that another worker stored for the entry's former connection is none.
+        let of_this = (route >> 48) as u32 == status >> 16;
         let hit = Hit {
             entry: position,
             status,
@@ -144,7 +148,7 @@ impl Entry {
             address_delta,
             transport_delta,
             backend: BackendId(self.backend.load(Ordering::Relaxed)),
-            client_next_hop: NextHopId(route as u32),
+            client_next_hop: if of_this { NextHopId(route as u32) } else { NextHopId::NONE },
             routes_epoch: (route >> 32) as u16,
             last_seen: Coarse(self.last_seen.load(Ordering::Relaxed)),
         };
@@ -168,17 +172,22 @@ impl Entry {
         let transport = addresses.and(Delta::of_u32(request.ports, leaves.ports));
         self.deltas.store(u32::from(addresses.0) << 16 | u32::from(transport.0), Ordering::Relaxed);
         self.backend.store(connection.backend.0, Ordering::Relaxed);
-        self.set_client_route(connection.client_next_hop, connection.routes_epoch);
+        self.store_client_route(generation, connection.client_next_hop, connection.routes_epoch);
         self.last_seen.store(now.0, Ordering::Relaxed);
         self.sequences[0].store(connection.sequence, Ordering::Relaxed);
         self.sequences[1].store(0, Ordering::Relaxed);
         self.status.store(generation | LIVE | connection.state as u32, Ordering::Release);
     }
 
-    /// Remembers the next hop towards the client.
+    /// Remembers the next hop towards the client, for as long as the entry holds the connection of `hit`.
     #[inline]
-    pub fn set_client_route(&self, next_hop: NextHopId, routes_epoch: u16) {
-        self.client_route.store(u64::from(next_hop.0) | u64::from(routes_epoch) << 32, Ordering::Relaxed);
+    pub fn set_client_route(&self, hit: &Hit, next_hop: NextHopId, routes_epoch: u16) {
+        self.store_client_route(hit.status, next_hop, routes_epoch);
+    }
+
+    fn store_client_route(&self, status: u32, next_hop: NextHopId, routes_epoch: u16) {
+        let route = u64::from(next_hop.0) | u64::from(routes_epoch) << 32 | u64::from(status >> 16) << 48;
+        self.client_route.store(route, Ordering::Relaxed);
     }
 
     /// Notes that a frame was seen. Writes only when the coarse clock moved on, so that the line stays shared.
@@ -190,12 +199,28 @@ impl Entry {
         }
     }
 
-    /// Moves from the state of `hit` to `next`; gives way where another worker was faster.
+    /// Moves the connection of `hit` to the state that `next` makes of the one it is in. Where another worker moved it
+    /// meanwhile (both sides sent FIN at once), `next` is asked again.
     #[inline]
-    pub fn transition(&self, hit: &Hit, next: State, sequence: u32) {
-        self.sequences[hit.direction as usize].store(sequence, Ordering::Relaxed);
-        let wanted = hit.status & !STATE | next as u32;
-        let _ = self.status.compare_exchange(hit.status, wanted, Ordering::AcqRel, Ordering::Relaxed);
+    pub fn transition(&self, hit: &Hit, next: impl Fn(State) -> State, sequence: u32) {
+        let mut status = hit.status;
+        loop {
+            let wanted = status & !STATE | next(State::from_bits(status)) as u32;
+            match self.status.compare_exchange_weak(status, wanted, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => {
+                    self.sequences[hit.direction as usize].store(sequence, Ordering::Relaxed);
+                    return;
+                }
+                Err(changed) if (changed ^ hit.status) & (GENERATION | PHASE) != 0 => return,
+                Err(changed) => status = changed,
+            }
+        }
+    }
+
+    /// Whether a client's segment acknowledges the backend's SYN, and so comes from one that has received it.
+    pub fn confirms(&self, acknowledgment: u32) -> bool {
+        let beyond = acknowledgment.wrapping_sub(self.sequences[1].load(Ordering::Relaxed));
+        (1..=WINDOW).contains(&beyond)
     }
 
     /// Whether a RST or FIN is one that its sender may have sent: its number lies near the last one noted.
@@ -203,6 +228,10 @@ impl Entry {
     /// A blind attacker guesses right once in about 128 tries, and an endpoint that ignores the guess (RFC 5961) undoes
     /// a RST with its next segment. A RST that answers a SYN carries no number of its own but acknowledges the SYN.
     pub fn plausible(&self, hit: &Hit, sequence: u32, acknowledgment: u32) -> bool {
+        if hit.state() == State::SynAnswered && hit.direction == Direction::Reply {
+            // It answers whatever the client claimed to have received.
+            return true;
+        }
         if hit.state() == State::SynReceived && hit.direction == Direction::Reply {
             let beyond = acknowledgment.wrapping_sub(self.sequences[0].load(Ordering::Relaxed));
             return (1..=ANSWERED).contains(&beyond);

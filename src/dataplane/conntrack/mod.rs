@@ -77,11 +77,6 @@ impl Flows {
         &self.table
     }
 
-    /// This worker's number.
-    pub fn worker(&self) -> u16 {
-        self.worker
-    }
-
     /// Where the round of a service stands, to be moved by the scheduler.
     #[inline]
     pub fn cursor(&mut self, service: ServiceId) -> Option<&mut u32> {

@@ -10,7 +10,6 @@ use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
 
 use crate::sys::prefetch;
-use crate::tables::BackendId;
 
 use super::entry::{Connection, Entry, Hit};
 use super::index::{Index, Reference};
@@ -178,18 +177,18 @@ impl FlowTable {
         })
     }
 
-    /// Whether another worker entered one of the keys at the same time, and has precedence: the lower position.
+    /// Whether another worker entered one of the keys at the same time.
     ///
-    /// Both publish, then both look: at least one sees the other, and of two that see each other one gives way.
+    /// Both publish, then both look, so at least one sees the other, and whoever sees another gives way. Where both do,
+    /// the client's retransmission finds the keys free: rare, and better than two connections with one reply key.
     fn lost_race(&self, position: u32, connection: &Connection, request_hash: u64, reply_hash: u64) -> bool {
         fence(Ordering::SeqCst);
         let rival = |key, hash, direction| {
             self.index
                 .find(hash, |reference| {
                     let other = reference.position();
-                    (other < position
-                        && self.entries.get(other as usize)?.read(other, key, direction).is_some())
-                    .then_some(())
+                    let entry = self.entries.get(other as usize).filter(|_| other != position)?;
+                    entry.read(other, key, direction).map(|_| ())
                 })
                 .is_some()
         };
@@ -241,13 +240,6 @@ impl FlowTable {
             free.push(position);
             position = self.entry(position).next.load(Ordering::Relaxed);
         }
-    }
-
-    /// Backend and state of a live entry, for listings. None where the entry is not live.
-    pub fn peek(&self, position: u32) -> Option<(BackendId, super::State)> {
-        let entry = self.entries.get(position as usize)?;
-        let (state, _, backend) = entry.age();
-        entry.is_live().then_some((backend, state))
     }
 
     /// References in the index, for tests.

@@ -1,19 +1,20 @@
 //! The life of a connection, as far as a middlebox must follow it.
 //!
 //! ```text
-//!            SYN                  SYN+ACK from backend        ACK from client
-//!   (none) ───────▶ SynReceived ───────────────▶ SynAnswered ────────────────▶ Established
-//!                                                                                │      ▲
-//!                        FIN from client ▼            ▼ FIN from backend         │      │
-//!                                   ClientClosed   BackendClosed            RST  │      │ anything but
-//!                              FIN from backend ▼    ▼ FIN from client           ▼      │ RST and SYN
-//!                                          Closed (TIME-WAIT)                   Reset ──┘
+//!            SYN                  SYN+ACK from backend        ACK of that
+//!   (none) ───────▶ SynReceived ───────────────▶ SynAnswered ────────────▶ Established
+//!                                                                               │
+//!                        FIN from client ▼            ▼ FIN from backend        │ RST, from any state
+//!                                   ClientClosed   BackendClosed                ▼
+//!                              FIN from backend ▼    ▼ FIN from client        Reset
+//!                                          Closed (TIME-WAIT)
 //! ```
 //!
-//! A RST leads to `Reset` from every state, and a segment that follows it leads back: a forged RST that the endpoints
-//! ignored (RFC 5961) cannot kill a connection here (RFC 7857 §2.2). Whether a RST or FIN is believed at all is for
-//! [`super::entry::Entry::plausible`] to say. Segments are never refused for their state: the
-//! endpoints know sequence numbers, the switch does not. UDP flows have the one state `Udp`.
+//! What a segment only pretends (a RST or FIN far from where the connection stands, an ACK of a SYN that was never
+//! received) leads nowhere: [`super::entry::Entry::plausible`] and [`super::entry::Entry::confirms`]. Such segments are
+//! forwarded all the same, for the endpoints to judge: they know sequence numbers, the switch does not. Segments that
+//! follow a RST keep the connection for another timeout (RFC 7857 §2.2), so one that lives on in spite of it goes on
+//! while it is used. UDP flows have the one state `Udp`.
 
 use crate::tables::Timeouts;
 use crate::wire::tcp::Flags;
@@ -85,7 +86,6 @@ impl State {
             (Self::Established | Self::SynAnswered, Reply) if fin => Self::BackendClosed,
             (Self::Established, Request) if fin => Self::ClientClosed,
             (Self::BackendClosed, Request) | (Self::ClientClosed, Reply) if fin => Self::Closed,
-            (Self::Reset, _) if !syn => Self::Established,
             _ => self,
         }
     }
@@ -154,14 +154,13 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_ends_it_and_a_later_segment_revives_it() {
+    fn a_reset_ends_it_for_good() {
         let mut segments = HANDSHAKE.to_vec();
         segments.push((Request, Flags::RST));
         assert_eq!(play(&segments), State::Reset);
-        segments.push((Request, Flags::RST.with(Flags::ACK)));
-        assert_eq!(play(&segments), State::Reset);
         segments.push((Reply, Flags::ACK));
-        assert_eq!(play(&segments), State::Established);
+        segments.push((Reply, FIN_ACK));
+        assert_eq!(play(&segments), State::Reset, "data that was under way does not bring it back");
     }
 
     #[test]

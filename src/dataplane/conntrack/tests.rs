@@ -119,7 +119,7 @@ fn a_timer_that_became_shorter_counts_within_the_horizon() {
     let mut bench = Bench::new(64);
     let made = connection(1, State::Established);
     let hit = bench.create(&made, 0).unwrap();
-    bench.flows.table().entry(hit.entry).transition(&hit, State::Closed, 0);
+    bench.flows.table().entry(hit.entry).transition(&hit, |_| State::Closed, 0);
     bench.pass(0, 240 + 32);
     assert!(bench.find(made.request).is_none());
 }
@@ -137,7 +137,7 @@ fn only_a_plausible_end_is_believed() {
     assert!(!plausible(&bench, made.reply, 0, 5000));
     assert!(!plausible(&bench, made.reply, 1000, 0));
     let hit = bench.find(made.reply).unwrap();
-    bench.flows.table().entry(hit.entry).transition(&hit, State::Established, u32::MAX - 10);
+    bench.flows.table().entry(hit.entry).transition(&hit, |_| State::Established, u32::MAX - 10);
     assert!(plausible(&bench, made.request, 1000, 0));
     assert!(plausible(&bench, made.request, 1000 + (1 << 20), 0));
     assert!(!plausible(&bench, made.request, 1000 + (1 << 30), 0));
@@ -231,6 +231,64 @@ fn agrees_with_a_plain_map_over_a_long_random_life() {
         }
         assert!(bench.counters.connections_active.get() <= model.len() as u64);
     }
+}
+
+#[test]
+fn fins_of_both_sides_at_once_both_count() {
+    let mut bench = Bench::new(64);
+    let made = connection(1, State::Established);
+    bench.create(&made, 0).unwrap();
+    let (request, reply) = (bench.find(made.request).unwrap(), bench.find(made.reply).unwrap());
+    let fin = crate::wire::tcp::Flags::FIN;
+    let entry = bench.flows.table().entry(request.entry);
+    entry.transition(&request, |state| state.after(Direction::Request, fin), 0);
+    entry.transition(&reply, |state| state.after(Direction::Reply, fin), 0);
+    assert_eq!(bench.find(made.request).unwrap().state(), State::Closed);
+}
+
+#[test]
+fn a_late_write_for_the_former_connection_does_not_reach_its_successor() {
+    let mut bench = Bench::new(64);
+    let former = bench.create(&connection(1, State::Closed), 0).unwrap();
+    bench.flows.end(&former, &bench.counters);
+    bench.pass(0, 60);
+    let successor = connection(2, State::Established);
+    assert_eq!(bench.create(&successor, 60 * SECOND).unwrap().entry, former.entry, "the entry is used again");
+    let entry = bench.flows.table().entry(former.entry);
+    entry.set_client_route(&former, NextHopId(99), 1);
+    entry.transition(&former, |_| State::Reset, 0);
+    let hit = bench.find(successor.request).unwrap();
+    assert_eq!((hit.state(), hit.client_next_hop), (State::Established, NextHopId::NONE));
+}
+
+#[test]
+fn two_workers_never_create_two_connections_with_one_reply_key() {
+    const ROUNDS: u16 = 20_000;
+    let table = Arc::new(FlowTable::new(1 << 17, 2, Secret::from_seed(4)));
+    let barrier = std::sync::Barrier::new(2);
+    let of = |worker: u16, round: u16| {
+        let mut made = connection(round, State::Established);
+        made.request.ports = u32::from(round) << 16 | u32::from(80 + worker);
+        made
+    };
+    std::thread::scope(|scope| {
+        for worker in 0..2 {
+            let (table, barrier) = (table.clone(), &barrier);
+            scope.spawn(move || {
+                let counters = WorkerCounters::with_capacity(4, 8);
+                let mut flows = Flows::join(table, 2, Tick(0));
+                for round in 0..ROUNDS {
+                    barrier.wait();
+                    let _ = flows.create(&of(worker, round), Tick(0), &Timeouts::default(), &counters);
+                }
+            });
+        }
+    });
+    let exists = |key: FlowKey| table.find(key, table.secret().hash(key)).is_some();
+    let alive = |round| usize::from(exists(of(0, round).request)) + usize::from(exists(of(1, round).request));
+    let twice = (0..ROUNDS).filter(|round| alive(*round) > 1).count();
+    assert_eq!(twice, 0);
+    assert!((0..ROUNDS).any(|round| alive(round) == 1));
 }
 
 /// Four workers open, find and end connections with keys that they fight over. Nothing may be lost or found twice.
