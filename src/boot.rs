@@ -124,7 +124,6 @@ pub struct Plant {
     queues: u32,
     handles: Vec<WorkerHandle>,
     crew: Mutex<Crew>,
-    events: Arc<Waker>,
 }
 
 impl Plant {
@@ -138,7 +137,6 @@ impl Plant {
         }
         let secret = random_secret()?;
         let table = Arc::new(FlowTable::new(switch.max_connections, queues as u16, secret));
-        let events = Arc::new(Waker::new().map_err(system("eventfd"))?);
         let cores = core_affinity::get_core_ids().unwrap_or_default();
         let started = Instant::now();
         let mut crew = Crew { shared: Vec::new(), threads: Vec::new(), interfaces: Vec::new() };
@@ -149,7 +147,6 @@ impl Plant {
                 mailbox: Arc::new(Mailbox::default()),
                 counters: WorkerCounters::new(),
                 waker: Waker::new().map_err(system("eventfd"))?,
-                events: Arc::clone(&events),
                 adopt: ArrayQueue::new(1),
                 release: false.into(),
                 released: ArrayQueue::new(1),
@@ -165,8 +162,8 @@ impl Plant {
             crew.shared.push(shared);
         }
         crew.interfaces = switch.interfaces.iter().map(|_| Attached::default()).collect();
-        let plant = Self { switch, queues, handles, crew: Mutex::new(crew), events };
-        let opened = plant.open_rings(&mut plant.crew());
+        let plant = Self { switch, queues, handles, crew: Mutex::new(crew) };
+        let opened = plant.open_rings(&mut plant.crew(), None);
         match opened {
             Ok(()) => Ok(plant),
             Err(error) => {
@@ -203,20 +200,18 @@ impl Plant {
         }
     }
 
-    /// Rung whenever a worker raised events.
-    pub fn events(&self) -> &Arc<Waker> {
-        &self.events
-    }
-
     fn crew(&self) -> std::sync::MutexGuard<'_, Crew> {
         self.crew.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives every worker a new set of rings over all interfaces that are there, and the programs their sockets.
-    fn open_rings(&self, crew: &mut Crew) -> Result<(), BootError> {
-        for (name, attached) in self.switch.interfaces.iter().zip(&mut crew.interfaces) {
+    /// Gives every worker a new set of rings over all interfaces that are there (`but` one), and the programs their sockets.
+    fn open_rings(&self, crew: &mut Crew, but: Option<InterfaceId>) -> Result<(), BootError> {
+        for (position, (name, attached)) in
+            self.switch.interfaces.iter().zip(&mut crew.interfaces).enumerate()
+        {
+            let wanted = but.is_none_or(|but| but.index() != position) && interface::exists(name);
             attached.sockets.clear();
-            attached.link = if interface::exists(name) { Link::Up } else { Link::Gone };
+            attached.link = if wanted { Link::Up } else { Link::Gone };
         }
         for queue in 0..self.queues {
             let rings = self.ring_set(queue, &mut crew.interfaces)?;
@@ -291,8 +286,7 @@ impl Plant {
             return Ok(());
         };
         let mut steer = Steer::load()?;
-        steer.set_mac(interface::mac(name).map_err(system("cannot read an interface's MAC address"))?)?;
-        steer.set(steering)?;
+        steer.set(steering, InterfaceId(position as u8))?;
         attached.steer = Some(steer);
         connect(attached)?;
         let Some(steer) = &mut attached.steer else { return Ok(()) };
@@ -327,14 +321,11 @@ impl DataPlane for Plant {
     fn steer(&self, steering: &Steering) -> Vec<String> {
         let mut errors = Vec::new();
         let mut crew = self.crew();
-        for (name, attached) in self.switch.interfaces.iter().zip(&mut crew.interfaces) {
+        for (position, (name, attached)) in
+            self.switch.interfaces.iter().zip(&mut crew.interfaces).enumerate()
+        {
             let Some(steer) = &mut attached.steer else { continue };
-            // The MAC address may have been changed since.
-            let refreshed = match interface::mac(name) {
-                Ok(mac) => steer.set_mac(mac),
-                Err(_) => Ok(()),
-            };
-            if let Err(error) = refreshed.and_then(|()| steer.set(steering)) {
+            if let Err(error) = steer.set(steering, InterfaceId(position as u8)) {
                 errors.push(format!("{name}: {error}"));
             }
         }
@@ -355,10 +346,20 @@ impl DataPlane for Plant {
         if found != self.queues {
             return Err(format!("it has {found} RX queues, and there are {} workers", self.queues));
         }
+        // The program first: where it cannot be attached, the rings of the others need not be touched. Without sockets it
+        // passes everything.
+        self.attach_one(&mut crew, interface.index(), steering).map_err(|e| e.to_string())?;
         // All rings of a worker share packet memory and are opened together; see `RingSet`.
         self.close_rings(&crew);
-        self.open_rings(&mut crew).map_err(|e| e.to_string())?;
-        self.attach_one(&mut crew, interface.index(), steering).map_err(|e| e.to_string())
+        let Err(error) = self.open_rings(&mut crew, None) else { return Ok(()) };
+        if let Some(attached) = crew.interfaces.get_mut(interface.index()) {
+            *attached = Attached::default();
+        }
+        self.close_rings(&crew);
+        match self.open_rings(&mut crew, Some(interface)) {
+            Ok(()) => Err(error.to_string()),
+            Err(worse) => Err(format!("{error}; and now the others cannot be opened either: {worse}")),
+        }
     }
 
     fn interface_link(&self, interface: InterfaceId, up: bool) {

@@ -48,6 +48,7 @@ pub fn build(
         let ports = config.switch.snat_ports;
         steering.snat = config.switch.snat_addresses.iter().map(|address| (*address, ports)).collect();
     }
+    steering.macs = topology.ports.iter().map(|port| port.interface.mac).collect();
     steering.locals = topology.locals.difference(&vips).copied().collect();
     steering.vips = vips;
     steering

@@ -44,8 +44,6 @@ pub struct Shared {
     pub counters: Arc<WorkerCounters>,
     /// Rung to wake the worker.
     pub waker: Waker,
-    /// Rung by the worker when it raised events.
-    pub events: Arc<Waker>,
     /// Rings for the worker to adopt.
     pub adopt: ArrayQueue<RingSet>,
     /// Asks the worker to give its rings back.
@@ -224,12 +222,8 @@ impl Worker {
             };
             settle(verdict, counters);
         }
-        let mut raised = false;
         for event in self.batch.drain_events() {
-            raised |= self.shared.mailbox.raise(event);
-        }
-        if raised {
-            self.shared.events.wake();
+            self.shared.mailbox.raise(event);
         }
     }
 

@@ -31,4 +31,6 @@ pub struct Steering {
     pub announced: BTreeSet<IpAddr>,
     /// The switch's own addresses.
     pub locals: BTreeSet<IpAddr>,
+    /// By [`super::InterfaceId`]: frames to other MAC addresses are not for the switch.
+    pub macs: Vec<[u8; 6]>,
 }

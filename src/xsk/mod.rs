@@ -1,5 +1,9 @@
 //! AF_XDP: packet memory, rings and the XDP program, in one room because all of it is `unsafe` at heart.
 //!
+//! One promise is asked of those who use it and not checked by the compiler: a frame goes back to the packet memory that it
+//! came from, and does not outlive it. A [`RingSet`] holds both; a lifetime in every frame would run through the whole
+//! data plane.
+//!
 //! | file | kernel concept |
 //! |---|---|
 //! | [`frame`] | one chunk of packet memory, as a token that is moved |

@@ -225,7 +225,7 @@ impl Port {
     /// Stages a frame for sending; handed back where the ring has no room or the interface is down.
     #[inline]
     pub fn transmit(&mut self, mut frame: Frame, umem: &Umem, counters: &PortCounters) -> Result<(), Frame> {
-        if self.down || self.in_flight >= self.ring {
+        if self.down || self.in_flight >= self.ring || self.staged.len() == BURST {
             return Err(frame);
         }
         let len = frame.len();
@@ -237,37 +237,40 @@ impl Port {
         self.staged.push(frame.into_desc());
         self.in_flight += 1;
         if self.staged.len() == BURST {
-            self.submit(umem, counters);
+            self.submit(counters);
         }
         Ok(())
     }
 
-    /// Moves staged frames into the TX ring.
-    fn submit(&mut self, _umem: &Umem, counters: &PortCounters) {
+    /// Moves staged frames into the TX ring. They stay staged where it has no room, which cannot be while `in_flight` is
+    /// right.
+    fn submit(&mut self, counters: &PortCounters) {
         if self.staged.is_empty() {
             return;
         }
         // SAFETY: each descriptor comes from a token that was given up in `transmit`, of the same packet memory.
         let accepted = unsafe { self.tx.produce(&self.staged) };
         debug_assert_eq!(accepted, self.staged.len(), "in_flight never exceeds the ring");
-        counters.tx_frames.add(accepted as u64);
-        self.staged.clear();
-        self.unsent = true;
+        if accepted > 0 {
+            counters.tx_frames.add(accepted as u64);
+            self.staged.clear();
+            self.unsent = true;
+        }
     }
 
     /// Sends what was staged, calls the kernel until its TX ring is drained (or it must wait), and takes back what was sent.
-    /// Returns whether there was anything to do.
+    /// Returns whether anything moved.
     #[inline]
     pub fn flush(&mut self, umem: &mut Umem, counters: &PortCounters) -> bool {
-        self.submit(umem, counters);
-        if !self.unsent && self.in_flight == 0 {
+        self.submit(counters);
+        if self.in_flight == 0 {
             return false;
         }
-        if self.unsent {
+        let kicked = self.unsent && !self.down;
+        if kicked {
             self.kick(counters);
         }
-        self.complete(umem, counters);
-        true
+        self.complete(umem, counters) > 0 || kicked
     }
 
     fn kick(&mut self, counters: &PortCounters) {
@@ -300,7 +303,8 @@ impl Port {
         }
     }
 
-    fn complete(&mut self, umem: &mut Umem, counters: &PortCounters) {
+    fn complete(&mut self, umem: &mut Umem, counters: &PortCounters) -> usize {
+        let mut total = 0;
         loop {
             // SAFETY: the descriptors are only written to, and the ring belongs to `umem`.
             let done = unsafe { self.completion.consume(&mut self.scratch[..]) };
@@ -309,8 +313,9 @@ impl Port {
             }
             self.in_flight -= done as u32;
             counters.tx_completed.add(done as u64);
+            total += done;
             if done < BURST {
-                return;
+                return total;
             }
         }
     }

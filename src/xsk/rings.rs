@@ -3,8 +3,6 @@
 //! They live and die together: a shared UMEM can only take on new sockets while its first one is bound, so when an
 //! interface comes back the worker gets a whole new set. (Kernel: net/xdp/xsk.c, `xsk_bind`, XDP_SHARED_UMEM.)
 
-use crate::tables::InterfaceId;
-
 use super::{Port, Umem};
 
 /// One worker's rings.
@@ -17,12 +15,6 @@ pub struct RingSet {
 }
 
 impl RingSet {
-    /// The port of an interface.
-    #[inline]
-    pub fn port_mut(&mut self, id: InterfaceId) -> Option<&mut Port> {
-        self.ports.get_mut(id.index()).and_then(Option::as_mut)
-    }
-
     /// Frames in the pool and in all rings. Outside a turn of the loop this is every frame there is; the debug build asserts it.
     pub fn accounted(&self) -> u32 {
         let in_rings: u32 = self

@@ -13,7 +13,7 @@ use aya::programs::{Xdp, XdpMode};
 use aya::{Ebpf, Pod};
 
 use crate::tables::exact::address_bits;
-use crate::tables::{Endpoint, Steering};
+use crate::tables::{Endpoint, InterfaceId, Steering};
 
 /// Queues that the program can steer to.
 pub const MAX_QUEUES: u32 = 64;
@@ -116,12 +116,12 @@ struct Mirror<K: Pod, V: Pod> {
 
 impl<K: Pod + Ord + Hash, V: Pod + PartialEq> Mirror<K, V> {
     fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Self, Error> {
-        let map = HashMap::try_from(take_map(ebpf, name)?).map_err(|e| Error::Map(name, e.to_string()))?;
+        let map = HashMap::try_from(take_map(ebpf, name)?).map_err(|e| Error::Map(name, with_sources(&e)))?;
         Ok(Self { name, map, content: BTreeMap::new() })
     }
 
     fn set(&mut self, wanted: BTreeMap<K, V>) -> Result<(), Error> {
-        let fail = |e: aya::maps::MapError| Error::Map(self.name, e.to_string());
+        let fail = |e: aya::maps::MapError| Error::Map(self.name, with_sources(&e));
         for (key, value) in &wanted {
             if self.content.get(key) != Some(value) {
                 self.map.insert(key, value, 0).map_err(fail)?;
@@ -150,7 +150,6 @@ pub struct Steer {
     addresses: Mirror<[u8; 16], u32>,
 }
 
-// `RawRange` needs only equality for `Mirror`.
 impl std::fmt::Debug for Steer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Steer").field("services", &self.services.content.len()).finish_non_exhaustive()
@@ -167,7 +166,7 @@ impl Steer {
             .and_then(|program| program.try_into().ok())
             .ok_or_else(|| Error::Load("the object holds no program `steer`".into()))?;
         program.load().map_err(|e| Error::Load(with_sources(&e)))?;
-        let fail = |name| move |e: aya::maps::MapError| Error::Map(name, e.to_string());
+        let fail = |name| move |e: aya::maps::MapError| Error::Map(name, with_sources(&e));
         Ok(Self {
             sockets: XskMap::try_from(take_map(&mut ebpf, "sockets")?).map_err(fail("sockets"))?,
             settings: Array::try_from(take_map(&mut ebpf, "settings")?).map_err(fail("settings"))?,
@@ -179,19 +178,17 @@ impl Steer {
         })
     }
 
-    /// Tells the program the interface's MAC address: frames to others are not ours.
-    pub fn set_mac(&mut self, mac: [u8; 6]) -> Result<(), Error> {
-        let settings = RawSettings { mac, zero: 0 };
-        self.settings.set(0, settings, 0).map_err(|e| Error::Map("settings", e.to_string()))
-    }
-
     /// Steers a queue to a socket. The kernel takes the socket out again when it is closed.
     pub fn set_socket(&mut self, queue: u32, socket: RawFd) -> Result<(), Error> {
-        self.sockets.set(queue, socket, 0).map_err(|e| Error::Map("sockets", e.to_string()))
+        self.sockets.set(queue, socket, 0).map_err(|e| Error::Map("sockets", with_sources(&e)))
     }
 
-    /// Makes the maps say exactly this.
-    pub fn set(&mut self, steering: &Steering) -> Result<(), Error> {
+    /// Makes the maps say exactly this, for the program of `interface`.
+    pub fn set(&mut self, steering: &Steering, interface: InterfaceId) -> Result<(), Error> {
+        if let Some(mac) = steering.macs.get(interface.index()) {
+            let settings = RawSettings { mac: *mac, zero: 0 };
+            self.settings.set(0, settings, 0).map_err(|e| Error::Map("settings", with_sources(&e)))?;
+        }
         let endpoints =
             |set: &std::collections::BTreeSet<Endpoint>| set.iter().map(|e| (e.into(), 1)).collect();
         self.services
@@ -229,10 +226,23 @@ impl Steer {
             let program: Result<&mut Xdp, _> = program.try_into();
             match program.and_then(|program| program.attach(interface, flags)) {
                 Ok(_) => return Ok(*mode),
-                Err(error) => reasons.push(format!("{}: {}", mode.name(), with_sources(&error))),
+                Err(error) => reasons.push(format!("{}: {}", mode.name(), explain(&error, interface))),
             }
         }
         Err(Error::Attach { interface: interface.into(), reason: reasons.join("; ") })
+    }
+}
+
+fn explain(error: &dyn std::error::Error, interface: &str) -> String {
+    let text = with_sources(error);
+    // EBUSY and EEXIST: the hook is taken.
+    let taken = ["(os error 16)", "(os error 17)"].iter().any(|code| text.contains(code));
+    if taken {
+        format!(
+            "{text}: another XDP program is attached, maybe another xswitch; `ip link set dev {interface} xdp off` takes it off"
+        )
+    } else {
+        text
     }
 }
 

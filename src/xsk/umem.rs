@@ -7,6 +7,7 @@ use xsk_rs::config::{FrameSize, QueueSize, UmemConfig};
 use xsk_rs::{FrameDesc, Umem as RawUmem};
 
 use super::Frame;
+use super::socket::explain;
 
 /// Bytes of one chunk. The kernel keeps 256 of them as headroom for XDP.
 pub const CHUNK: usize = 4096;
@@ -45,7 +46,7 @@ impl Umem {
             .build()
             .map_err(|e| fail(e.to_string()))?;
         let count = NonZeroU32::new(frames).ok_or_else(|| fail("no frames asked for".into()))?;
-        let (raw, mut descs) = RawUmem::new(config, count, false).map_err(|e| fail(describe(&e)))?;
+        let (raw, mut descs) = RawUmem::new(config, count, false).map_err(|e| fail(explain(&e)))?;
         let Some(first) = descs.first_mut() else { return Err(fail("no frames given".into())) };
         // SAFETY: the descriptor was just made by this very UMEM, and nothing else uses its frame yet.
         let data = unsafe { raw.data_mut(first).contents().as_ptr() };

@@ -1,7 +1,7 @@
 //! What a valid configuration alone does not bring about: tables that changed under a connection.
 
 use xswitch::dataplane::Verdict;
-use xswitch::tables::{DropReason, InterfaceId};
+use xswitch::tables::{BackendId, DropReason, InterfaceId, RoundRobin, SchedulerTable};
 
 use crate::frames::lab::{Lab, compile};
 use crate::frames::network::*;
@@ -38,8 +38,32 @@ fn a_connection_ends_with_its_backend() {
     lab.snapshot.backends[0] = None;
     lab.snapshot.index();
     assert_eq!(verdict(&mut lab, ETH0, &request(ACK)), Verdict::Drop(DropReason::BackendGone));
+    assert_eq!(
+        verdict(&mut lab, ETH0, &request(ACK)),
+        Verdict::Drop(DropReason::BackendGone),
+        "and stays so"
+    );
     let late = tcp(BACKEND, CLIENT, SYN | ACK).in_at_eth1_from(BACKEND11);
     assert_eq!(verdict(&mut lab, ETH1, &late), Verdict::Forward(ETH0), "what it still had to say arrives");
+}
+
+#[test]
+fn after_its_backend_was_removed_a_client_gets_another_from_the_same_port() {
+    let both = service("web", VIP, "tcp", "nat", &[(BACKEND, 1), ("198.18.1.12:8080", 1)]);
+    let mut lab = Lab::new(&[SWITCH, &both, NETWORK].concat(), 64);
+    assert_eq!(verdict(&mut lab, ETH0, &request(SYN)), Verdict::Forward(ETH1));
+    let other = lab.snapshot.backends[1].clone();
+    lab.snapshot =
+        compile(&[SWITCH, &service("web", VIP, "tcp", "nat", &[("198.18.1.12:8080", 1)]), NETWORK].concat());
+    // Rows do not move while a process lives.
+    lab.snapshot.backends = vec![None, other];
+    let web = lab.snapshot.services[0].as_mut().unwrap();
+    web.table = std::sync::Arc::new(SchedulerTable::RoundRobin(RoundRobin::equal(&[(BackendId(1), 1)])));
+    lab.snapshot.index();
+    assert_eq!(verdict(&mut lab, ETH0, &request(ACK)), Verdict::Drop(DropReason::BackendGone));
+    let outcome = lab.send(ETH0, &request(SYN).build());
+    let leaves = tcp(CLIENT, "198.18.1.12:8080", SYN).out_of_eth1_to(BACKEND12).ttl(63);
+    assert_eq!(outcome.bytes, leaves.build());
 }
 
 #[test]
