@@ -9,6 +9,7 @@ use crate::common::wait::wait_until;
 
 scenes! {
     a_link_that_was_down_serves_again in every_setup;
+    an_interface_with_a_new_mac_address_serves_again in two_setups;
 }
 
 /// Outer bound of everything that netlink must notice first.
@@ -26,6 +27,16 @@ fn a_link_that_was_down_serves_again(setup: Setup) {
         wait_until("the switch reports the link up", PATIENCE, || switch.link(interface) == "up");
         wait_until_served(&lab);
     }
+    assert!(switch.is_running());
+    switch.finish();
+}
+
+fn an_interface_with_a_new_mac_address_serves_again(setup: Setup) {
+    let lab = Lab::new(setup);
+    let mut switch = Switch::start(&lab);
+    assert!(traffic::is_served(&lab.client, WEB, PATIENCE));
+    lab.switch.ip("link set eth0 address 02:00:00:00:77:01");
+    wait_until_served(&lab);
     assert!(switch.is_running());
     switch.finish();
 }
