@@ -109,7 +109,7 @@ impl Control {
         let hangup = signal(SignalKind::hangup())
             .inspect_err(|error| tracing::warn!(%error, "SIGHUP will not reload"))
             .ok();
-        let socket = ControlSocket::bind(&config.switch.control_socket)?;
+        let socket = ControlSocket::bind(&config.switch.control_socket).await?;
         let metrics = match config.switch.metrics_listen {
             Some(address) => Some(api::bind_metrics(address).await?),
             None => None,
