@@ -132,7 +132,8 @@ impl Running {
     async fn start() -> Self {
         // With RUST_LOG=info the log of a test tells its story.
         let filter = tracing_subscriber::EnvFilter::from_default_env();
-        tracing_subscriber::fmt().with_env_filter(filter).init();
+        // The tests of one process share it: only the first can install it.
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).try_init();
         let folder = tempfile::tempdir().unwrap();
         let config = config(&folder.path().join("xswitch.sock"));
         let control = Control::prepare(config.clone()).await.unwrap();
