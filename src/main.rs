@@ -1,5 +1,6 @@
 //! Arguments to a command of [`xswitch::cli`].
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -28,6 +29,9 @@ enum Command {
         /// The configuration file.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// Print JSON: whether it is right, how many services and backends, and every diagnostic.
+        #[arg(long)]
+        json: bool,
     },
     /// Run the data path over capture files: no root, no kernel, and for one seed always the same result.
     Replay(cli::replay::Arguments),
@@ -47,11 +51,13 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_from_env("XSWITCH_LOG").unwrap_or_else(|_| EnvFilter::new("info")))
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
     match arguments.command {
         Command::Run { config } => cli::run::run(&config),
-        Command::Check { config } => cli::check::run(&config),
+        Command::Check { config, json: false } => cli::check::run(&config),
+        Command::Check { config, json: true } => cli::check::run_json(&config),
         Command::Replay(arguments) => cli::replay::run(&arguments),
         Command::Status { socket, json } => cli::status::run(&socket, json),
     }

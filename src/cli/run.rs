@@ -53,17 +53,47 @@ async fn serve(config: Config, path: &Path) -> Result<(), Box<dyn std::error::Er
         return Err(error.into());
     }
     tracing::info!(pid = std::process::id(), version = env!("CARGO_PKG_VERSION"), "switching");
-    let path = path.to_path_buf();
-    let loader: Loader =
-        Box::new(move || config::load(&path).map(|loaded| loaded.config).map_err(|error| error.to_string()));
     let stop = async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
     };
-    control.run(Arc::clone(&plant) as _, loader, stop).await;
+    control.run(Arc::clone(&plant) as _, loader(path), stop).await;
     tracing::info!("stopping: the kernel has its traffic back");
     plant.stop();
     Ok(())
+}
+
+/// Reads the file again; its warnings go to the log.
+fn loader(path: &Path) -> Loader {
+    let path = path.to_path_buf();
+    Box::new(move || {
+        let loaded = config::load(&path).map_err(|error| error.to_string())?;
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(loaded.config)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+
+    #[test]
+    fn a_reload_logs_the_warnings_of_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, log) = (folder.path().join("xswitch.toml"), folder.path().join("log"));
+        std::fs::write(&path, "[switch]\ninterfaces = [\"eth0\"]\n").unwrap();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(Arc::new(File::create(&log).unwrap()))
+            .with_ansi(false)
+            .finish();
+        tracing::subscriber::with_default(subscriber, || loader(&path)().unwrap());
+        let log = std::fs::read_to_string(&log).unwrap();
+        assert!(log.contains("WARN") && log.contains("no [[service]]"), "{log}");
+    }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::topology::{Port, Topology};
 use crate::tables::InterfaceId;
+use crate::wire::arp;
 
 /// Times each address is announced: a single frame may get lost.
 const REPEATS: u8 = 3;
@@ -14,8 +15,6 @@ const REPEATS: u8 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
 /// Frames per turn.
 const PER_TURN: usize = 64;
-/// Shortest Ethernet frame without its checksum.
-const FRAME_BYTES: usize = 60;
 
 /// One frame to send.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,7 +22,7 @@ pub struct Announcement {
     /// The interface's index in the kernel.
     pub ifindex: u32,
     /// The frame, Ethernet header included.
-    pub frame: [u8; FRAME_BYTES],
+    pub frame: [u8; arp::FRAME],
 }
 
 /// What is to be announced where, how often still, and when next.
@@ -88,23 +87,8 @@ fn v4(address: &IpAddr) -> Option<Ipv4Addr> {
 }
 
 fn announcement(port: &Port, address: Ipv4Addr) -> Option<Announcement> {
-    Some(Announcement { ifindex: port.ifindex?, frame: frame(port.interface.mac, address) })
-}
-
-/// The request of RFC 826 in which sender and target protocol address are the announced one.
-fn frame(mac: [u8; 6], address: Ipv4Addr) -> [u8; FRAME_BYTES] {
-    const ETHERTYPE_ARP: [u8; 2] = [0x08, 0x06];
-    // Hardware type Ethernet, protocol type IPv4, their address lengths, operation request.
-    const HEADER: [u8; 8] = [0, 1, 0x08, 0x00, 6, 4, 0, 1];
-    let mut frame = [0; FRAME_BYTES];
-    frame[..6].copy_from_slice(&[0xFF; 6]);
-    frame[6..12].copy_from_slice(&mac);
-    frame[12..14].copy_from_slice(&ETHERTYPE_ARP);
-    frame[14..22].copy_from_slice(&HEADER);
-    frame[22..28].copy_from_slice(&mac);
-    frame[28..32].copy_from_slice(&address.octets());
-    frame[38..42].copy_from_slice(&address.octets());
-    frame
+    let frame = arp::announcement(u32::from(address), port.interface.mac);
+    Some(Announcement { ifindex: port.ifindex?, frame })
 }
 
 #[cfg(test)]
@@ -157,16 +141,11 @@ mod tests {
     }
 
     #[test]
-    fn the_frame_is_an_arp_request_for_the_sender_itself() {
-        let frame = frame([2, 0, 0, 0, 0, 1], Ipv4Addr::new(198, 18, 0, 100));
-        let ethernet = etherparse::Ethernet2Slice::from_slice_without_fcs(&frame).unwrap();
-        assert_eq!((ethernet.destination(), ethernet.ether_type()), ([0xFF; 6], etherparse::EtherType::ARP));
-        let arp = etherparse::ArpPacketSlice::from_slice(ethernet.payload_slice()).unwrap();
-        assert_eq!(arp.operation(), etherparse::ArpOperation::REQUEST);
-        assert_eq!((arp.sender_hw_addr(), arp.target_hw_addr()), (&[2, 0, 0, 0, 0, 1][..], &[0; 6][..]));
-        assert_eq!(
-            (arp.sender_protocol_addr(), arp.target_protocol_addr()),
-            (&[198, 18, 0, 100][..], &[198, 18, 0, 100][..])
-        );
+    fn the_frame_is_the_announcement_of_the_address_at_the_interface() {
+        let (topology, start) = (topology(false), Instant::now());
+        let mut announcer = Announcer::default();
+        announcer.update(&[ip("198.18.0.100")].into(), &topology, start);
+        let frame = arp::announcement(0xC612_0064, [2, 0, 0, 0, 0, 1]);
+        assert_eq!(announcer.turn(&topology, start), [Announcement { ifindex: 2, frame }]);
     }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
@@ -15,6 +15,7 @@ use axum::{Json, Router};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
+use super::client::{self, ClientError};
 use super::dataplane::DataPlane;
 use super::metrics;
 use super::status::{Facts, Status};
@@ -22,6 +23,11 @@ use crate::tables::Snapshot;
 
 /// Owner and group may connect.
 const SOCKET_MODE: u32 = 0o660;
+/// How long somebody who accepts connections may take to answer. A process that was killed is silent, too, until the
+/// kernel has closed its sockets.
+const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+/// Between two attempts at that.
+const ANSWER_PAUSE: Duration = Duration::from_millis(50);
 /// Largest request body: no route takes one yet.
 const BODY_BYTES: usize = 1 << 16;
 
@@ -57,11 +63,11 @@ pub struct ControlSocket {
 
 impl ControlSocket {
     /// Listens. A file left behind by an instance that was killed is replaced.
-    pub fn bind(path: &Path) -> Result<Self, ApiError> {
+    pub async fn bind(path: &Path) -> Result<Self, ApiError> {
         let failed = |error| ApiError::Socket(path.to_owned(), error);
         match std::fs::symlink_metadata(path) {
             Ok(found) if !found.file_type().is_socket() => return Err(ApiError::NotASocket(path.to_owned())),
-            Ok(_) if is_answered(path) => return Err(ApiError::Running(path.to_owned())),
+            Ok(_) if is_answered(path).await => return Err(ApiError::Running(path.to_owned())),
             Ok(_) => std::fs::remove_file(path).map_err(failed)?,
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(failed(error)),
@@ -92,13 +98,19 @@ fn inode(path: &Path) -> Option<u64> {
     std::fs::symlink_metadata(path).ok().map(|metadata| metadata.ino())
 }
 
-/// Whether somebody listens: an accepted connection says so, even if it is closed at once. A queue that is full
-/// (WouldBlock) is somebody's, too.
-fn is_answered(path: &Path) -> bool {
-    match std::os::unix::net::UnixStream::connect(path) {
-        Ok(_) => true,
-        Err(error) => error.kind() == ErrorKind::WouldBlock,
-    }
+/// Whether another instance lives there. One that refuses connections is gone; one that accepts them, or whose queue is
+/// full, has [`ANSWER_LIMIT`] to answer.
+async fn is_answered(path: &Path) -> bool {
+    let attempts = async {
+        loop {
+            match client::exchange(path, "/").await {
+                Ok(_) => return true,
+                Err(ClientError::Other(..)) => tokio::time::sleep(ANSWER_PAUSE).await,
+                Err(_) => return false,
+            }
+        }
+    };
+    tokio::time::timeout(ANSWER_LIMIT, attempts).await.unwrap_or(false)
 }
 
 /// Opens the metrics endpoint.

@@ -1,6 +1,7 @@
 //! The command line's end of the control socket.
 
 use std::io::ErrorKind;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,6 +25,9 @@ pub enum ClientError {
     /// A file, but nobody behind it.
     #[error("nobody listens at {0}: xswitch was killed, or is only starting")]
     Refused(PathBuf),
+    /// A file of another kind.
+    #[error("{0} is no socket: --socket takes what `control_socket` in [switch] names")]
+    NotASocket(PathBuf),
     /// Not for this user.
     #[error("no permission to use {0}: run as root, or as a member of the socket's group")]
     Denied(PathBuf),
@@ -61,10 +65,13 @@ pub fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, ClientEr
     serde_json::from_slice(&body).map_err(|error| ClientError::Garbage(error.to_string()))
 }
 
-async fn exchange(socket: &Path, path: &str) -> Result<(u16, Bytes), ClientError> {
+/// One request and its answer: status and body.
+pub(super) async fn exchange(socket: &Path, path: &str) -> Result<(u16, Bytes), ClientError> {
     let other = |error: String| ClientError::Other(socket.to_owned(), error);
     let stream = UnixStream::connect(socket).await.map_err(|error| match error.kind() {
         ErrorKind::NotFound => ClientError::Missing(socket.to_owned()),
+        // What the kernel says of any file that is no socket, too.
+        ErrorKind::ConnectionRefused if is_another_file(socket) => ClientError::NotASocket(socket.to_owned()),
         ErrorKind::ConnectionRefused => ClientError::Refused(socket.to_owned()),
         ErrorKind::PermissionDenied => ClientError::Denied(socket.to_owned()),
         _ => other(error.to_string()),
@@ -82,4 +89,8 @@ async fn exchange(socket: &Path, path: &str) -> Result<(u16, Bytes), ClientError
     let status = answer.status().as_u16();
     let body = Limited::new(answer.into_body(), ANSWER_BYTES).collect().await;
     Ok((status, body.map_err(|error| other(error.to_string()))?.to_bytes()))
+}
+
+fn is_another_file(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| !metadata.file_type().is_socket())
 }

@@ -13,7 +13,7 @@ use super::dataplane::DataPlane;
 use super::neighbors::{Request, Resolver};
 use super::netlink::{Netlink, NetlinkError, Notice};
 use super::topology::Topology;
-use super::{Loader, State, steering};
+use super::{Loader, State, ports, steering};
 use crate::config::valid::Config;
 use crate::sys::packet::PacketSender;
 use crate::tables::{Snapshot, Steering};
@@ -201,6 +201,10 @@ impl Follower {
             }
         };
         let config = Config { switch: keep_fixed(&self.state.config.switch, config.switch), ..config };
+        if let Err(error) = ports::check(&config, &self.state.view) {
+            tracing::error!(%error, "the configuration was not reloaded, nothing changed");
+            return;
+        }
         match self.apply(config).await {
             Ok(()) => tracing::info!(epoch = self.state.snapshot.epoch, "configuration reloaded"),
             Err(error) => tracing::error!(%error, "the configuration was not reloaded, nothing changed"),

@@ -14,6 +14,7 @@
 //! | [`network`], [`netlink`] | the kernel's view, and who keeps it current |
 //! | [`topology`] | that view with the configuration's static facts laid over it |
 //! | [`compile`], [`rows`], [`steering`] | configuration and topology to snapshot and steering |
+//! | [`ports`] | who else uses the SNAT ports |
 //! | [`neighbors`], [`announce`] | when to ask for a MAC address, when to tell ours |
 //! | [`follow`] | the loop that reacts to all of it |
 //! | [`dataplane`] | what the loop asks of the workers' owner |
@@ -37,6 +38,7 @@ use dataplane::DataPlane;
 use follow::Follower;
 use netlink::{Netlink, NetlinkError};
 use network::NetworkView;
+use ports::PortsError;
 use topology::Topology;
 
 pub mod announce;
@@ -49,6 +51,7 @@ pub mod metrics;
 pub mod neighbors;
 pub mod netlink;
 pub mod network;
+pub mod ports;
 pub mod rows;
 pub mod serve;
 pub mod status;
@@ -66,6 +69,9 @@ pub enum ControlError {
     /// No snapshot comes out of it.
     #[error(transparent)]
     Compile(#[from] CompileError),
+    /// The SNAT ports are somebody else's.
+    #[error(transparent)]
+    Ports(#[from] PortsError),
     /// Nobody could ask us.
     #[error(transparent)]
     Api(#[from] ApiError),
@@ -109,7 +115,7 @@ impl Control {
         let hangup = signal(SignalKind::hangup())
             .inspect_err(|error| tracing::warn!(%error, "SIGHUP will not reload"))
             .ok();
-        let socket = ControlSocket::bind(&config.switch.control_socket)?;
+        let socket = ControlSocket::bind(&config.switch.control_socket).await?;
         let metrics = match config.switch.metrics_listen {
             Some(address) => Some(api::bind_metrics(address).await?),
             None => None,
@@ -125,6 +131,7 @@ impl Control {
         if let Some(port) = topology.ports.iter().find(|port| port.ifindex.is_none()) {
             return Err(ControlError::NoInterface(port.interface.name.clone()));
         }
+        ports::check(&config, &view)?;
         let mut compiler = Compiler::default();
         let compiled = compiler.compile(&config, &topology, &Usage::NONE)?;
         let state = State {

@@ -47,10 +47,13 @@ impl Lab {
         Self { socket, dataplane, source, _folder: folder, _watch: watch, runtime }
     }
 
+    fn bind(&self) -> Result<ControlSocket, ApiError> {
+        self.runtime.block_on(ControlSocket::bind(&self.socket))
+    }
+
     /// Serves the control socket.
     fn serve(&self) {
-        let _inside = self.runtime.enter();
-        let mut socket = ControlSocket::bind(&self.socket).unwrap();
+        let mut socket = self.bind().unwrap();
         let listener = socket.take().unwrap();
         self.runtime.spawn(async move {
             let _kept = socket;
@@ -234,24 +237,52 @@ fn the_metrics_endpoint_serves_over_tcp_and_a_busy_port_names_the_key() {
 #[test]
 fn the_socket_is_for_owner_and_group_and_goes_with_its_owner() {
     let lab = Lab::new();
-    let _inside = lab.runtime.enter();
-    let socket = ControlSocket::bind(&lab.socket).unwrap();
+    let socket = lab.bind().unwrap();
     assert_eq!(std::fs::metadata(&lab.socket).unwrap().permissions().mode() & 0o777, 0o660);
-    let second = ControlSocket::bind(&lab.socket).unwrap_err();
-    assert!(matches!(second, ApiError::Running(_)), "{second}");
     drop(socket);
     assert!(!lab.socket.exists());
 }
 
 #[test]
+fn a_second_instance_is_told_of_the_first() {
+    let lab = Lab::new();
+    lab.serve();
+    let second = lab.bind().unwrap_err();
+    assert!(matches!(second, ApiError::Running(_)), "{second}");
+    assert!(client::get::<Status>(&lab.socket, "/v1/status").is_ok(), "and disturbs it not");
+}
+
+#[test]
+fn a_socket_of_a_dying_process_is_replaced_once_it_is_closed() {
+    let lab = Lab::new();
+    let dying = std::os::unix::net::UnixListener::bind(&lab.socket).unwrap();
+    let end = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(300));
+        drop(dying);
+    });
+    let start = Instant::now();
+    lab.bind().unwrap();
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    end.join().unwrap();
+}
+
+#[test]
+fn a_socket_that_never_answers_is_replaced_after_two_seconds() {
+    let lab = Lab::new();
+    let _silent = std::os::unix::net::UnixListener::bind(&lab.socket).unwrap();
+    let start = Instant::now();
+    lab.bind().unwrap();
+    assert!((2..4).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+}
+
+#[test]
 fn a_file_left_behind_is_replaced_and_a_file_that_is_no_socket_is_not() {
     let lab = Lab::new();
-    let _inside = lab.runtime.enter();
     drop(std::os::unix::net::UnixListener::bind(&lab.socket).unwrap());
     assert!(lab.socket.exists(), "nobody removed it, as after kill -9");
-    drop(ControlSocket::bind(&lab.socket).unwrap());
+    drop(lab.bind().unwrap());
     std::fs::write(&lab.socket, "precious").unwrap();
-    let error = ControlSocket::bind(&lab.socket).unwrap_err();
+    let error = lab.bind().unwrap_err();
     assert!(matches!(error, ApiError::NotASocket(_)));
     assert_eq!(std::fs::read_to_string(&lab.socket).unwrap(), "precious");
 }
@@ -283,6 +314,11 @@ fn the_client_says_what_would_be_right() {
     assert!(
         matches!(missing, ClientError::Missing(_)) && missing.to_string().contains("is xswitch running?")
     );
+    std::fs::write(&lab.socket, "no socket").unwrap();
+    let no_socket = ask("/v1/status");
+    assert!(matches!(no_socket, ClientError::NotASocket(_)), "{no_socket}");
+    assert!(no_socket.to_string().starts_with(&format!("{} is no socket", lab.socket.display())));
+    std::fs::remove_file(&lab.socket).unwrap();
     drop(std::os::unix::net::UnixListener::bind(&lab.socket).unwrap());
     assert!(matches!(ask("/v1/status"), ClientError::Refused(_)));
     lab.serve();

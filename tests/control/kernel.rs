@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use xswitch::control::dataplane::DataPlane;
+use xswitch::control::ports::PortsError;
 use xswitch::control::{Control, ControlError};
 use xswitch::tables::{Event, InterfaceId, NextHop, Resolution};
 
@@ -116,7 +117,8 @@ namespace_tests!(
     an_overrun_is_survived,
     vips_are_announced,
     a_reload_takes_effect_and_a_bad_file_changes_nothing,
-    an_interface_that_does_not_exist_is_an_error_at_start
+    an_interface_that_does_not_exist_is_an_error_at_start,
+    snat_ports_of_others_are_an_error_at_start
 );
 
 /// A control plane that runs, and the fake data plane it talks to.
@@ -130,7 +132,8 @@ impl Running {
     async fn start() -> Self {
         // With RUST_LOG=info the log of a test tells its story.
         let filter = tracing_subscriber::EnvFilter::from_default_env();
-        tracing_subscriber::fmt().with_env_filter(filter).init();
+        // The tests of one process share it: only the first can install it.
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).try_init();
         let folder = tempfile::tempdir().unwrap();
         let config = config(&folder.path().join("xswitch.sock"));
         let control = Control::prepare(config.clone()).await.unwrap();
@@ -324,6 +327,13 @@ mod inside {
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert!(weight() == Some(9) && steered());
 
+        let mut overlapping = good.clone();
+        overlapping.switch.snat_ports = (1024, 65535);
+        *running.config.lock().unwrap() = Ok(overlapping);
+        hang_up();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(weight() == Some(9) && steered(), "the kernel's own ports");
+
         *running.config.lock().unwrap() = Ok(good);
         hang_up();
         eventually("the service is no longer steered", LIMIT, || !steered()).await;
@@ -336,5 +346,33 @@ mod inside {
         config.switch.interfaces.push("eth7".into());
         let error = Control::prepare(config).await.unwrap_err();
         assert!(matches!(&error, ControlError::NoInterface(name) if name == "eth7"), "{error}");
+    }
+
+    pub async fn snat_ports_of_others_are_an_error_at_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let good = config(&folder.path().join("xswitch.sock"));
+        let mut overlapping = good.clone();
+        overlapping.switch.snat_ports = (1024, 65535);
+        let error = Control::prepare(overlapping).await.unwrap_err();
+        assert!(matches!(error, ControlError::Ports(PortsError::Overlap { .. })), "{error}");
+
+        let mut hidden = good.clone();
+        hidden.switch.metrics_listen = Some("0.0.0.0:9500".parse().unwrap());
+        let error = Control::prepare(hidden).await.unwrap_err();
+        assert!(matches!(error, ControlError::Ports(PortsError::Metrics { .. })), "{error}");
+
+        let log = folder.path().join("log");
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(Arc::new(File::create(&log).unwrap()))
+            .with_ansi(false)
+            .finish();
+        let _logged = tracing::subscriber::set_default(subscriber);
+        let _listener = std::net::TcpListener::bind("0.0.0.0:8080").unwrap();
+        let _socket = std::net::UdpSocket::bind("198.18.1.2:5353").unwrap();
+        let _elsewhere = std::net::TcpListener::bind("198.18.0.2:9000").unwrap();
+        Control::prepare(good).await.unwrap();
+        let log = std::fs::read_to_string(&log).unwrap();
+        assert!(log.contains("198.18.1.2 is an address of this host"), "{log}");
+        assert!(log.contains("listens there: TCP 8080, UDP 5353;"), "{log}");
     }
 }
