@@ -17,6 +17,7 @@ mod checks;
 mod convert;
 mod diagnostic;
 mod file;
+mod leaf;
 mod limits;
 mod raw;
 mod reader;

@@ -5,11 +5,11 @@
 
 use std::ops::{Range, RangeInclusive};
 
-use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::diagnostic::Severity;
+use super::leaf::{Leaf, nearest_number, write_instead};
 use super::schema::{Context, Heading, Unknown};
 use super::values::{Mistake, Words};
 
@@ -51,39 +51,6 @@ impl<T> Given<T> {
             Self::Value(value) => Some(value),
             Self::Absent(_) | Self::Wrong => None,
         }
-    }
-}
-
-/// A type that a TOML value can have.
-pub(super) trait Leaf: DeserializeOwned {
-    /// Its name in messages.
-    const NAME: &'static str;
-    /// An example of it.
-    const EXAMPLE: &'static str;
-    /// How what was written instead becomes right, if that is plain.
-    fn mend(_written: &str) -> Option<String> {
-        None
-    }
-}
-
-impl Leaf for String {
-    const NAME: &'static str = "a string";
-    const EXAMPLE: &'static str = "\"...\"";
-    fn mend(written: &str) -> Option<String> {
-        written.chars().all(|c| c.is_alphanumeric() || ".:-".contains(c)).then(|| format!("\"{written}\""))
-    }
-}
-
-impl Leaf for i64 {
-    const NAME: &'static str = "a whole number";
-    const EXAMPLE: &'static str = "1";
-}
-
-impl Leaf for bool {
-    const NAME: &'static str = "true or false";
-    const EXAMPLE: &'static str = "true";
-    fn mend(written: &str) -> Option<String> {
-        written.trim_matches(['"', '\'', ' ']).parse().ok().map(|flag: bool| flag.to_string())
     }
 }
 
@@ -322,22 +289,6 @@ impl<T> From<Field<T>> for Given<T> {
     fn from(field: Field<T>) -> Self {
         field.map_or(Self::Wrong, Self::Value)
     }
-}
-
-fn write_instead<T: Leaf>(key: &str, written: &str) -> String {
-    let right = T::mend(written).unwrap_or_else(|| T::EXAMPLE.to_owned());
-    format!("write {key} = {right}")
-}
-
-/// The number within bounds that is nearest to what was written.
-fn nearest_number(written: &str, value: &Spanned<DeValue<'_>>, bounds: &RangeInclusive<i64>) -> i64 {
-    let number = match value.get_ref() {
-        // It does not fit into 64 bits.
-        DeValue::Integer(_) if written.starts_with('-') => i64::MIN,
-        DeValue::Integer(_) => i64::MAX,
-        _ => written.trim_matches(['"', '\'', ' ']).parse().unwrap_or(1),
-    };
-    number.clamp(*bounds.start(), *bounds.end())
 }
 
 fn between(bounds: &RangeInclusive<i64>) -> String {
