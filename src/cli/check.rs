@@ -1,24 +1,25 @@
 //! `xswitch check`: is this configuration right, and if not, what would be?
 
+use std::fmt::Display;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use crate::config::{self, Severity, valid};
 
 /// Checks the file: diagnostics on standard error; if it is right, one line on standard output.
-/// Exit code 0, or 2 if it cannot be used.
+/// Exit code 0, 2 if it cannot be used, or 1 if it is right but the line cannot be written.
 pub fn run(config: &Path) -> ExitCode {
     match config::load(config) {
         Ok(loaded) => {
             for warning in &loaded.warnings {
-                eprintln!("{warning}");
+                complain(warning);
             }
             let summary = summary(&loaded.config, loaded.warnings.count(Severity::Warning));
-            println!("{}: ok: {summary}", config.display());
-            ExitCode::SUCCESS
+            print(&format!("{}: ok: {summary}", config.display()))
         }
         Err(error) => {
-            eprintln!("{error}");
+            complain(&error);
             ExitCode::from(2)
         }
     }
@@ -31,7 +32,7 @@ pub fn run_json(config: &Path) -> ExitCode {
         Ok(loaded) => (true, counts(&loaded.config), serde_json::json!(loaded.warnings)),
         Err(config::Error::Invalid(diagnostics)) => (false, (0, 0), serde_json::json!(diagnostics)),
         Err(error @ config::Error::Read { .. }) => {
-            eprintln!("{error}");
+            complain(&error);
             return ExitCode::from(2);
         }
     };
@@ -39,8 +40,25 @@ pub fn run_json(config: &Path) -> ExitCode {
     let answer = serde_json::json!({
         "ok": ok, "services": services, "backends": backends, "diagnostics": diagnostics,
     });
-    println!("{answer}");
-    if ok { ExitCode::SUCCESS } else { ExitCode::from(2) }
+    let printed = print(&answer.to_string());
+    if ok { printed } else { ExitCode::from(2) }
+}
+
+/// One line on standard output.
+fn print(line: &str) -> ExitCode {
+    match writeln!(std::io::stdout(), "{line}") {
+        // A reader that has seen enough (`| head`) is no failure of ours.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            complain(&format_args!("xswitch check: standard output: {error}"));
+            ExitCode::from(1)
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// On standard error; if nobody can read it there, the exit code still says how it went.
+fn complain(what: &dyn Display) {
+    let _ = writeln!(std::io::stderr(), "{what}");
 }
 
 fn counts(config: &valid::Config) -> (usize, usize) {

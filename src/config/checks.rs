@@ -46,6 +46,7 @@ pub(super) fn check(raw: &Raw, findings: &mut Findings<'_>) {
     }
     backends_are_others(raw, findings);
     shared_backends(raw, findings);
+    super::limits::check(raw, findings);
     super::statics::check(raw, findings);
 }
 
@@ -134,14 +135,14 @@ fn distinct_services(raw: &Raw, findings: &mut Findings<'_>) {
     let mut vips: HashMap<(SocketAddr, Protocol), usize> = HashMap::new();
     for service in &raw.services {
         if let Some(name) = &service.name {
-            let line = findings.source().line(name.span().start);
+            let line = findings.line(name.span().start);
             if let Some(first) = names.insert(name.get_ref(), line) {
                 let message = format!("`name`: {:?} is the service on line {first}", name.get_ref());
                 findings.error(name.span(), message, "give every service a name of its own");
             }
         }
         if let (Some(vip), Some(protocol)) = (&service.vip, &service.protocol) {
-            let line = findings.source().line(vip.span().start);
+            let line = findings.line(vip.span().start);
             if let Some(first) = vips.insert((*vip.get_ref(), *protocol.get_ref()), line) {
                 let protocol = protocol.get_ref().name();
                 let message = format!("`vip`: {}/{protocol} is the service on line {first}", vip.get_ref());
@@ -207,7 +208,7 @@ fn health(service: &Service, findings: &mut Findings<'_>) {
 fn distinct_backends(service: &Service, findings: &mut Findings<'_>) {
     let mut seen: HashMap<SocketAddr, usize> = HashMap::new();
     for address in addresses(service) {
-        let line = findings.source().line(address.span().start);
+        let line = findings.line(address.span().start);
         if let Some(first) = seen.insert(*address.get_ref(), line) {
             let message = format!("`address`: {} is the backend on line {first}", address.get_ref());
             findings.error(
@@ -272,7 +273,7 @@ fn shared_backends(raw: &Raw, findings: &mut Findings<'_>) {
             continue;
         }
         for address in addresses(service) {
-            let line = findings.source().line(address.span().start);
+            let line = findings.line(address.span().start);
             let key = (*address.get_ref(), *protocol.get_ref());
             let (first, first_line) = *seen.entry(key).or_insert((row, line));
             if first != row {

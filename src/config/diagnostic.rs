@@ -5,6 +5,8 @@ use std::ops::Range;
 
 use serde::Serialize;
 
+use super::source::{Excerpt, Lines, Source};
+
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -37,12 +39,9 @@ pub struct Diagnostic {
     pub message: String,
     /// What would be right.
     pub help: String,
-    /// The line of the file.
+    /// What is shown of the line.
     #[serde(skip)]
-    excerpt: String,
-    /// How many characters of it are meant.
-    #[serde(skip)]
-    width: usize,
+    excerpt: Excerpt,
 }
 
 impl fmt::Display for Diagnostic {
@@ -52,22 +51,8 @@ impl fmt::Display for Diagnostic {
             Severity::Warning => "warning",
         };
         writeln!(f, "{}:{}:{}: {severity}: {}", self.file, self.line, self.column, self.message)?;
-        if !self.excerpt.is_empty() {
-            writeln!(f, "  | {}", self.excerpt)?;
-            writeln!(f, "  | {}{}", self.indent(), "^".repeat(self.width.max(1)))?;
-        }
+        write!(f, "{}", self.excerpt)?;
         writeln!(f, "  = help: {}", self.help)
-    }
-}
-
-impl Diagnostic {
-    /// White space as wide as what stands before the column: tabs stay tabs, so that the caret lines up.
-    fn indent(&self) -> String {
-        let before = self.excerpt.chars().take(self.column - 1);
-        let mut indent: String = before.map(|c| if c == '\t' { c } else { ' ' }).collect();
-        // A place after the end of the line, where something is missing.
-        indent.extend(std::iter::repeat_n(' ', self.column - 1 - indent.chars().count()));
-        indent
     }
 }
 
@@ -124,61 +109,6 @@ impl fmt::Display for Diagnostics {
     }
 }
 
-/// The text of a configuration, to find lines and columns in.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Source<'a> {
-    /// What to call it.
-    pub name: &'a str,
-    /// What it says.
-    pub text: &'a str,
-}
-
-impl<'a> Source<'a> {
-    /// The number of the line, from 1, of a byte.
-    pub fn line(&self, at: usize) -> usize {
-        self.text.as_bytes()[..at.min(self.text.len())].iter().filter(|byte| **byte == b'\n').count() + 1
-    }
-
-    /// The bytes of the line, without its end, that holds a byte.
-    pub fn line_range(&self, at: usize) -> Range<usize> {
-        let at = self.boundary(at);
-        let start = self.text[..at].rfind('\n').map_or(0, |newline| newline + 1);
-        let end = self.text[at..].find('\n').map_or(self.text.len(), |length| at + length);
-        let end = if self.text[start..end].ends_with('\r') { end - 1 } else { end };
-        start..end.max(start)
-    }
-
-    /// The text of a range that may reach too far or cut a character.
-    pub fn slice(&self, range: Range<usize>) -> &'a str {
-        let start = self.boundary(range.start);
-        &self.text[start..self.boundary(range.end).max(start)]
-    }
-
-    /// The nearest character boundary at or before `at`.
-    fn boundary(&self, at: usize) -> usize {
-        (0..=at.min(self.text.len())).rev().find(|at| self.text.is_char_boundary(*at)).unwrap_or(0)
-    }
-
-    fn locate(&self, finding: Finding) -> Diagnostic {
-        let line = self.line_range(finding.span.start);
-        let column = self.slice(line.start..finding.span.start).chars().count() + 1;
-        let width = self.slice(finding.span.start..finding.span.end.min(line.end)).chars().count();
-        // What a terminal would obey is not printed.
-        let excerpt = self.slice(line.clone()).chars();
-        let excerpt = excerpt.map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c });
-        Diagnostic {
-            severity: finding.severity,
-            file: self.name.to_owned(),
-            line: self.line(line.start),
-            column,
-            message: finding.message,
-            help: finding.help,
-            excerpt: excerpt.collect(),
-            width,
-        }
-    }
-}
-
 /// One finding before its line and column are known.
 #[derive(Debug)]
 struct Finding {
@@ -188,10 +118,29 @@ struct Finding {
     help: String,
 }
 
+impl Finding {
+    fn locate(self, source: Source<'_>, lines: &Lines) -> Diagnostic {
+        let line = source.line_range(self.span.start);
+        let text = source.slice(line.clone());
+        let before = source.slice(line.start..self.span.start).chars().count();
+        let width = source.slice(self.span.start..self.span.end.min(line.end)).chars().count();
+        Diagnostic {
+            severity: self.severity,
+            file: source.name.to_owned(),
+            line: lines.number(line.start),
+            column: before + 1,
+            message: self.message,
+            help: self.help,
+            excerpt: Excerpt::of(text, before, width),
+        }
+    }
+}
+
 /// Where findings are collected.
 #[derive(Debug)]
 pub(super) struct Findings<'a> {
     source: Source<'a>,
+    lines: Lines,
     list: Vec<Finding>,
     /// The lines that are not TOML, by where they start.
     broken: Vec<usize>,
@@ -199,7 +148,12 @@ pub(super) struct Findings<'a> {
 
 impl<'a> Findings<'a> {
     pub fn new(source: Source<'a>) -> Self {
-        Self { source, list: Vec::new(), broken: Vec::new() }
+        Self { source, lines: Lines::of(source.text), list: Vec::new(), broken: Vec::new() }
+    }
+
+    /// The number of the line, from 1, of a byte.
+    pub fn line(&self, at: usize) -> usize {
+        self.lines.number(at)
     }
 
     /// The text that is being judged.
@@ -252,7 +206,8 @@ impl<'a> Findings<'a> {
 
     /// Everything found, located and sorted.
     pub fn into_diagnostics(self) -> Diagnostics {
-        let mut list: Vec<_> = self.list.into_iter().map(|finding| self.source.locate(finding)).collect();
+        let mut list: Vec<_> =
+            self.list.into_iter().map(|finding| finding.locate(self.source, &self.lines)).collect();
         list.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column, diagnostic.severity));
         Diagnostics(list)
     }

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | text → tree | `syntax` | a line is not TOML |
 //! | tree → raw | `reader`, `schema`, `raw`, `values` | unknown keys, missing keys, a value wrong by itself |
-//! | raw → raw | `checks`, `statics` | values that do not go together |
+//! | raw → raw | `checks`, `limits`, `statics` | values that do not go together |
 //! | raw → valid | `convert`, [`valid`] | nothing any more |
 //!
 //! No step stops at a mistake: it notes it with its place (`diagnostic`) and goes on with the rest.
@@ -16,9 +16,13 @@ use toml::de::DeTable;
 mod checks;
 mod convert;
 mod diagnostic;
+mod file;
+mod leaf;
+mod limits;
 mod raw;
 mod reader;
 mod schema;
+mod source;
 mod statics;
 mod syntax;
 pub mod valid;
@@ -27,9 +31,10 @@ mod values;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use schema::known_keys;
 
-use diagnostic::{Findings, Source};
+use diagnostic::Findings;
 use reader::Reader;
 use schema::Context;
+use source::Source;
 
 /// A configuration that can be used.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,7 +64,7 @@ pub enum Error {
 /// Reads and checks a file.
 pub fn load(path: &Path) -> Result<Loaded, Error> {
     let name = path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    let bytes = file::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
     match std::str::from_utf8(&bytes) {
         Ok(text) => parse(text, &name),
         Err(error) => Err(not_utf8(&bytes, error.valid_up_to(), &name)),

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::path::PathBuf;
 
+use super::limits;
 use super::reader::{Field, Reader};
 use super::valid::{Idle, Scheduler, Timeouts, XdpMode, ZeroCopy};
 use super::values;
@@ -131,20 +132,20 @@ impl Raw {
 impl Switch {
     fn read(table: &mut Reader<'_, '_>) -> Self {
         // Read for its mistakes: frames are always routed.
-        table.text("topology", |word| values::TOPOLOGY.parse(word));
+        table.word("topology", &values::TOPOLOGY);
         Self {
             heading: table.span(),
             interfaces: table.texts("interfaces", values::interface_name).optional(),
-            workers: table.integer("workers", 0..=1024).or(0),
-            xdp_mode: table.text("xdp_mode", |word| values::XDP_MODE.parse(word)).or(XdpMode::Auto),
-            zero_copy: table.text("zero_copy", |word| values::ZERO_COPY.parse(word)).or(ZeroCopy::Auto),
-            idle: table.text("idle", |word| values::IDLE.parse(word)).or(Idle::Adaptive),
+            workers: table.integer("workers", 0..=limits::MOST_WORKERS).or(0),
+            xdp_mode: table.word("xdp_mode", &values::XDP_MODE).or(XdpMode::Auto),
+            zero_copy: table.word("zero_copy", &values::ZERO_COPY).or(ZeroCopy::Auto),
+            idle: table.word("idle", &values::IDLE).or(Idle::Adaptive),
             snat_addresses: table.texts("snat_addresses", values::forwarded_address).or(Vec::new()),
             snat_ports: table.text("snat_ports", values::port_range).or((1024, 32767)),
             max_connections: table.integer("max_connections", 1024..=64 << 20).or(1 << 20),
             ring_size: table.integer("ring_size", 64..=32768).or(2048),
             verify_checksums: table
-                .text("verify_checksums", |word| values::VERIFY_CHECKSUMS.parse(word))
+                .word("verify_checksums", &values::VERIFY_CHECKSUMS)
                 .or(VerifyChecksums::Always),
             control_socket: table
                 .text("control_socket", values::socket_path)
@@ -193,11 +194,9 @@ impl Service {
             heading: table.span(),
             name: table.require("name", name, "add a unique name: name = \"web\""),
             vip: table.require("vip", vip, "add what clients connect to: vip = \"198.18.0.100:80\""),
-            protocol: table.text("protocol", |word| values::PROTOCOL.parse(word)).or(Protocol::Tcp),
-            forwarding: table.text("forwarding", |word| values::FORWARDING.parse(word)).or(Forwarding::Nat),
-            scheduler: table
-                .text("scheduler", |word| values::SCHEDULER.parse(word))
-                .or(Scheduler::WeightedRoundRobin),
+            protocol: table.word("protocol", &values::PROTOCOL).or(Protocol::Tcp),
+            forwarding: table.word("forwarding", &values::FORWARDING).or(Forwarding::Nat),
+            scheduler: table.word("scheduler", &values::SCHEDULER).or(Scheduler::WeightedRoundRobin),
             maglev_table_size: table.integer("maglev_table_size", 2..=LARGEST_TABLE).or(65_537),
             announce: table.flag("announce").or(true),
             health: table.table("health", Health::read),
@@ -211,7 +210,7 @@ impl Health {
         const DAY_MS: i64 = 24 * 3600 * 1000;
         Self {
             heading: table.span(),
-            check: table.text("check", |word| values::HEALTH_CHECK.parse(word)).or("tcp"),
+            check: table.word("check", &values::HEALTH_CHECK).or("tcp"),
             path: table.text("path", values::request_path).optional(),
             interval_ms: table.integer("interval_ms", 10..=DAY_MS).or(5000),
             timeout_ms: table.integer("timeout_ms", 1..=DAY_MS).or(3000),

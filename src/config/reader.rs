@@ -5,13 +5,13 @@
 
 use std::ops::{Range, RangeInclusive};
 
-use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::diagnostic::Severity;
+use super::leaf::{Leaf, nearest_number, write_instead};
 use super::schema::{Context, Heading, Unknown};
-use super::values::Mistake;
+use super::values::{Mistake, Words};
 
 /// A value with its place; none where what the file says is wrong, which has been noted already.
 pub(super) type Field<T> = Option<Spanned<T>>;
@@ -51,42 +51,6 @@ impl<T> Given<T> {
             Self::Value(value) => Some(value),
             Self::Absent(_) | Self::Wrong => None,
         }
-    }
-}
-
-/// A type that a TOML value can have.
-pub(super) trait Leaf: DeserializeOwned {
-    /// Its name in messages.
-    const NAME: &'static str;
-    /// An example of it.
-    const EXAMPLE: &'static str;
-    /// How what was written instead becomes right, if that is plain.
-    fn mend(_written: &str) -> Option<String> {
-        None
-    }
-}
-
-impl Leaf for String {
-    const NAME: &'static str = "a string";
-    const EXAMPLE: &'static str = "\"...\"";
-    fn mend(written: &str) -> Option<String> {
-        written.chars().all(|c| c.is_alphanumeric() || ".:-".contains(c)).then(|| format!("\"{written}\""))
-    }
-}
-
-impl Leaf for i64 {
-    const NAME: &'static str = "a whole number";
-    const EXAMPLE: &'static str = "1";
-    fn mend(written: &str) -> Option<String> {
-        written.trim_matches(['"', '\'', ' ']).parse().ok().map(|number: i64| number.to_string())
-    }
-}
-
-impl Leaf for bool {
-    const NAME: &'static str = "true or false";
-    const EXAMPLE: &'static str = "true";
-    fn mend(written: &str) -> Option<String> {
-        written.trim_matches(['"', '\'', ' ']).parse().ok().map(|flag: bool| flag.to_string())
     }
 }
 
@@ -159,7 +123,16 @@ impl<'r, 's> Reader<'r, 's> {
     /// Text that `parse` turns into something.
     pub fn text<T>(&mut self, key: &'static str, parse: impl FnOnce(&str) -> Result<T, Mistake>) -> Given<T> {
         let Some((_, value)) = self.ask(key) else { return Given::Absent(self.span()) };
-        self.decode::<String>(key, value).and_then(|text| self.judge(key, value.span(), parse(&text))).into()
+        let text = self.decode::<String>(key, value, |written| write_instead::<String>(key, written));
+        text.and_then(|text| self.judge(key, value.span(), parse(&text))).into()
+    }
+
+    /// One of some words.
+    pub fn word<T: Copy>(&mut self, key: &'static str, words: &Words<T>) -> Given<T> {
+        let Some((_, value)) = self.ask(key) else { return Given::Absent(self.span()) };
+        let help = |_: &str| format!("write one of the words, in double quotes; {}", words.list());
+        let text = self.decode::<String>(key, value, help);
+        text.and_then(|text| self.judge(key, value.span(), words.parse(&text))).into()
     }
 
     /// A list of texts that `parse` turns into something, one by one.
@@ -182,7 +155,7 @@ impl<'r, 's> Reader<'r, 's> {
         };
         let mut fields = Vec::with_capacity(list.len());
         for item in list.iter() {
-            let text = self.decode::<String>(key, item);
+            let text = self.decode::<String>(key, item, |written| write_instead::<String>(key, written));
             fields.push(text.and_then(|text| self.judge(key, item.span(), parse(&text))));
         }
         Given::Value(Spanned::new(value.span(), fields))
@@ -191,7 +164,8 @@ impl<'r, 's> Reader<'r, 's> {
     /// A number within bounds.
     pub fn integer<T: TryFrom<i64>>(&mut self, key: &'static str, bounds: RangeInclusive<i64>) -> Given<T> {
         let Some((_, value)) = self.ask(key) else { return Given::Absent(self.span()) };
-        let Some(number) = self.decode::<i64>(key, value) else { return Given::Wrong };
+        let help = |written: &str| format!("write {key} = {}", nearest_number(written, value, &bounds));
+        let Some(number) = self.decode::<i64>(key, value, help) else { return Given::Wrong };
         let within = bounds.contains(&number).then(|| T::try_from(number).ok()).flatten();
         let outside = || Mistake::new(format!("{number} is out of bounds"), between(&bounds));
         self.judge(key, value.span(), within.ok_or_else(outside)).into()
@@ -200,7 +174,8 @@ impl<'r, 's> Reader<'r, 's> {
     /// `true` or `false`.
     pub fn flag(&mut self, key: &'static str) -> Given<bool> {
         let Some((_, value)) = self.ask(key) else { return Given::Absent(self.span()) };
-        self.decode::<bool>(key, value).map(|flag| Spanned::new(value.span(), flag)).into()
+        let flag = self.decode::<bool>(key, value, |written| write_instead::<bool>(key, written));
+        flag.map(|flag| Spanned::new(value.span(), flag)).into()
     }
 
     /// Notes it if a key that must be there is not.
@@ -279,7 +254,12 @@ impl<'r, 's> Reader<'r, 's> {
         }
     }
 
-    fn decode<T: Leaf>(&mut self, key: &str, value: &Spanned<DeValue<'_>>) -> Option<T> {
+    fn decode<T: Leaf>(
+        &mut self,
+        key: &str,
+        value: &Spanned<DeValue<'_>>,
+        help: impl FnOnce(&str) -> String,
+    ) -> Option<T> {
         let decoded = T::deserialize(ValueDeserializer::from(value.clone()));
         if decoded.is_err() {
             let written = self.context.findings.source().slice(value.span());
@@ -289,8 +269,7 @@ impl<'r, 's> Reader<'r, 's> {
                     format!("`{key}`: {} belongs here, this is {}", T::NAME, article(other.type_str()))
                 }
             };
-            let right = T::mend(written).unwrap_or_else(|| T::EXAMPLE.to_owned());
-            self.context.findings.error(value.span(), message, format!("write {key} = {right}"));
+            self.context.findings.error(value.span(), message, help(written));
         }
         decoded.ok()
     }

@@ -6,9 +6,10 @@ use std::ops::Range;
 
 use toml::de::DeTable;
 
-use super::diagnostic::{Findings, Source};
+use super::diagnostic::Findings;
 use super::raw::Raw;
 use super::reader::Reader;
+use super::source::Source;
 use super::values::nearest;
 
 /// What all readers of one file share.

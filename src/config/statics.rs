@@ -57,7 +57,7 @@ fn once<'a, K: Eq + Hash, V: 'a>(
 ) {
     let mut seen = HashMap::new();
     for (key, place) in entries {
-        let line = findings.source().line(place.span().start);
+        let line = findings.line(place.span().start);
         if let Some(first) = seen.insert(key, line) {
             let message = format!("this is the same as on line {first}");
             findings.error(place.span(), message, "keep one of the two");

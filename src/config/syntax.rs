@@ -8,7 +8,8 @@ use std::ops::Range;
 
 use toml::de::{DeTable, Error};
 
-use super::diagnostic::{Findings, Source};
+use super::diagnostic::Findings;
+use super::source::Source;
 
 /// Whoever has more broken lines than this has not written TOML.
 const MOST_ERRORS: usize = 100;

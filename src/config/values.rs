@@ -82,16 +82,24 @@ impl<T: Copy> Words<T> {
         if let Some((_, value)) = self.available.iter().find(|(name, _)| *name == word) {
             return Ok(*value);
         }
-        let available: Vec<_> = self.available.iter().map(|(name, _)| *name).collect();
-        let list = format!("available: {}", available.join(", "));
+        let list = self.list();
         if self.planned.contains(&word) {
             return Err(Mistake::new(format!("{word:?} is not available in this version"), list));
         }
-        let help = match nearest(word, available.iter().chain(self.planned).copied()) {
+        let help = match nearest(word, self.names().chain(self.planned.iter().copied())) {
             Some(near) => format!("did you mean {near:?}? {list}"),
             None => list,
         };
         Err(Mistake::new(format!("unknown word {word:?}"), help))
+    }
+
+    /// Those that can be written, for a help.
+    pub fn list(&self) -> String {
+        format!("available: {}", self.names().collect::<Vec<_>>().join(", "))
+    }
+
+    fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.available.iter().map(|(name, _)| *name)
     }
 }
 

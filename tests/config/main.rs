@@ -4,7 +4,9 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod examples;
+mod limits;
 mod mistakes;
+mod output;
 mod places;
 mod property;
 

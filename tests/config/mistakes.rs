@@ -58,9 +58,9 @@ macro_rules! another {
 #[test]
 fn in_the_switch() {
     let cases: &[Case] = &[
-        ("workers = «1025", "1025 is out of bounds", "from 0 to 1024"),
-        ("workers = «-1", "-1 is out of bounds", "from 0 to 1024"),
-        ("workers = «99999999999999999999999", "does not fit", "workers = 1"),
+        ("workers = «65", "65 is out of bounds", "from 0 to 64"),
+        ("workers = «-1", "-1 is out of bounds", "from 0 to 64"),
+        ("workers = «99999999999999999999999", "does not fit", "workers = 64"),
         ("workers = «true", "a whole number belongs here, this is a boolean", "workers = 1"),
         ("workers = «1.5", "this is a float", "workers = 1"),
         ("ring_size = «3000", "3000 is not a power of two", "2048 or 4096"),
@@ -70,7 +70,11 @@ fn in_the_switch() {
         ("topology = «\"bridge\"", "\"bridge\" is not available in this version", "available: routed"),
         ("topology = «\"bridged\"", "unknown word", "did you mean \"bridge\"?"),
         ("xdp_mode = «\"skb\"", "unknown word \"skb\"", "available: auto, native, generic"),
-        ("zero_copy = «true", "a string belongs here, this is a boolean", "zero_copy = \"true\""),
+        ("zero_copy = «true", "a string belongs here, this is a boolean", "available: auto, on, off"),
+        ("idle = «true", "a string belongs here, this is a boolean", "available: adaptive, spin"),
+        ("topology = «1", "a string belongs here, this is an integer", "available: routed"),
+        ("max_connections = «true", "this is a boolean", "max_connections = 1024"),
+        ("ring_size = «\"99999\"", "this is a string", "ring_size = 32768"),
         ("idle = «\"spinn\"", "unknown word", "did you mean \"spin\"?"),
         ("verify_checksums = «\"never\"", "unknown word", "available: always, state"),
         ("snat_addresses = «\"198.18.1.2\"", "a list of strings belongs here", "[\"198.18.1.2\"]"),
@@ -233,6 +237,15 @@ fn in_static_facts() {
             "the same as on line 11",
             "keep one",
         ),
+    ];
+    holds(after, cases, Severity::Error);
+}
+
+#[test]
+fn a_number_that_does_not_fit_is_advised_the_nearest_bound() {
+    let cases: &[Case] = &[
+        ("[timeouts]\nudp_s = «99999999999999999999", "does not fit", "udp_s = 604800"),
+        ("[timeouts]\nudp_s = «-99999999999999999999", "does not fit", "udp_s = 1"),
     ];
     holds(after, cases, Severity::Error);
 }

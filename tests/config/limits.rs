@@ -1,0 +1,73 @@
+//! How large a configuration can be, and how fast it is checked.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use xswitch::config::{self, Severity};
+
+use super::said;
+
+/// A switch with as many SNAT addresses, services and backends of each.
+fn large(addresses: usize, services: usize, backends: usize) -> String {
+    let pool: Vec<_> = (0..addresses).map(|n| format!("\"198.18.{}.{}\"", n / 256, n % 256)).collect();
+    let mut text = format!("[switch]\ninterfaces = [\"eth0\"]\nsnat_addresses = [{}]\n", pool.join(", "));
+    for service in 0..services {
+        let (high, low) = (service / 256, service % 256);
+        let _ = writeln!(text, "[[service]]\nname = \"s{service}\"\nvip = \"198.19.{high}.{low}:80\"");
+        for backend in 0..backends {
+            let port = backend + 1;
+            let _ = writeln!(text, "[[service.backend]]\naddress = \"10.0.{high}.{low}:{port}\"");
+        }
+    }
+    text
+}
+
+fn errors(text: &str) -> Vec<String> {
+    let errors = said(text).into_iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
+    errors.map(|diagnostic| diagnostic.message).collect()
+}
+
+#[test]
+fn what_the_tables_hold_is_the_limit() {
+    assert_eq!(errors(&large(4096, 1, 1)), [""; 0]);
+    assert_eq!(errors(&large(4097, 1, 1)), ["`snat_addresses`: 4097 are more than 4096"]);
+    assert_eq!(errors(&large(0, 8193, 1)), ["8193 services are more than 8192"]);
+    assert_eq!(errors(&large(0, 4, 32768)), [""; 0]);
+    let beyond = "131076 backends are more than 131072: those of this service no longer fit";
+    assert_eq!(errors(&large(0, 4, 32769)), [beyond]);
+}
+
+#[test]
+fn a_large_file_is_checked_in_linear_time() {
+    let text = large(0, 8192, 4);
+    let start = Instant::now();
+    assert_eq!(errors(&text), [""; 0]);
+    // It takes a tenth of that; with every item's line counted from the first, many times as long.
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+}
+
+fn refusal(path: &Path) -> String {
+    config::load(path).unwrap_err().to_string()
+}
+
+#[test]
+fn only_regular_files_of_a_reasonable_size_are_read() {
+    let directory = tempfile::tempdir().unwrap();
+    assert!(refusal(directory.path()).contains("it is a directory, not a regular file"));
+    assert!(refusal(Path::new("/dev/zero")).contains("it is a device, not a regular file"));
+    let fifo = directory.path().join("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    assert!(refusal(&fifo).contains("it is a FIFO, not a regular file"));
+    let large = directory.path().join("large.toml");
+    std::fs::File::create(&large).unwrap().set_len((64 << 20) + 1).unwrap();
+    assert!(refusal(&large).contains("it is larger than 64 MiB"));
+}
+
+#[test]
+fn a_long_line_is_shown_around_the_mistake() {
+    let text = format!("[switch]\ninterfaces = [\"eth0\"]\nworkers = 65 # {}\n", "x".repeat(10_000));
+    let error = config::parse(&text, "x.toml").unwrap_err().to_string();
+    assert!(error.contains("  | workers = 65 # xxx") && error.len() < 1000, "{error}");
+}
