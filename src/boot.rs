@@ -42,24 +42,6 @@ pub enum BootError {
         /// Why.
         reason: String,
     },
-    /// SNAT ports would collide with the kernel's own.
-    #[error(
-        "snat_ports {first}-{last} overlap the kernel's own source ports {kernel_first}-{kernel_last}: replies to the \
-         host's own connections would be taken for ours; choose others in [switch], or move the kernel's with \
-         `sysctl net.ipv4.ip_local_port_range=\"{above} 65535\"`"
-    )]
-    PortOverlap {
-        /// First SNAT port.
-        first: u16,
-        /// Last SNAT port.
-        last: u16,
-        /// First port of the kernel.
-        kernel_first: u16,
-        /// Last port of the kernel.
-        kernel_last: u16,
-        /// First port above ours.
-        above: u32,
-    },
     /// Packet memory or sockets.
     #[error("{0}")]
     Rings(String),
@@ -131,7 +113,6 @@ impl Plant {
     pub fn start(config: &Config, snapshot: &Arc<Snapshot>) -> Result<Self, BootError> {
         let switch = config.switch.clone();
         let queues = queues(&switch)?;
-        check_ports(&switch)?;
         if let Err(error) = crate::sys::limits::unlock_memory() {
             tracing::debug!(%error, "the limit on locked memory stays as it is");
         }
@@ -445,16 +426,6 @@ fn queues(switch: &Switch) -> Result<u32, BootError> {
         }
     }
     Ok(wanted)
-}
-
-/// SNAT ports must lie outside the range from which the kernel takes its own source ports.
-fn check_ports(switch: &Switch) -> Result<(), BootError> {
-    let Some((kernel_first, kernel_last)) = interface::local_port_range() else { return Ok(()) };
-    let (first, last) = switch.snat_ports;
-    if switch.snat_addresses.is_empty() || last < kernel_first || first > kernel_last {
-        return Ok(());
-    }
-    Err(BootError::PortOverlap { first, last, kernel_first, kernel_last, above: u32::from(last) + 1 })
 }
 
 fn random_secret() -> Result<Secret, BootError> {
