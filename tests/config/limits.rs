@@ -1,9 +1,8 @@
-//! How large a configuration can be, and how fast it is checked.
+//! How large a configuration can be.
 
 use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use xswitch::config::{self, Severity};
 
@@ -40,12 +39,8 @@ fn what_the_tables_hold_is_the_limit() {
 }
 
 #[test]
-fn a_large_file_is_checked_in_linear_time() {
-    let text = large(0, 8192, 4);
-    let start = Instant::now();
-    assert_eq!(errors(&text), [""; 0]);
-    // It takes a tenth of that; with every item's line counted from the first, many times as long.
-    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+fn as_many_services_as_there_can_be_with_backends_are_accepted() {
+    assert_eq!(errors(&large(0, 8192, 4)), [""; 0]);
 }
 
 fn refusal(path: &Path) -> String {
