@@ -8,6 +8,7 @@
 //! balancing        who gets how many requests
 //! transfer         much data, many connections, no bad checksum
 //! datagrams        UDP
+//! crossing         replies at another worker than their requests
 //! kernel_traffic   what is not a service's stays with the switch's kernel
 //! neighbors        ARP, gratuitous ARP, next hops that are unknown or move
 //! interfaces       links that go down, go away and come back
@@ -81,6 +82,7 @@ mod common;
 mod balancing;
 mod baseline;
 mod counters;
+mod crossing;
 mod datagrams;
 mod interfaces;
 mod kernel_traffic;
