@@ -123,6 +123,18 @@ fn unreachable() -> Vec<Case> {
             .arrives(ETH1, &tcp(BACKEND, silent, SYN | ACK).in_at_eth1_from(BACKEND11))
             .gets_dropped(DropReason::NextHopUnresolved)
             .raising(ask(ETH0, "198.18.0.9")),
+        case("loopback is no client", switch)
+            .arrives(ETH0, &tcp("127.0.0.1:40000", VIP, SYN).in_at_eth0_from(ROUTER0))
+            .gets_dropped(DropReason::BadSource),
+        case("a multicast address is no client", switch)
+            .arrives(ETH0, &tcp("224.0.0.1:40000", VIP, SYN).in_at_eth0_from(ROUTER0))
+            .gets_dropped(DropReason::BadSource),
+        case("a VIP is no client", switch)
+            .arrives(ETH0, &tcp("198.18.0.100:40000", VIP, SYN).in_at_eth0_from(ROUTER0))
+            .gets_dropped(DropReason::BadSource),
+        case("the switch's own address is no client", switch)
+            .arrives(ETH0, &tcp("198.18.0.2:40000", VIP, SYN).in_at_eth0_from(ROUTER0))
+            .gets_dropped(DropReason::BadSource),
         case("a client to whom there is no way back gets no connection", switch)
             .arrives(ETH0, &tcp("203.0.113.9:40000", VIP, SYN).in_at_eth0_from(ROUTER0))
             .gets_dropped(DropReason::NoRoute),

@@ -234,6 +234,21 @@ fn agrees_with_a_plain_map_over_a_long_random_life() {
 }
 
 #[test]
+fn only_who_received_the_backends_syn_can_acknowledge_it() {
+    let mut bench = Bench::new(64);
+    let made = connection(1, State::SynReceived);
+    bench.create(&made, 0).unwrap();
+    let reply = bench.find(made.reply).unwrap();
+    let entry = bench.flows.table().entry(reply.entry);
+    entry.transition(&reply, |_| State::SynAnswered, 77_000);
+    assert!(entry.confirms(77_001));
+    assert!(entry.confirms(77_001 + 1460), "with data that came along");
+    for acknowledgment in [0, 76_999, 77_000, 77_000 + (1 << 20), 0xDEAD_BEEF] {
+        assert!(!entry.confirms(acknowledgment), "{acknowledgment}");
+    }
+}
+
+#[test]
 fn fins_of_both_sides_at_once_both_count() {
     let mut bench = Bench::new(64);
     let made = connection(1, State::Established);
