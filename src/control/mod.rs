@@ -156,11 +156,6 @@ impl Control {
         &self.state.steering
     }
 
-    /// Index in the kernel of every interface, in the order of the configuration.
-    pub fn interface_indices(&self) -> Vec<Option<u32>> {
-        self.state.topology.ports.iter().map(|port| port.ifindex).collect()
-    }
-
     /// Answers requests, follows the network and reloads on SIGHUP, until `shutdown` is ready. The control socket's file
     /// is gone when this returns.
     pub async fn run(

@@ -1,6 +1,5 @@
 //! Packet memory without a kernel: for `replay`, tests, fuzzers and benchmarks.
 
-use std::collections::VecDeque;
 use std::ptr::NonNull;
 
 use xsk_rs::FrameDesc;
@@ -65,15 +64,6 @@ impl Drop for Arena {
             std::mem::forget(self.memory.take());
         }
     }
-}
-
-/// The rings of one interface queue, as two queues in memory.
-#[derive(Debug, Default)]
-pub struct MemoryPort {
-    /// What the worker will receive.
-    pub receive: VecDeque<Frame>,
-    /// What it sent.
-    pub sent: VecDeque<Frame>,
 }
 
 #[cfg(test)]

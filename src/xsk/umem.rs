@@ -11,8 +11,6 @@ use super::socket::explain;
 
 /// Bytes of one chunk. The kernel keeps 256 of them as headroom for XDP.
 pub const CHUNK: usize = 4096;
-/// Largest frame that fits: chunk less XDP headroom (`XDP_PACKET_HEADROOM`, linux/bpf.h).
-pub const MAX_FRAME: usize = CHUNK - 256;
 
 /// What went wrong with packet memory.
 #[derive(Debug, thiserror::Error)]
