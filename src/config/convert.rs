@@ -9,6 +9,7 @@ pub(super) fn convert(raw: Raw) -> Option<valid::Config> {
     Some(valid::Config {
         switch: switch(raw.switch?)?,
         timeouts: timeouts(raw.timeouts)?,
+        snat: Vec::new(),
         services: raw.services.into_iter().map(service).collect::<Option<_>>()?,
         neighbors: raw.neighbors.into_iter().map(neighbor).collect::<Option<_>>()?,
         routes: raw.routes.into_iter().map(route).collect::<Option<_>>()?,
@@ -27,6 +28,7 @@ fn values<T>(fields: Vec<Field<T>>) -> Option<Vec<T>> {
 fn switch(raw: raw::Switch) -> Option<valid::Switch> {
     Some(valid::Switch {
         interfaces: values(value(raw.interfaces)??)?,
+        topology: valid::Topology::Routed,
         workers: value(raw.workers)?,
         xdp_mode: value(raw.xdp_mode)?,
         zero_copy: value(raw.zero_copy)?,
@@ -34,6 +36,10 @@ fn switch(raw: raw::Switch) -> Option<valid::Switch> {
         snat_addresses: values(value(raw.snat_addresses)?)?,
         snat_ports: value(raw.snat_ports)?,
         max_connections: value(raw.max_connections)?,
+        max_connections_ipv6: 1 << 16,
+        max_fragmented: 1024,
+        icmp_rate: 1000,
+        tunnel_sources: Vec::new(),
         ring_size: value(raw.ring_size)?,
         verify_checksums: value(raw.verify_checksums)?,
         control_socket: value(raw.control_socket)?,
@@ -49,6 +55,8 @@ fn timeouts(raw: raw::RawTimeouts) -> Option<valid::Timeouts> {
         tcp_closed_s: value(raw.tcp_closed_s)?,
         tcp_reset_s: value(raw.tcp_reset_s)?,
         udp_s: value(raw.udp_s)?,
+        icmp_s: 60,
+        fragment_s: 5,
     })
 }
 
@@ -63,6 +71,8 @@ fn service(raw: raw::Service) -> Option<valid::Service> {
         protocol: value(raw.protocol)?,
         forwarding: value(raw.forwarding)?,
         scheduler: value(raw.scheduler)?,
+        mss_clamp: crate::tables::MssClamp::Off,
+        gue_port: 6080,
         maglev_table_size: value(raw.maglev_table_size)?,
         announce: value(raw.announce)?,
         health,
@@ -105,6 +115,7 @@ fn interface(raw: raw::Interface) -> Option<valid::StaticInterface> {
     Some(valid::StaticInterface {
         name: value(raw.name)?,
         mac: value(raw.mac)?,
+        vlan: Vec::new(),
         addresses: values(value(raw.addresses)?)?,
         mtu: value(raw.mtu)?,
     })

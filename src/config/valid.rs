@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use crate::tables::{Forwarding, Protocol, VerifyChecksums};
+use crate::tables::{Filtering, Forwarding, Mapping, MssClamp, Protocol, VerifyChecksums};
 
 /// A whole configuration file, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +14,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// `[[service]]`.
     pub services: Vec<Service>,
+    /// `[[snat]]`.
+    pub snat: Vec<Snat>,
     /// `[[neighbor]]`.
     pub neighbors: Vec<StaticNeighbor>,
     /// `[[route]]`.
@@ -46,6 +48,16 @@ pub enum ZeroCopy {
     Off,
 }
 
+/// How the interfaces hang together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Topology {
+    /// The switch is a router between them, or hangs on one arm.
+    #[default]
+    Routed,
+    /// Two interfaces that are one wire.
+    Bridge,
+}
+
 /// What a worker does when there is nothing to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Idle {
@@ -61,6 +73,8 @@ pub enum Idle {
 pub struct Switch {
     /// Interfaces; the position is the [`crate::tables::InterfaceId`].
     pub interfaces: Vec<String>,
+    /// Routed or bridge.
+    pub topology: Topology,
     /// Number of workers; 0 = one per RX queue.
     pub workers: u16,
     /// How the XDP program is attached.
@@ -73,8 +87,17 @@ pub struct Switch {
     pub snat_addresses: Vec<IpAddr>,
     /// Full-NAT source ports: first and last.
     pub snat_ports: (u16, u16),
-    /// Bound of the connection table.
+    /// Bound of the IPv4 connection table.
     pub max_connections: u32,
+    /// Bound of the IPv6 connection table.
+    pub max_connections_ipv6: u32,
+    /// Datagrams whose fragments are followed at a time.
+    pub max_fragmented: u32,
+    /// ICMP messages that each worker may originate per second.
+    pub icmp_rate: u32,
+    /// Outer source addresses of tunnels, one per family at the most; where none is given, an address of the egress
+    /// interface.
+    pub tunnel_sources: Vec<IpAddr>,
     /// Size of each RX and TX ring, a power of two; the fill and completion rings are twice that.
     pub ring_size: u32,
     /// Which checksums are verified.
@@ -100,6 +123,10 @@ pub struct Timeouts {
     pub tcp_reset_s: u32,
     /// UDP.
     pub udp_s: u32,
+    /// ICMP queries through `[[snat]]`.
+    pub icmp_s: u32,
+    /// Datagrams of which fragments are missing.
+    pub fragment_s: u32,
 }
 
 impl Default for Timeouts {
@@ -111,6 +138,8 @@ impl Default for Timeouts {
             tcp_closed_s: 240,
             tcp_reset_s: 240,
             udp_s: 300,
+            icmp_s: 60,
+            fragment_s: 5,
         }
     }
 }
@@ -150,6 +179,10 @@ pub struct Service {
     pub forwarding: Forwarding,
     /// How a backend is picked.
     pub scheduler: Scheduler,
+    /// What is done about the MSS option of TCP.
+    pub mss_clamp: MssClamp,
+    /// UDP port that the backends take GUE packets at.
+    pub gue_port: u16,
     /// Slots of the Maglev table, a prime.
     pub maglev_table_size: u32,
     /// Whether the switch answers ARP for the VIP and announces it at start.
@@ -186,6 +219,25 @@ pub struct Backend {
     pub weight: u32,
 }
 
+/// `[[snat]]`: outbound source NAT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snat {
+    /// Unique name.
+    pub name: String,
+    /// Whose packets are translated.
+    pub inside: Vec<(IpAddr, u8)>,
+    /// Public addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Public ports: first and last.
+    pub ports: (u16, u16),
+    /// Which destinations share a mapping.
+    pub mapping: Mapping,
+    /// Who may send to one.
+    pub filtering: Filtering,
+    /// Whether inside hosts reach each other by their public addresses.
+    pub hairpinning: bool,
+}
+
 /// `[[neighbor]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StaticNeighbor {
@@ -215,6 +267,8 @@ pub struct StaticInterface {
     pub name: String,
     /// Its MAC address.
     pub mac: Option<[u8; 6]>,
+    /// VLANs of the switch's frames: none, one, or service and customer VLAN, outermost first.
+    pub vlan: Vec<u16>,
     /// Its addresses, with prefix lengths.
     pub addresses: Vec<(IpAddr, u8)>,
     /// Largest IP packet in bytes.

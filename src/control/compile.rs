@@ -194,6 +194,8 @@ impl Compiler {
                     address: backend.address,
                     weight: backend.weight,
                     next_hop,
+                    forwarding: service.forwarding,
+                    outer: None,
                 });
             }
         }
@@ -227,6 +229,7 @@ impl Compiler {
                 vip: service.vip,
                 protocol: service.protocol,
                 forwarding: service.forwarding,
+                mss_clamp: service.mss_clamp,
                 scheduler: service.scheduler.name(),
                 table: self.schedulers.table(*id, service, &members),
                 backends: members.iter().map(|backend| backend.id).collect(),
@@ -261,12 +264,7 @@ fn wanted(topology: &Topology, snapshot: &Snapshot, needed: &HashSet<paths::Key>
 }
 
 fn snat_pool(config: &Config) -> SnatPool {
-    let v4 = config.switch.snat_addresses.iter().filter_map(|address| match address {
-        IpAddr::V4(v4) => Some(*v4),
-        IpAddr::V6(_) => None,
-    });
-    let (first_port, last_port) = config.switch.snat_ports;
-    SnatPool { v4: v4.collect(), first_port, last_port }
+    SnatPool::of(&config.switch.snat_addresses, config.switch.snat_ports)
 }
 
 fn timeouts(seconds: &valid::Timeouts) -> Timeouts {
@@ -277,5 +275,7 @@ fn timeouts(seconds: &valid::Timeouts) -> Timeouts {
         tcp_closed: Coarse::from_seconds(seconds.tcp_closed_s),
         tcp_reset: Coarse::from_seconds(seconds.tcp_reset_s),
         udp: Coarse::from_seconds(seconds.udp_s),
+        icmp: Coarse::from_seconds(seconds.icmp_s),
+        fragment: Coarse::from_seconds(seconds.fragment_s),
     }
 }

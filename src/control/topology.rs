@@ -145,6 +145,7 @@ fn ports(config: &Config, kernel: &NetworkView) -> Vec<Port> {
                 name: name.clone(),
                 mac: mac.unwrap_or_default(),
                 mtu: fixed.and_then(|fixed| fixed.mtu).or(kernel_mtu).unwrap_or(DEFAULT_MTU),
+                tags: Default::default(),
                 addresses,
             },
             has_mac: mac.is_some(),
@@ -237,6 +238,7 @@ mod tests {
             name: "eth1".into(),
             mac: Some([6; 6]),
             addresses: vec![(ip("198.18.1.2"), 24)],
+            vlan: vec![],
             mtu: Some(9000),
         });
         config.routes.push(StaticRoute {

@@ -68,7 +68,7 @@ fn service_of<'a>(key: &FlowKey, tables: &'a Snapshot) -> Option<&'a Service> {
 fn stray(key: &FlowKey, tables: &Snapshot) -> Result<Verdict, DropReason> {
     let protocol = if key.protocol == TCP { Protocol::Tcp } else { Protocol::Udp };
     let source = IpAddr::V4(Ipv4Addr::from((key.addresses >> 32) as u32));
-    let to_pool = tables.snat.contains(Ipv4Addr::from(key.addresses as u32), key.ports as u16);
+    let to_pool = tables.snat.contains(destination(key), key.ports as u16);
     if to_pool {
         return Err(DropReason::NoConnection);
     }
@@ -82,7 +82,7 @@ fn stray(key: &FlowKey, tables: &Snapshot) -> Result<Verdict, DropReason> {
 
 fn fragment(meta: &Meta, tables: &Snapshot) -> Verdict {
     if tables.is_vip(destination(&meta.key)) {
-        Verdict::Drop(DropReason::Fragment)
+        Verdict::Drop(DropReason::FragmentTimeout)
     } else {
         Verdict::ToKernel
     }

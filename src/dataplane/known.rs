@@ -158,7 +158,7 @@ fn just_seen(hit: &Hit, tables: &Snapshot, flows: &Flows, now: Tick) -> Option<N
     let mac = flows.table().nearby().find(interface, client, now.coarse())?;
     let egress = tables.interfaces.get(interface.index())?;
     let macs = ethernet::macs(mac, egress.mac);
-    Some(NextHop { macs, interface, resolved: true, mtu: egress.mtu, address })
+    Some(NextHop { macs, tags: egress.tags, interface, resolved: true, mtu: egress.mtu, address })
 }
 
 /// The next hop towards a client, asking for its neighbour entry where there is none yet.

@@ -4,7 +4,7 @@
 //! The equation that must hold once a worker is quiet, and that tests check:
 //!
 //! ```text
-//! received = forwarded + replied + to_kernel + Σ dropped[reason]
+//! received + created = forwarded + replied + to_kernel + Σ dropped[reason] + held
 //! ```
 
 use std::sync::Arc;
@@ -113,6 +113,14 @@ pub struct WorkerCounters {
     pub forwarded: Counter,
     /// Frames answered by the switch itself (ARP).
     pub replied: Counter,
+    /// Frames made besides those received: pieces of packets that had to be fragmented.
+    pub created: Counter,
+    /// Fragments that wait for the first of their datagram, at this moment.
+    pub held: Counter,
+    /// ICMP errors originated, each in place of a frame that was dropped.
+    pub icmp_errors: Counter,
+    /// ICMP messages not originated because of the rate limit.
+    pub icmp_limited: Counter,
     /// Frames that belong to no service (only where they can reach the kernel; see `NotSteered`).
     pub to_kernel: Counter,
     /// One per [`DropReason`], in its order.
@@ -157,6 +165,10 @@ impl WorkerCounters {
             received: Counter::default(),
             forwarded: Counter::default(),
             replied: Counter::default(),
+            created: Counter::default(),
+            held: Counter::default(),
+            icmp_errors: Counter::default(),
+            icmp_limited: Counter::default(),
             to_kernel: Counter::default(),
             dropped: std::array::from_fn(|_| Counter::default()),
             connections_new: Counter::default(),
@@ -204,10 +216,10 @@ impl WorkerCounters {
         self.dropped.iter().map(Counter::get).sum()
     }
 
-    /// `received − (forwarded + replied + to_kernel + Σ dropped)`: zero whenever the worker is between turns.
+    /// `received + created − (forwarded + replied + to_kernel + Σ dropped + held)`: zero whenever the worker is between turns.
     pub fn unexplained(&self) -> i64 {
-        let explained =
-            self.forwarded.get() + self.replied.get() + self.to_kernel.get() + self.dropped_total();
-        self.received.get().wrapping_sub(explained) as i64
+        let entered = self.received.get() + self.created.get();
+        let left = self.forwarded.get() + self.replied.get() + self.to_kernel.get() + self.dropped_total();
+        entered.wrapping_sub(left + self.held.get()) as i64
     }
 }

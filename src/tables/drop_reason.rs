@@ -36,8 +36,26 @@ drop_reasons! {
     ChecksumOffload = "checksum_offload",
     /// The time to live ran out here (RFC 1812, 5.3.1).
     TtlExpired = "ttl_expired",
-    /// An IP fragment addressed to a service: fragments carry no ports, and are not put together here.
-    Fragment = "fragment",
+    /// A fragment that overlaps one that was seen before (RFC 5722; RFC 1858): the rest of its datagram is dropped, too.
+    FragmentOverlap = "fragment_overlap",
+    /// A fragment that cannot be: beyond 65,535 bytes, not a multiple of eight, or too short to hold the ports.
+    FragmentAbsurd = "fragment_absurd",
+    /// A fragment whose first fragment did not come in time.
+    FragmentTimeout = "fragment_timeout",
+    /// A fragment that must wait for its first, but there is no more room to wait, or no more datagrams can be tracked.
+    FragmentTableFull = "fragment_table_full",
+    /// The ICMP checksum is wrong: damaged on the way, or built by a broken sender.
+    IcmpChecksum = "icmp_checksum",
+    /// An ICMP error that quotes no live connection: forged, or very late (RFC 5927).
+    IcmpForged = "icmp_forged",
+    /// A packet to a VIP that no service takes. It is answered as a host would, as far as the rate limit allows.
+    NotServed = "not_served",
+    /// A packet from outside to a mapping of `[[snat]]` that its `filtering` does not admit.
+    SnatFiltered = "snat_filtered",
+    /// A tunnel service, but no address of the backend's family to send from: set `tunnel_sources`.
+    NoTunnelSource = "no_tunnel_source",
+    /// The frame has no room for what must be put in front of it.
+    NoHeadroom = "no_headroom",
     /// A TCP segment that is not a SYN and belongs to no known connection: its entry expired, or it is a scan.
     NoConnection = "no_connection",
     /// A frame of an existing connection whose backend row the snapshot no longer has.

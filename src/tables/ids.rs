@@ -26,6 +26,11 @@ impl NextHopId {
     pub const NONE: Self = Self(u32::MAX);
 }
 
+impl BackendId {
+    /// No row: the connection is one of outbound source NAT.
+    pub const NONE: Self = Self(u32::MAX);
+}
+
 impl InterfaceId {
     /// The row in a list of interfaces.
     #[inline]

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use crate::wire::ethernet::Tags;
+
 use super::exact::{ExactKey, ExactMap, address_bits};
 use super::{InterfaceId, NextHopId};
 
@@ -16,6 +18,8 @@ pub struct Interface {
     pub mac: [u8; 6],
     /// Largest IP packet it carries, in bytes.
     pub mtu: u16,
+    /// VLAN tags of the frames that are the switch's on this interface; others are the kernel's.
+    pub tags: Tags,
     /// Its own addresses, each with its prefix length.
     pub addresses: Vec<(IpAddr, u8)>,
 }
@@ -25,6 +29,8 @@ pub struct Interface {
 pub struct NextHop {
     /// Destination MAC, then source MAC, as they stand on the wire. Meaningless unless `resolved`.
     pub macs: [u8; 12],
+    /// VLAN tags behind the MAC addresses.
+    pub tags: Tags,
     /// Where frames leave.
     pub interface: InterfaceId,
     /// Whether the destination MAC is known.

@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use crate::wire::tunnel::Outer;
+
 use super::exact::{ExactKey, ExactMap};
 use super::{BackendId, NextHopId, SchedulerTable, ServiceId};
 
@@ -33,14 +35,45 @@ pub enum Forwarding {
     Nat,
     /// Destination and source rewritten; the backend answers to the switch's SNAT address.
     FullNat,
+    /// Only the destination MAC address is written: the backend has the VIP on its loopback and answers directly.
+    Dsr,
+    /// An outer IP header is put in front: the backend decapsulates and answers directly.
+    Ipip,
+    /// Outer IP, UDP and GUE headers are put in front: likewise.
+    Gue,
+}
+
+/// What is done about the largest segment size that TCP ends tell each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MssClamp {
+    /// Nothing.
+    #[default]
+    Off,
+    /// Lowered to what fits the path, encapsulation counted.
+    Auto,
+    /// Lowered to this, in bytes.
+    Bytes(u16),
 }
 
 impl Forwarding {
+    /// Whether the client's packet travels inside another.
+    pub const fn is_tunnel(self) -> bool {
+        matches!(self, Self::Ipip | Self::Gue)
+    }
+
+    /// Whether the backend answers the client directly, past the switch.
+    pub const fn returns_directly(self) -> bool {
+        matches!(self, Self::Dsr | Self::Ipip | Self::Gue)
+    }
+
     /// The name in the configuration.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Nat => "nat",
             Self::FullNat => "full-nat",
+            Self::Dsr => "dsr",
+            Self::Ipip => "ipip",
+            Self::Gue => "gue",
         }
     }
 }
@@ -58,6 +91,8 @@ pub struct Service {
     pub protocol: Protocol,
     /// How frames reach the backends.
     pub forwarding: Forwarding,
+    /// What is done about the MSS option.
+    pub mss_clamp: MssClamp,
     /// The scheduler's name, for showing.
     pub scheduler: &'static str,
     /// What the scheduler picks from. Shared with earlier snapshots while nothing in it changed.
@@ -79,6 +114,10 @@ pub struct Backend {
     pub weight: u32,
     /// Where frames to it leave; [`NextHopId::NONE`] while there is no route.
     pub next_hop: NextHopId,
+    /// How frames reach it: that of its service.
+    pub forwarding: Forwarding,
+    /// The outer headers, where frames reach it through a tunnel. None there as well while no source address is known.
+    pub outer: Option<Outer>,
 }
 
 /// Finds the service of (address, port, protocol).

@@ -1,6 +1,6 @@
 //! The immutable tables that workers read: what the switch is to do, as of one moment.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::exact::{ExactKey, ExactMap};
 use super::{
@@ -23,6 +23,10 @@ pub struct Timeouts {
     pub tcp_reset: u32,
     /// UDP (RFC 4787 §4.3: ≥ 2 min, 5 min recommended).
     pub udp: u32,
+    /// ICMP queries (RFC 5508 §3.2: ≥ 60 s).
+    pub icmp: u32,
+    /// Datagrams of which fragments are missing.
+    pub fragment: u32,
 }
 
 impl Default for Timeouts {
@@ -35,6 +39,8 @@ impl Default for Timeouts {
             tcp_closed: TRANSITORY,
             tcp_reset: TRANSITORY,
             udp: Coarse::from_seconds(300),
+            icmp: Coarse::from_seconds(60),
+            fragment: Coarse::from_seconds(5),
         }
     }
 }
@@ -44,6 +50,8 @@ impl Default for Timeouts {
 pub struct SnatPool {
     /// IPv4 addresses.
     pub v4: Box<[Ipv4Addr]>,
+    /// IPv6 addresses.
+    pub v6: Box<[Ipv6Addr]>,
     /// First port.
     pub first_port: u16,
     /// Last port, inclusive.
@@ -51,11 +59,66 @@ pub struct SnatPool {
 }
 
 impl SnatPool {
+    /// A pool of these addresses, each with the ports from the first to the last.
+    pub fn of(addresses: &[IpAddr], (first_port, last_port): (u16, u16)) -> Self {
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for address in addresses {
+            match address {
+                IpAddr::V4(address) => v4.push(*address),
+                IpAddr::V6(address) => v6.push(*address),
+            }
+        }
+        Self { v4: v4.into(), v6: v6.into(), first_port, last_port }
+    }
+
     /// Whether replies to this address and port are ours.
     #[inline]
-    pub fn contains(&self, address: Ipv4Addr, port: u16) -> bool {
-        (self.first_port..=self.last_port).contains(&port) && self.v4.contains(&address)
+    pub fn contains(&self, address: IpAddr, port: u16) -> bool {
+        (self.first_port..=self.last_port).contains(&port)
+            && match address {
+                IpAddr::V4(v4) => self.v4.contains(&v4),
+                IpAddr::V6(v6) => self.v6.contains(&v6),
+            }
     }
+}
+
+/// Which destinations share one mapping of an inside address and port (RFC 4787 §4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mapping {
+    /// All.
+    #[default]
+    EndpointIndependent,
+    /// None: every connection has its own.
+    AddressAndPortDependent,
+}
+
+/// Who may send to a mapping from outside (RFC 4787 §5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Filtering {
+    /// Everybody.
+    EndpointIndependent,
+    /// Addresses to which the inside host has sent.
+    AddressDependent,
+    /// Addresses and ports to which the inside host has sent.
+    #[default]
+    AddressAndPortDependent,
+}
+
+/// One rule of outbound source NAT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnatRule {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Whose packets are translated: address and prefix length.
+    pub inside: Vec<(IpAddr, u8)>,
+    /// What they are translated to.
+    pub pool: SnatPool,
+    /// Which destinations share a mapping.
+    pub mapping: Mapping,
+    /// Who may send to one.
+    pub filtering: Filtering,
+    /// Whether inside hosts reach each other by their public addresses (RFC 4787 §6).
+    pub hairpinning: bool,
 }
 
 /// Which TCP and UDP checksums are verified.
@@ -86,6 +149,8 @@ pub struct Snapshot {
     pub announced: ExactMap<()>,
     /// Every VIP, announced or not.
     pub vips: ExactMap<()>,
+    /// VIPs that the kernel does not own: the switch answers for them as a host would.
+    pub hosts: ExactMap<()>,
     /// Backends of `nat` services by their address, port and protocol: frames from there are replies, or nothing.
     pub replies: ServiceMap,
     /// By [`super::InterfaceId`].
@@ -96,6 +161,12 @@ pub struct Snapshot {
     pub routes: Routes,
     /// Source pool of full NAT.
     pub snat: SnatPool,
+    /// Outbound source NAT, in the order of the configuration.
+    pub snat_rules: Vec<SnatRule>,
+    /// The two interfaces are one wire: frames keep their source MAC address, TTL and tags.
+    pub bridge: bool,
+    /// ICMP messages that each worker may originate per second.
+    pub icmp_rate: u32,
     /// Idle timers.
     pub timeouts: Timeouts,
     /// Which checksums are verified.

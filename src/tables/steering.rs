@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use crate::wire::ethernet::Tags;
+
 use super::Protocol;
 
 /// One end of a flow.
@@ -25,12 +27,23 @@ pub struct Steering {
     pub replies: BTreeSet<Endpoint>,
     /// Frames to these addresses and port ranges (first, last) are redirected.
     pub snat: BTreeMap<IpAddr, (u16, u16)>,
-    /// VIPs: their fragments are redirected, too.
+    /// Inside prefixes of outbound source NAT: frames from there to anywhere but the switch itself, a VIP or another inside
+    /// prefix are redirected.
+    pub inside: BTreeSet<(IpAddr, u8)>,
+    /// VIPs: their fragments and ICMP errors are redirected, too.
     pub vips: BTreeSet<IpAddr>,
-    /// ARP requests for these are redirected.
+    /// VIPs that the kernel does not own: everything sent to them is redirected.
+    pub hosts: BTreeSet<IpAddr>,
+    /// UDP ports of GUE: ICMP errors to the switch that quote a tunnel of ours are redirected.
+    pub gue_ports: BTreeSet<u16>,
+    /// Frames that nobody claims leave through the other interface instead of going to the kernel.
+    pub bridge: bool,
+    /// ARP requests and neighbour solicitations for these are redirected.
     pub announced: BTreeSet<IpAddr>,
     /// The switch's own addresses.
     pub locals: BTreeSet<IpAddr>,
     /// By [`super::InterfaceId`]: frames to other MAC addresses are not for the switch.
     pub macs: Vec<[u8; 6]>,
+    /// By [`super::InterfaceId`]: frames with other VLAN tags are not for the switch.
+    pub tags: Vec<Tags>,
 }

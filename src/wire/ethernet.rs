@@ -6,8 +6,50 @@ pub const HEADER: usize = 14;
 pub const IPV4: u16 = 0x0800;
 /// EtherType of ARP.
 pub const ARP: u16 = 0x0806;
+/// EtherType of IPv6.
+pub const IPV6: u16 = 0x86DD;
+/// Tag protocol identifier of a customer tag (IEEE 802.1Q).
+pub const VLAN: u16 = 0x8100;
+/// Tag protocol identifier of a service tag (IEEE 802.1ad).
+pub const QINQ: u16 = 0x88A8;
 /// All stations.
 pub const BROADCAST: [u8; 6] = [0xFF; 6];
+
+/// Up to two VLAN tags as they stand on the wire, behind the MAC addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tags {
+    bytes: [u8; 8],
+    len: u8,
+}
+
+impl Tags {
+    /// No tag.
+    pub const fn none() -> Self {
+        Self { bytes: [0; 8], len: 0 }
+    }
+
+    /// One customer tag.
+    pub const fn single(vlan: u16) -> Self {
+        let [a, b] = VLAN.to_be_bytes();
+        let [c, d] = vlan.to_be_bytes();
+        Self { bytes: [a, b, c, d, 0, 0, 0, 0], len: 4 }
+    }
+
+    /// A service tag with a customer tag behind it.
+    pub const fn double(outer: u16, inner: u16) -> Self {
+        let [a, b] = QINQ.to_be_bytes();
+        let [c, d] = outer.to_be_bytes();
+        let [e, f] = VLAN.to_be_bytes();
+        let [g, h] = inner.to_be_bytes();
+        Self { bytes: [a, b, c, d, e, f, g, h], len: 8 }
+    }
+
+    /// The tags as bytes.
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
 
 /// Writes both MAC addresses: destination, then source, as they stand on the wire.
 #[inline]

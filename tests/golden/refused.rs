@@ -83,13 +83,13 @@ fn fragments() -> Vec<Case> {
     vec![
         case("the first fragment of a datagram to a VIP is dropped", switch)
             .arrives_raw(ETH0, fragment(&syn_to(VIP), first))
-            .gets_dropped(DropReason::Fragment),
+            .gets_dropped(DropReason::FragmentTimeout),
         case("and so is a later one", switch)
             .arrives_raw(ETH0, fragment(&syn_to(VIP), later))
-            .gets_dropped(DropReason::Fragment),
+            .gets_dropped(DropReason::FragmentTimeout),
         case("a fragment to a VIP is dropped whatever its port, which only the first would tell", switch)
             .arrives_raw(ETH0, fragment(&syn_to("198.18.0.100:9999"), later))
-            .gets_dropped(DropReason::Fragment),
+            .gets_dropped(DropReason::FragmentTimeout),
         case("a fragment to another address is the kernel's", switch)
             .arrives_raw(ETH0, fragment(&syn_to("198.18.0.2:80"), later))
             .stays_with_the_kernel(),

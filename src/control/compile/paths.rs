@@ -7,6 +7,7 @@ use super::CompileError;
 use crate::control::rows::Rows;
 use crate::control::topology::{Exit, Port, Topology};
 use crate::tables::{Backend, InterfaceId, NextHop, NextHopId, Route, Routes};
+use crate::wire::ethernet::Tags;
 
 /// Most next-hop rows: 2^17 × 40 bytes = 5 MiB per snapshot.
 pub(super) const MAX_NEXT_HOPS: usize = 1 << 17;
@@ -134,6 +135,7 @@ impl Paths {
     pub(super) fn table(&self, topology: &Topology) -> Vec<NextHop> {
         let nobody = NextHop {
             macs: [0; 12],
+            tags: Tags::none(),
             interface: InterfaceId(0),
             resolved: false,
             mtu: 0,
@@ -155,6 +157,7 @@ fn next_hop(port: &Port, address: IpAddr, mac: Option<[u8; 6]>) -> NextHop {
     macs[6..].copy_from_slice(&port.interface.mac);
     NextHop {
         macs,
+        tags: port.interface.tags,
         interface: port.interface.id,
         resolved: mac.is_some() && port.has_mac,
         mtu: port.interface.mtu,

@@ -238,6 +238,7 @@ fn replay_needs_nothing_but_the_configuration() {
             mac: Some([2, 0, 0, 0, 0, last]),
             addresses: vec![(ip(address), 24)],
             mtu: None,
+            vlan: vec![],
         });
     }
     config.routes.push(StaticRoute {

@@ -88,7 +88,7 @@ mod tests {
     use std::collections::HashSet;
 
     fn pool(first_port: u16, last_port: u16) -> SnatPool {
-        SnatPool { v4: Box::new([Ipv4Addr::new(198, 18, 1, 2)]), first_port, last_port }
+        SnatPool::of(&[Ipv4Addr::new(198, 18, 1, 2).into()], (first_port, last_port))
     }
 
     #[test]
