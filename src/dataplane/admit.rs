@@ -38,7 +38,7 @@ fn flow<P: Pair>(
     let Some(service) = service_of(&P::key(meta), turn.tables) else {
         return stray(&P::key(meta), turn.tables);
     };
-    let hit = connect(frame, meta, service, turn).inspect_err(|_| {
+    let hit: Hit<P> = connect(frame, meta, service, turn).inspect_err(|_| {
         if let Some(counters) = turn.counters.service(service.id) {
             counters.refused.add(1);
         }
@@ -158,7 +158,9 @@ fn note_sender(frame: &Frame, meta: &Meta, client: IpAddr, turn: &Turn<'_>) {
 pub fn may_connect(client: IpAddr, tables: &Snapshot) -> bool {
     let reserved = match client {
         IpAddr::V4(v4) => matches!(v4.octets()[0], 0 | 127 | 224..),
-        IpAddr::V6(v6) => v6.is_unspecified() || v6.is_loopback() || v6.is_multicast() || v6.to_ipv4_mapped().is_some(),
+        IpAddr::V6(v6) => {
+            v6.is_unspecified() || v6.is_loopback() || v6.is_multicast() || v6.to_ipv4_mapped().is_some()
+        }
     };
     !reserved && !tables.is_vip(client) && !is_own(client, tables)
 }

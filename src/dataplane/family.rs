@@ -216,8 +216,7 @@ impl Pair for V6 {
     #[inline]
     fn hash(self, [a, b]: [u64; 2]) -> u64 {
         let fold = |address: u128, key: u64| {
-            let product =
-                u128::from((address >> 64) as u64 ^ a) * u128::from(address as u64 ^ key);
+            let product = u128::from((address >> 64) as u64 ^ a) * u128::from(address as u64 ^ key);
             (product as u64) ^ ((product >> 64) as u64)
         };
         fold(self[0], b) ^ fold(self[1], b.rotate_left(32)).rotate_left(17) ^ a

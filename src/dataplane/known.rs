@@ -216,4 +216,3 @@ pub fn count<P: Pair>(counters: &WorkerCounters, hit: &Hit<P>, bytes: usize) {
         }
     }
 }
-

@@ -131,9 +131,12 @@ pub fn name_flow(meta: &mut Meta, flows: &Flows) {
 }
 
 fn headers(frame: &[u8], meta: &mut Meta, tables: &Snapshot) -> Result<(), DropReason> {
-    let link = ethernet::header(frame).ok_or(DropReason::Malformed)?;
+    if frame.len() < ethernet::HEADER {
+        return Err(DropReason::Malformed);
+    }
+    let Some(link) = ethernet::header(frame) else { return Ok(()) };
     let Some(interface) = tables.interfaces.get(meta.ingress.index()) else { return Ok(()) };
-    if !link.tags.same_vlans(&interface.tags) {
+    if link.tags != interface.tags {
         return Ok(());
     }
     meta.parsed.ip = link.header_len;
@@ -144,7 +147,7 @@ fn headers(frame: &[u8], meta: &mut Meta, tables: &Snapshot) -> Result<(), DropR
             Ok(())
         }
         ethernet::IPV4 if is_ours(frame, interface, tables) => ipv4_packet(packet, meta),
-        ethernet::IPV6 if is_ours(frame, interface, tables) || frame.starts_with(&ethernet::IPV6_MULTICAST) => {
+        ethernet::IPV6 if is_ours(frame, interface, tables) || frame.starts_with(&[0x33, 0x33]) => {
             ipv6_packet(packet, meta)
         }
         _ => Ok(()),
@@ -229,7 +232,8 @@ fn transport(payload: &[u8], protocol: u8, parsed: &mut Parsed) -> Result<u32, D
             Ok(header.ports)
         }
         ICMP | ICMPV6 => {
-            let [kind, _, high, low, identifier @ ..] = payload.first_chunk::<6>().ok_or(DropReason::Malformed)?;
+            let [kind, _, high, low, identifier @ ..] =
+                payload.first_chunk::<6>().ok_or(DropReason::Malformed)?;
             parsed.checksum = u16::from_be_bytes([*high, *low]);
             parsed.kind = Kind::Icmp;
             let identifier = u32::from(u16::from_be_bytes(*identifier));

@@ -55,3 +55,12 @@ impl Outer {
         usize::from(self.len)
     }
 }
+
+impl Outer {
+    /// stub
+    pub fn ethertype(&self) -> u16 {
+        0
+    }
+    /// stub
+    pub fn write(&self, _room: &mut [u8], _inner: &[u8], _inner_len: u16, _id: u16, _flow: u16) {}
+}

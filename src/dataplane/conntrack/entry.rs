@@ -377,16 +377,8 @@ impl<P: Pair> Entry<P> {
         let ports = self.ports.load(Ordering::Relaxed);
         let protocol = self.traits.load(Ordering::Relaxed) as u8;
         (
-            FlowKey {
-                addresses: P::load(&self.request_addresses),
-                ports: (ports >> 32) as u32,
-                protocol,
-            },
-            FlowKey {
-                addresses: P::load(&self.reply_addresses),
-                ports: ports as u32,
-                protocol,
-            },
+            FlowKey { addresses: P::load(&self.request_addresses), ports: (ports >> 32) as u32, protocol },
+            FlowKey { addresses: P::load(&self.reply_addresses), ports: ports as u32, protocol },
         )
     }
 }

@@ -118,7 +118,8 @@ mod tests {
         let mut taken = HashSet::new();
         for worker in 0..3 {
             let mut ports = Ports::new(worker, 3, &secret);
-            while let Some((_, port)) = ports.take::<V4>(&pool, 9, &secret, |_, port| !taken.contains(&port)) {
+            while let Some((_, port)) = ports.take::<V4>(&pool, 9, &secret, |_, port| !taken.contains(&port))
+            {
                 taken.insert(port);
             }
         }

@@ -71,12 +71,14 @@ fn encapsulate<P: Pair>(
 ) -> Result<(), DropReason> {
     let (link, inner_len) = (next_hop.tags.header_len(), meta.parsed.ip_len);
     // What lies behind the packet is padding: of the inner frame, none of the outer one.
-    if !frame.resize(meta.parsed.packet().end) || !frame.set_header(usize::from(meta.parsed.ip), link + outer.len())
+    if !frame.resize(meta.parsed.packet().end)
+        || !frame.set_header(usize::from(meta.parsed.ip), link + outer.len())
     {
         return Err(DropReason::NoHeadroom);
     }
     ethernet::write_header(frame.bytes_mut(), &next_hop.macs, &next_hop.tags, outer.ethertype());
-    let Some((room, inner)) = frame.bytes_mut().get_mut(link..).and_then(|rest| rest.split_at_mut_checked(outer.len()))
+    let Some((room, inner)) =
+        frame.bytes_mut().get_mut(link..).and_then(|rest| rest.split_at_mut_checked(outer.len()))
     else {
         return Err(DropReason::NoHeadroom);
     };

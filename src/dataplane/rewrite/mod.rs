@@ -4,9 +4,7 @@ pub mod arp;
 pub mod link;
 pub mod nat;
 
-use crate::tables::{
-    Backend, DropReason, InterfaceId, MssClamp, NextHop, Snapshot,
-};
+use crate::tables::{Backend, DropReason, InterfaceId, MssClamp, NextHop, Snapshot};
 use crate::wire::tcp::{self, Flags};
 use crate::wire::tunnel::{Family, Outer};
 use crate::xsk::Frame;
