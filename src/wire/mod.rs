@@ -11,5 +11,7 @@ pub mod icmp;
 pub mod ip;
 pub mod ipv4;
 pub mod ipv6;
+pub mod ndp;
 pub mod tcp;
+pub mod tunnel;
 pub mod udp;
