@@ -44,7 +44,7 @@ pub fn cut(packet: &mut [u8], mtu: u16, rest: &mut [u8]) -> Option<Pieces> {
     let pieces = Pieces { first: (header_len + kept) as u16, rest: (rest_header_len + moved) as u16 };
     let more = if header.more_fragments { MORE_FRAGMENTS } else { 0 };
     finish(&mut rest[..rest_header_len], pieces.rest, more | (offset / 8) as u16);
-    finish(&mut packet[..header_len], pieces.first, MORE_FRAGMENTS | header.fragment_offset / 8);
+    finish(&mut packet[..header_len], pieces.first, MORE_FRAGMENTS | (header.fragment_offset / 8));
     Some(pieces)
 }
 
