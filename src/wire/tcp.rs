@@ -249,7 +249,3 @@ mod tests {
         assert_eq!(Header::parse(&long_offset), None);
     }
 }
-/// stub
-pub fn clamp_mss(_segment: &mut [u8], _limit: u16) -> bool {
-    false
-}

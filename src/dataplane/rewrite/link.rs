@@ -5,7 +5,7 @@ use crate::dataplane::family::Pair;
 use crate::dataplane::turn::Turn;
 use crate::tables::{DropReason, NextHop};
 use crate::wire::ethernet::{self, Tags};
-use crate::wire::tunnel::Outer;
+use crate::wire::tunnel::{Family, Outer};
 use crate::xsk::Frame;
 
 use super::{Egress, Hop};
@@ -76,12 +76,19 @@ fn encapsulate<P: Pair>(
     {
         return Err(DropReason::NoHeadroom);
     }
-    ethernet::write_header(frame.bytes_mut(), &next_hop.macs, &next_hop.tags, outer.ethertype());
+    let ethertype = match outer.family() {
+        Family::V4 => ethernet::IPV4,
+        Family::V6 => ethernet::IPV6,
+    };
+    ethernet::write_header(frame.bytes_mut(), &next_hop.macs, &next_hop.tags, ethertype);
     let Some((room, inner)) =
         frame.bytes_mut().get_mut(link..).and_then(|rest| rest.split_at_mut_checked(outer.len()))
     else {
         return Err(DropReason::NoHeadroom);
     };
-    outer.write(room, inner, inner_len, turn.flows.next_id(), meta.hash as u16);
-    Ok(())
+    if outer.write(room, inner, inner_len, turn.flows.next_id(), meta.hash as u16) {
+        Ok(())
+    } else {
+        Err(DropReason::NoHeadroom)
+    }
 }
