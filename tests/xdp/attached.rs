@@ -84,9 +84,9 @@ impl Wire {
             !frames.is_empty()
         });
         let frame = frames.pop().unwrap();
-        let bytes = frame.bytes().to_vec();
+        let received = (frame.bytes().to_vec(), frame.has_room());
         self.umem.give_back(frame);
-        bytes
+        received
     }
 }
 
