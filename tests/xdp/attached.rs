@@ -11,7 +11,7 @@ use xswitch::tables::counters::PortCounters;
 use xswitch::tables::{InterfaceId, Steering};
 use xswitch::xsk::{AttachMode, CopyMode, Port, Steer, Umem};
 
-use crate::bench::{BOTH, Bench, Goes, OTHER, OWN, steering};
+use crate::bench::{BOTH, Bench, Goes, OTHER, OWN, namespace, steering};
 use crate::common::capture::Capture;
 use crate::common::namespace::{Namespace, temporary_directory};
 use crate::common::wait::wait_until;
@@ -31,7 +31,7 @@ struct Wire {
 impl Wire {
     fn new(steering: &Steering, mode: AttachMode, mtu: u32) -> Self {
         assert!(rustix::process::geteuid().is_root(), "these tests need root: they attach an XDP program");
-        let namespace = Namespace::new("wire");
+        let namespace = namespace("wire");
         for (outside, inside) in [("left", "eth0"), ("right", "eth1")] {
             namespace.ip(&format!("link add {outside} mtu {mtu} type veth peer name {inside} mtu {mtu}"));
             // With GRO a veth has NAPI, and takes frames that XDP redirects.

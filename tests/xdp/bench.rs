@@ -1,6 +1,7 @@
 //! A loaded program with a socket on queue 0, and the addresses that it knows.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use xswitch::tables::{Endpoint, InterfaceId, PortRanges, Protocol, Steering};
 use xswitch::xsk::steer::Ways;
@@ -130,6 +131,12 @@ pub enum Goes {
 
 use Goes::{ToKernel, ToPeer, ToSocket, ToSocketWith};
 
+/// A namespace for one test of several that may run at a time, in one process or in many.
+pub fn namespace(label: &str) -> Namespace {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    Namespace::new(&format!("{label}{}", NUMBER.fetch_add(1, Ordering::Relaxed)))
+}
+
 /// A program that is loaded.
 pub struct Bench {
     pub steer: Steer,
@@ -143,7 +150,7 @@ impl Bench {
     /// The program of the first interface.
     pub fn new(steering: &Steering) -> Self {
         assert!(rustix::process::geteuid().is_root(), "these tests need root: they load an XDP program");
-        let namespace = Namespace::new("bench");
+        let namespace = namespace("bench");
         let (steer, port, umem) = namespace.enter(|| {
             let umem = Umem::new(256, 64).unwrap();
             let port = Port::open(&umem, "lo", 0, 64, CopyMode::Copy).unwrap();
