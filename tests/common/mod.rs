@@ -6,6 +6,8 @@
 //! process     commands with a time limit, background processes that end with their guard
 //! lab         the topologies: hosts, cables, servers
 //! servers     nginx, a UDP server that says its name, a TCP echo
+//! decapsulator  the backend's end of a tunnel (in tests/tools, as it is a program, too)
+//! devices     what needs `unsafe`: a TUN device, a packet socket
 //! switch      the xswitch process: its configuration, its status, its end
 //! traffic     what clients do, and what they got
 //! capture     tcpdump at a host, judged by tshark
@@ -17,6 +19,10 @@
 #![allow(dead_code, reason = "every test crate uses another part of the lab")]
 
 pub mod capture;
+#[path = "../tools/decapsulator.rs"]
+pub mod decapsulator;
+#[path = "../tools/devices.rs"]
+pub mod devices;
 pub mod exclusive;
 pub mod lab;
 pub mod namespace;

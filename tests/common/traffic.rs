@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddrV4, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
 use std::sync::Barrier;
 use std::time::Duration;
@@ -53,7 +53,8 @@ impl Answers {
 }
 
 /// `count` HTTP requests with curl, each over its own connection, one after the other.
-pub fn requests(client: &Namespace, server: SocketAddrV4, count: usize) -> Answers {
+pub fn requests(client: &Namespace, server: impl Into<SocketAddr>, count: usize) -> Answers {
+    let server = server.into();
     // curl itself counts up the range in brackets: one process, `count` requests.
     let line = format!(
         "curl --silent --connect-timeout 5 --max-time 10 --header Connection:close http://{server}/?[1-{count}]"
@@ -63,7 +64,8 @@ pub fn requests(client: &Namespace, server: SocketAddrV4, count: usize) -> Answe
 }
 
 /// Whether one HTTP request is answered within `limit`.
-pub fn is_served(client: &Namespace, server: SocketAddrV4, limit: Duration) -> bool {
+pub fn is_served(client: &Namespace, server: impl Into<SocketAddr>, limit: Duration) -> bool {
+    let server = server.into();
     let seconds = limit.as_secs_f64();
     let line = format!("curl --silent --fail --max-time {seconds} --output /dev/null http://{server}/");
     client.run_within(limit + Duration::from_secs(5), &line).code == 0
@@ -77,12 +79,13 @@ pub struct Connection {
 
 impl Connection {
     /// Opens one from `client`.
-    pub fn open(client: &Namespace, server: SocketAddrV4, patience: Duration) -> std::io::Result<Self> {
+    pub fn open(client: &Namespace, server: impl Into<SocketAddr>, patience: Duration) -> std::io::Result<Self> {
+        let server = server.into();
         client.enter(|| Self::open_here(server, patience))
     }
 
-    fn open_here(server: SocketAddrV4, patience: Duration) -> std::io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&server.into(), patience)?;
+    fn open_here(server: SocketAddr, patience: Duration) -> std::io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&server, patience)?;
         stream.set_read_timeout(Some(patience))?;
         Ok(Self { stream: BufReader::new(stream) })
     }
@@ -111,7 +114,8 @@ impl Connection {
 }
 
 /// `count` connections that are open at the same time; then one request on each, all at once.
-pub fn parallel_requests(client: &Namespace, server: SocketAddrV4, count: usize) -> Answers {
+pub fn parallel_requests(client: &Namespace, server: impl Into<SocketAddr>, count: usize) -> Answers {
+    let server = server.into();
     let barrier = Barrier::new(count);
     let one_client = || {
         let connection = Connection::open_here(server, PATIENCE);
@@ -130,6 +134,12 @@ pub fn parallel_requests(client: &Namespace, server: SocketAddrV4, count: usize)
     Answers::collect(count, answers.into_iter().flatten())
 }
 
+/// Any port of any address, in the family of `server`.
+pub fn any_port(server: SocketAddr) -> SocketAddr {
+    let address = if server.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    address.parse().expect("an address")
+}
+
 /// A UDP socket at a client.
 #[derive(Debug)]
 pub struct Datagrams {
@@ -138,9 +148,10 @@ pub struct Datagrams {
 
 impl Datagrams {
     /// Opens one towards `server`.
-    pub fn open(client: &Namespace, server: SocketAddrV4) -> Self {
+    pub fn open(client: &Namespace, server: impl Into<SocketAddr>) -> Self {
+        let server = server.into();
         let socket = client.enter(|| {
-            let socket = UdpSocket::bind("0.0.0.0:0")?;
+            let socket = UdpSocket::bind(any_port(server))?;
             socket.connect(server)?;
             socket.set_read_timeout(Some(Duration::from_millis(500)))?;
             Ok::<_, std::io::Error>(socket)
@@ -172,7 +183,8 @@ impl Datagrams {
 }
 
 /// `count` UDP requests, each from its own port.
-pub fn datagrams(client: &Namespace, server: SocketAddrV4, count: usize) -> Answers {
+pub fn datagrams(client: &Namespace, server: impl Into<SocketAddr>, count: usize) -> Answers {
+    let server = server.into();
     let ask = |number| Datagrams::open(client, server).ask(&format!("question {number}"));
     Answers::collect(count, (0..count).filter_map(ask))
 }
