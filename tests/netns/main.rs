@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! baseline         the lab itself, with the kernel's NAT in the place of the switch
+//! laboratory       the labs of the other modes, with the kernel alone
 //! balancing        who gets how many requests
 //! transfer         much data, many connections, no bad checksum
 //! datagrams        UDP
@@ -86,6 +87,7 @@ mod crossing;
 mod datagrams;
 mod interfaces;
 mod kernel_traffic;
+mod laboratory;
 mod lifecycle;
 mod limits;
 mod neighbors;

@@ -138,10 +138,10 @@ impl Shared {
         while !self.stop.load(Ordering::Relaxed) {
             let Ok(length) = socket.recv(&mut buffer) else { continue };
             let Some(packet) = tunnel.inner(&buffer[..length]) else { continue };
-            // A device that is down takes nothing; the packet is lost as on a wire.
-            if (&self.device).write(packet).is_ok() {
-                self.taken[tunnel as usize].fetch_add(1, Ordering::Relaxed);
-            }
+            // Before the answer to it can be anywhere.
+            self.taken[tunnel as usize].fetch_add(1, Ordering::Relaxed);
+            // What a device takes that is down, or what is no IP packet, is lost as on a wire.
+            let _ = (&self.device).write(packet);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::setup::{Family, Setup, Topology, address, host_length, inside, prefix_length, vip};
+use super::setup::{Setup, Topology, address, host_length, inside, prefix_length, vip};
 use crate::common::namespace::Namespace;
 use crate::common::process;
 
