@@ -14,7 +14,7 @@ use crossbeam::queue::ArrayQueue;
 use crate::config::valid::{Config, Idle, Switch, XdpMode, ZeroCopy};
 use crate::control::dataplane::{DataPlane, PortStatus, WorkerHandle};
 use crate::dataplane::worker::{Shared, Worker};
-use crate::dataplane::{FlowTable, Flows, Secret};
+use crate::dataplane::{FlowTables, Flows, Secret};
 use crate::sys::interface;
 use crate::sys::wait::Waker;
 use crate::tables::{InterfaceId, Mailbox, Snapshot, Steering, Tick, WorkerCounters};
@@ -117,7 +117,8 @@ impl Plant {
             tracing::debug!(%error, "the limit on locked memory stays as it is");
         }
         let secret = random_secret()?;
-        let table = Arc::new(FlowTable::new(switch.max_connections, queues as u16, secret));
+        let (v4, v6) = (switch.max_connections, switch.max_connections_ipv6);
+        let table = Arc::new(FlowTables::new(v4, v6, queues as u16, secret));
         let cores = core_affinity::get_core_ids().unwrap_or_default();
         let started = Instant::now();
         let mut crew = Crew { shared: Vec::new(), threads: Vec::new(), interfaces: Vec::new() };
@@ -392,7 +393,7 @@ fn start_worker(
     number: usize,
     shared: &Arc<Shared>,
     snapshot: &Arc<Snapshot>,
-    table: &Arc<FlowTable>,
+    table: &Arc<FlowTables>,
     workers: u32,
     started: Instant,
     switch: &Switch,

@@ -148,7 +148,11 @@ pub fn replay(arguments: &Arguments) -> Result<Summary, ReplayError> {
     for (interface, path) in places {
         outputs[interface.index()] = Some(Output::create(path)?);
     }
-    let settings = Settings { seed: arguments.seed, max_connections: config.switch.max_connections };
+    let settings = Settings {
+        seed: arguments.seed,
+        max_connections: config.switch.max_connections,
+        max_connections_ipv6: config.switch.max_connections_ipv6,
+    };
     Replay::new(snapshot, settings, outputs).run(merge)
 }
 

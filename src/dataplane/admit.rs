@@ -1,165 +1,172 @@
 //! Tier 2: frames without a connection. Is there a service; may it start one; with which backend; as what source.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use crate::tables::hash::flow_hash;
-use crate::tables::{
-    Backend, DropReason, Forwarding, NextHopId, Protocol, Service, ServiceId, Snapshot, Tick, WorkerCounters,
-};
+use crate::tables::hash::{flow_hash, mix};
+use crate::tables::{Backend, DropReason, Forwarding, NextHopId, Protocol, Service, ServiceId, Snapshot};
 use crate::wire::ethernet;
+use crate::wire::tunnel::Family;
 use crate::xsk::Frame;
 
-use super::batch::{Batch, Events, Meta};
-use super::conntrack::{Connection, FlowKey, Flows, Hit, Refused, State};
+use super::batch::Meta;
+use super::conntrack::{Connection, Direction, FlowKey, Hit, Kind as Rewriting, Refused, State};
+use super::family::{Pair, V4, V6};
 use super::known;
 use super::parse::{self, Kind, TCP};
+use super::rewrite::{self, Egress};
 use super::schedule::{self, Candidate};
+use super::turn::Turn;
 use super::verdict::Verdict;
 
-/// Decides on every flow and fragment that has no verdict yet.
-pub fn run(batch: &mut Batch, tables: &Snapshot, flows: &mut Flows, now: Tick, counters: &WorkerCounters) {
-    let (entries, events) = batch.parts();
-    for (frame, meta) in entries.filter(|(_, meta)| meta.verdict.is_none()) {
-        let verdict = match meta.parsed.kind {
-            Kind::Flow => flow(frame, meta, tables, flows, now, counters, events),
-            Kind::Fragment => Ok(fragment(meta, tables)),
-            Kind::Arp | Kind::Other => continue,
-        };
-        meta.verdict = Some(verdict.unwrap_or_else(Verdict::Drop));
+/// Decides on a flow that has no verdict yet. One that no service takes keeps none.
+pub fn run(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>) {
+    if meta.parsed.kind != Kind::Flow || meta.verdict.is_some() {
+        return;
     }
+    let verdict = match meta.parsed.family {
+        Family::V4 => flow::<V4>(frame, meta, turn),
+        Family::V6 => flow::<V6>(frame, meta, turn),
+    };
+    meta.verdict = verdict.map_or_else(|reason| Some(Verdict::Drop(reason)), |verdict| verdict);
 }
 
-fn flow(
+fn flow<P: Pair>(
     frame: &mut Frame,
-    meta: &Meta,
-    tables: &Snapshot,
-    flows: &mut Flows,
-    now: Tick,
-    counters: &WorkerCounters,
-    events: &mut Events,
-) -> Result<Verdict, DropReason> {
-    let Some(service) = service_of(&meta.key, tables) else {
-        return stray(&meta.key, tables);
+    meta: &mut Meta,
+    turn: &mut Turn<'_>,
+) -> Result<Option<Verdict>, DropReason> {
+    let Some(service) = service_of(&P::key(meta), turn.tables) else {
+        return stray(&P::key(meta), turn.tables);
     };
-    // An earlier frame of this very batch may have created the connection, and even have reset it.
-    let hit = match flows.table().find(meta.key, meta.hash) {
-        Some(hit) if known::starts_over(frame, &hit, meta, tables) => {
-            flows.end(&hit, counters);
-            connect(frame, meta, service, tables, flows, now, counters, events)
-        }
-        Some(hit) => Ok(hit),
-        None => connect(frame, meta, service, tables, flows, now, counters, events),
-    };
-    let hit = hit.inspect_err(|_| {
-        if let Some(counters) = counters.service(service.id) {
+    let hit: Hit<P> = connect(frame, meta, service, turn).inspect_err(|_| {
+        if let Some(counters) = turn.counters.service(service.id) {
             counters.refused.add(1);
         }
     })?;
-    known::forward(frame, meta, &hit, tables, flows, now, counters, events)
+    known::forward(frame, meta, &hit, turn).map(Some)
 }
 
-fn service_of<'a>(key: &FlowKey, tables: &'a Snapshot) -> Option<&'a Service> {
-    let protocol = if key.protocol == TCP { Protocol::Tcp } else { Protocol::Udp };
-    let id: ServiceId = tables.service_map.get(destination(key), key.ports as u16, protocol)?;
+fn protocol<P: Pair>(key: &FlowKey<P>) -> Protocol {
+    if key.protocol == TCP { Protocol::Tcp } else { Protocol::Udp }
+}
+
+/// The service that a frame is addressed to.
+pub fn service_of<'a, P: Pair>(key: &FlowKey<P>, tables: &'a Snapshot) -> Option<&'a Service> {
+    let to = key.addresses.destination();
+    let id: ServiceId = tables.service_map.get(to, key.destination_port(), protocol(key))?;
     tables.service(id)
 }
 
 /// A flow that belongs to no service: a late frame of a forgotten connection, or none of our business.
-fn stray(key: &FlowKey, tables: &Snapshot) -> Result<Verdict, DropReason> {
-    let protocol = if key.protocol == TCP { Protocol::Tcp } else { Protocol::Udp };
-    let source = IpAddr::V4(Ipv4Addr::from((key.addresses >> 32) as u32));
-    let to_pool = tables.snat.contains(destination(key), key.ports as u16);
-    if to_pool {
+fn stray<P: Pair>(key: &FlowKey<P>, tables: &Snapshot) -> Result<Option<Verdict>, DropReason> {
+    let (source, destination) = (key.addresses.source(), key.addresses.destination());
+    if tables.snat.contains(destination, key.destination_port()) {
         return Err(DropReason::NoConnection);
     }
-    let to_switch =
-        tables.interfaces.iter().flat_map(|i| &i.addresses).any(|(address, _)| *address == destination(key));
-    if !to_switch && tables.replies.get(source, (key.ports >> 16) as u16, protocol).is_some() {
+    let is_reply = tables.replies.get(source, key.source_port(), protocol(key)).is_some();
+    if is_reply && !is_own(destination, tables) && !tables.bridge {
         return Err(DropReason::NoConnection);
     }
-    Ok(Verdict::ToKernel)
+    Ok(None)
 }
 
-fn fragment(meta: &Meta, tables: &Snapshot) -> Verdict {
-    if tables.is_vip(destination(&meta.key)) {
-        Verdict::Drop(DropReason::FragmentTimeout)
-    } else {
-        Verdict::ToKernel
-    }
-}
-
-fn destination(key: &FlowKey) -> IpAddr {
-    IpAddr::V4(Ipv4Addr::from(key.addresses as u32))
+/// Whether the switch itself has this address.
+pub fn is_own(address: IpAddr, tables: &Snapshot) -> bool {
+    tables.interfaces.iter().flat_map(|interface| &interface.addresses).any(|(own, _)| *own == address)
 }
 
 /// Creates the connection of a first frame. Nothing is created for a frame that would be dropped afterwards.
-#[allow(clippy::too_many_arguments, reason = "everything a frame meets on its way, passed on as it came")]
-fn connect(
+pub fn connect<P: Pair>(
     frame: &Frame,
-    meta: &Meta,
+    meta: &mut Meta,
     service: &Service,
-    tables: &Snapshot,
-    flows: &mut Flows,
-    now: Tick,
-    counters: &WorkerCounters,
-    events: &mut Events,
-) -> Result<Hit, DropReason> {
-    let state = first_state(meta)?;
-    parse::verify(frame.bytes(), &meta.parsed, &meta.key)?;
-    if meta.parsed.ttl <= 1 {
-        return Err(DropReason::TtlExpired);
+    turn: &mut Turn<'_>,
+) -> Result<Hit<P>, DropReason> {
+    let key = P::key(meta);
+    let state = first_state(meta, key.protocol)?;
+    // A fragment's checksum is that of the whole datagram, which is nowhere in one piece.
+    if meta.parsed.kind == Kind::Flow {
+        parse::verify(frame.bytes(), &meta.parsed, &key)?;
     }
-    let client = Ipv4Addr::from((meta.key.addresses >> 32) as u32);
-    if !may_connect(client, tables) {
+    let client = key.addresses.source();
+    if !may_connect(client, turn.tables) {
         return Err(DropReason::BadSource);
     }
-    let backend = pick(service, &meta.key, tables, flows)?;
-    if meta.parsed.ip_len > known::resolved(backend.next_hop, tables, events)?.mtu {
-        return Err(DropReason::TooBig);
+    let backend = pick(service, &key, turn)?;
+    let kind = Rewriting::of(service.forwarding);
+    let egress = Egress::backend(known::resolved(backend.next_hop, turn.tables, turn.extras)?, backend);
+    rewrite::admits(meta, &Hit::prospect(kind, key), &egress, turn.tables)?;
+    let connection = Connection {
+        kind,
+        request: key,
+        reply: reply_key(service, backend, &key, turn)?,
+        backend: backend.id,
+        client_next_hop: client_next_hop(frame, meta, client, kind, turn)?,
+        routes_epoch: turn.tables.routes_epoch,
+        state,
+        sequence: meta.parsed.sequence,
+    };
+    enter(&connection, meta.hash, turn)
+}
+
+/// Enters a connection, or finds the one that another worker entered at the same moment.
+pub fn enter<P: Pair>(
+    connection: &Connection<P>,
+    hash: u64,
+    turn: &mut Turn<'_>,
+) -> Result<Hit<P>, DropReason> {
+    let created = turn.flows.create(connection, turn.now, &turn.tables.timeouts, turn.counters);
+    created.or_else(|refused| match refused {
+        Refused::TableFull => Err(DropReason::TableFull),
+        Refused::BucketFull => Err(DropReason::BucketFull),
+        Refused::Conflict => Err(DropReason::TupleConflict),
+        Refused::Raced => turn.flows.find(connection.request, hash).ok_or(DropReason::TupleConflict),
+    })
+}
+
+/// Asked for now, so that it is known by the time the backend answers. Where the backend answers directly, or the answer
+/// goes on over the wire that it came by, nobody needs it.
+fn client_next_hop(
+    frame: &Frame,
+    meta: &Meta,
+    client: IpAddr,
+    kind: Rewriting,
+    turn: &mut Turn<'_>,
+) -> Result<NextHopId, DropReason> {
+    if kind.one_way() || turn.tables.bridge {
+        return Ok(NextHopId::NONE);
     }
-    // Asked for now, so that it is known by the time the backend answers.
-    let client_next_hop = match known::client_next_hop(client, tables, events) {
+    let id = match known::next_hop_towards(client, turn.tables, turn.extras) {
         Ok(id) => id,
         Err(DropReason::NextHopUnresolved) => NextHopId::NONE,
         Err(reason) => return Err(reason),
     };
-    if client_next_hop == NextHopId::NONE || known::resolved(client_next_hop, tables, events).is_err() {
-        note_sender(frame, meta, client, flows, now);
+    if id == NextHopId::NONE || known::resolved(id, turn.tables, turn.extras).is_err() {
+        note_sender(frame, meta, client, turn);
     }
-    let connection = Connection {
-        request: meta.key,
-        reply: reply_key(service, backend, &meta.key, tables, flows)?,
-        backend: backend.id,
-        client_next_hop,
-        routes_epoch: tables.routes_epoch,
-        state,
-        sequence: meta.parsed.sequence,
-    };
-    flows.create(&connection, now, &tables.timeouts, counters).or_else(|refused| match refused {
-        Refused::TableFull => Err(DropReason::TableFull),
-        Refused::BucketFull => Err(DropReason::BucketFull),
-        Refused::Conflict => Err(DropReason::TupleConflict),
-        Refused::Raced => flows.table().find(meta.key, meta.hash).ok_or(DropReason::TupleConflict),
-    })
+    Ok(id)
 }
 
 /// Remembers which MAC address the client has, should it be on the link.
-fn note_sender(frame: &Frame, meta: &Meta, client: Ipv4Addr, flows: &Flows, now: Tick) {
+fn note_sender(frame: &Frame, meta: &Meta, client: IpAddr, turn: &Turn<'_>) {
     if let Some(mac) = ethernet::source(frame.bytes()) {
-        flows.table().nearby().note(meta.ingress, client, mac, now.coarse());
+        turn.flows.tables().nearby.note(meta.ingress, client, mac, turn.now.coarse());
     }
 }
 
-/// Whether this can be a client's address: no host, or we ourselves, would answer to it (RFC 1812 §5.3.7).
-fn may_connect(client: Ipv4Addr, tables: &Snapshot) -> bool {
-    let reserved = matches!(client.octets()[0], 0 | 127 | 224..);
-    let address = IpAddr::V4(client);
-    let ours = || tables.interfaces.iter().flat_map(|i| &i.addresses).any(|(own, _)| *own == address);
-    !reserved && !tables.is_vip(address) && !ours()
+/// Whether this can be a client's address: no host, or we ourselves, would answer to it (RFC 1812 §5.3.7, RFC 4291 §2.7).
+pub fn may_connect(client: IpAddr, tables: &Snapshot) -> bool {
+    let reserved = match client {
+        IpAddr::V4(v4) => matches!(v4.octets()[0], 0 | 127 | 224..),
+        IpAddr::V6(v6) => {
+            v6.is_unspecified() || v6.is_loopback() || v6.is_multicast() || v6.to_ipv4_mapped().is_some()
+        }
+    };
+    !reserved && !tables.is_vip(client) && !is_own(client, tables)
 }
 
-fn first_state(meta: &Meta) -> Result<State, DropReason> {
-    if meta.key.protocol != TCP {
+fn first_state(meta: &Meta, protocol: u8) -> Result<State, DropReason> {
+    if protocol != TCP {
         return Ok(State::Udp);
     }
     let flags = meta.parsed.flags;
@@ -172,55 +179,72 @@ fn first_state(meta: &Meta) -> Result<State, DropReason> {
     }
 }
 
-fn pick<'a>(
+fn pick<'a, P: Pair>(
     service: &Service,
-    key: &FlowKey,
-    tables: &'a Snapshot,
-    flows: &mut Flows,
+    key: &FlowKey<P>,
+    turn: &mut Turn<'a>,
 ) -> Result<&'a Backend, DropReason> {
-    let source = IpAddr::V4(Ipv4Addr::from((key.addresses >> 32) as u32));
     let flow_hash = flow_hash(
-        source,
-        (key.ports >> 16) as u16,
+        key.addresses.source(),
+        key.source_port(),
         service.vip.ip(),
         service.vip.port(),
         service.protocol as u8,
     );
-    let cursor = flows.cursor(service.id).ok_or(DropReason::NoBackend)?;
+    let cursor = turn.flows.cursor(service.id).ok_or(DropReason::NoBackend)?;
     let id = schedule::of(&service.table).pick(Candidate { flow_hash, cursor });
-    id.and_then(|id| tables.backend(id)).ok_or(DropReason::NoBackend)
+    id.and_then(|id| turn.tables.backend(id)).ok_or(DropReason::NoBackend)
 }
 
 /// What frames from the backend will bear. Full NAT chooses the source here.
-fn reply_key(
+fn reply_key<P: Pair>(
     service: &Service,
     backend: &Backend,
-    request: &FlowKey,
-    tables: &Snapshot,
-    flows: &mut Flows,
-) -> Result<FlowKey, DropReason> {
-    let IpAddr::V4(address) = backend.address.ip() else { return Err(DropReason::NoBackend) };
-    let destination = u64::from(u32::from(address));
-    let port = u32::from(backend.address.port());
-    let key = |source: u64, source_port: u32| FlowKey {
-        addresses: destination << 32 | source,
-        ports: port << 16 | source_port,
-        protocol: request.protocol,
-    };
-    if service.forwarding == Forwarding::Nat {
-        return Ok(key(request.addresses >> 32, request.ports >> 16));
+    request: &FlowKey<P>,
+    turn: &mut Turn<'_>,
+) -> Result<FlowKey<P>, DropReason> {
+    if service.forwarding.returns_directly() {
+        return Ok(request.reversed());
     }
-    if tables.snat.v4.is_empty() {
+    let (address, port) = (backend.address.ip(), backend.address.port());
+    let key = |source: IpAddr, source_port: u16| {
+        P::of(address, source).map(|addresses| FlowKey {
+            addresses,
+            ports: u32::from(port) << 16 | u32::from(source_port),
+            protocol: request.protocol,
+        })
+    };
+    let (source, source_port) = match service.forwarding {
+        Forwarding::FullNat => snat_source(backend, key, request.protocol, turn)?,
+        _ => (request.addresses.source(), request.source_port()),
+    };
+    key(source, source_port).ok_or(DropReason::NoBackend)
+}
+
+/// A source address and port of the pool with which the reply's key is free.
+fn snat_source<P: Pair>(
+    backend: &Backend,
+    key: impl Fn(IpAddr, u16) -> Option<FlowKey<P>>,
+    protocol: u8,
+    turn: &mut Turn<'_>,
+) -> Result<(IpAddr, u16), DropReason> {
+    let pool = &turn.tables.snat;
+    if P::pool_len(pool) == 0 {
         return Err(DropReason::NoSnatAddress);
     }
-    let (ports, table) = flows.ports();
-    let secret = table.secret();
-    let free = |source: Ipv4Addr, source_port: u16| {
-        let key = key(u64::from(u32::from(source)), u32::from(source_port));
-        table.find(key, secret.hash(key)).is_none()
+    let (ports, secret, table) = turn.flows.allocator::<P>();
+    let free = |source, source_port| {
+        key(source, source_port).is_some_and(|key| table.find(key, secret.hash(key)).is_none())
     };
-    let destination_word = destination << 32 | u64::from(port) << 8 | u64::from(request.protocol);
-    let (source, source_port) =
-        ports.take(&tables.snat, destination_word, secret, free).ok_or(DropReason::SnatPortsExhausted)?;
-    Ok(key(u64::from(u32::from(source)), u32::from(source_port)))
+    let bits = crate::tables::exact::address_bits(backend.address.ip());
+    let rest = u64::from(backend.address.port()) << 8 | u64::from(protocol);
+    let destination = mix(bits as u64 ^ (bits >> 64) as u64, rest);
+    ports.take::<P>(pool, destination, secret, free).ok_or(DropReason::SnatPortsExhausted)
+}
+
+impl<P: Pair> Hit<P> {
+    /// What the hit of a connection of this kind will be like, as far as deciding about its first frame goes.
+    fn prospect(kind: Rewriting, request: FlowKey<P>) -> Self {
+        Self::of_kind(kind, Direction::Request, request)
+    }
 }

@@ -4,7 +4,9 @@ use crate::tables::{Event, InterfaceId};
 use crate::xsk::Frame;
 
 use super::conntrack::FlowKey;
+use super::family::{V4, V6};
 use super::parse::Parsed;
+use super::turn::{Extras, SPARES};
 use super::verdict::Verdict;
 
 /// Frames per batch: enough for the memory accesses of one stage to overlap, few enough to stay in the L1 cache.
@@ -17,12 +19,31 @@ pub struct Meta {
     pub ingress: InterfaceId,
     /// Its headers.
     pub parsed: Parsed,
-    /// Its flow, where it has one.
-    pub key: FlowKey,
+    /// Its flow, where it has one and is IPv4.
+    pub v4: FlowKey<V4>,
+    /// Its flow, where it has one and is IPv6.
+    pub v6: FlowKey<V6>,
     /// Hash of the flow under the table's secret.
     pub hash: u64,
+    /// Where it was dropped for being too big: the largest packet that would fit, in bytes.
+    pub mtu: u16,
     /// Its fate, once known.
     pub verdict: Option<Verdict>,
+}
+
+impl Meta {
+    /// Of a frame that came in through `ingress` and was not looked at yet.
+    pub fn new(ingress: InterfaceId) -> Self {
+        Self {
+            ingress,
+            parsed: Parsed::NOTHING,
+            v4: FlowKey::default(),
+            v6: FlowKey::default(),
+            hash: 0,
+            mtu: 0,
+            verdict: None,
+        }
+    }
 }
 
 /// A batch. It owns its frames until its driver drains them.
@@ -30,7 +51,7 @@ pub struct Meta {
 pub struct Batch {
     frames: Vec<Frame>,
     metas: Vec<Meta>,
-    events: Events,
+    extras: Extras,
     kernel_reachable: bool,
 }
 
@@ -43,7 +64,7 @@ impl Batch {
         Self {
             frames: Vec::with_capacity(BATCH),
             metas: Vec::with_capacity(BATCH),
-            events: Events(Vec::with_capacity(BATCH)),
+            extras: Extras::default(),
             kernel_reachable,
         }
     }
@@ -55,13 +76,7 @@ impl Batch {
             return Err(frame);
         }
         self.frames.push(frame);
-        self.metas.push(Meta {
-            ingress,
-            parsed: Parsed::NOTHING,
-            key: FlowKey::default(),
-            hash: 0,
-            verdict: None,
-        });
+        self.metas.push(Meta::new(ingress));
         Ok(())
     }
 
@@ -95,35 +110,42 @@ impl Batch {
         &self.metas
     }
 
-    /// Each frame with what is known of it, and where to raise events.
+    /// Each frame with what is known of it, and where to put what comes out besides.
     #[inline]
-    pub fn parts(&mut self) -> (impl Iterator<Item = (&mut Frame, &mut Meta)>, &mut Events) {
-        (self.frames.iter_mut().zip(self.metas.iter_mut()), &mut self.events)
+    pub fn parts(&mut self) -> (impl Iterator<Item = (&mut Frame, &mut Meta)>, &mut Extras) {
+        (self.frames.iter_mut().zip(self.metas.iter_mut()), &mut self.extras)
     }
 
-    /// Empties the batch: every frame with its metadata, in the order they came. The driver finds each a place.
+    /// Lends spare frames, as many as `take` gives, for packets that leave in several pieces. The batch keeps them until
+    /// they are used or taken back.
+    #[inline]
+    pub fn lend(&mut self, mut take: impl FnMut() -> Option<Frame>) {
+        while self.extras.spares.len() < SPARES {
+            let Some(frame) = take() else { return };
+            self.extras.spares.push(frame);
+        }
+    }
+
+    /// Takes the spare frames back.
+    pub fn take_back(&mut self) -> impl Iterator<Item = Frame> + '_ {
+        self.extras.spares.drain(..)
+    }
+
+    /// Frames that the batch holds between two calls of the pipeline.
+    pub fn in_hand(&self) -> usize {
+        self.extras.spares.len()
+    }
+
+    /// Empties the batch: every frame with its metadata, in the order they came, then those that were made. The driver
+    /// finds each a place.
     #[inline]
     pub fn drain(&mut self) -> impl Iterator<Item = (Frame, Meta)> + '_ {
-        self.frames.drain(..).zip(self.metas.drain(..))
+        self.frames.drain(..).zip(self.metas.drain(..)).chain(self.extras.made.drain(..))
     }
 
     /// Empties the list of what the control plane should hear of.
     #[inline]
     pub fn drain_events(&mut self) -> impl Iterator<Item = Event> + '_ {
-        self.events.0.drain(..)
-    }
-}
-
-/// Where stages raise events for the control plane: bounded, and without saying the same twice in a row.
-#[derive(Debug)]
-pub struct Events(Vec<Event>);
-
-impl Events {
-    /// Raises `event`, unless the list is full: whoever raises one will raise it again.
-    #[inline]
-    pub fn raise(&mut self, event: Event) {
-        if self.0.len() < BATCH && self.0.last() != Some(&event) {
-            self.0.push(event);
-        }
+        self.extras.drain_events()
     }
 }

@@ -1,109 +1,104 @@
 //! Tier 1: frames of connections that exist. The stored rewrite is replayed; nothing is decided anew.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use crate::tables::{
-    DropReason, Event, NextHop, NextHopId, Resolution, Snapshot, Tick, VerifyChecksums, WorkerCounters,
+    DropReason, Event, NextHop, NextHopId, Resolution, Snapshot, VerifyChecksums, WorkerCounters,
 };
 use crate::wire::ethernet;
 use crate::wire::tcp::Flags;
+use crate::wire::tunnel::Family;
 use crate::xsk::Frame;
 
-use super::batch::{Batch, Events, Meta};
-use super::conntrack::{Direction, Entry, Flows, Hit, State};
+use super::batch::{Batch, Meta};
+use super::conntrack::{Direction, Entry, Flows, Hit, Kind as Rewriting, State};
+use super::family::{Pair, V4, V6};
 use super::parse::{self, Kind, Parsed};
-use super::rewrite::nat;
+use super::rewrite::{self, Egress};
+use super::turn::{Extras, Turn};
 use super::verdict::Verdict;
 
 /// Asks for the entries that the flows of the batch most likely lead to, so that their cache misses overlap.
 pub fn prefetch(batch: &Batch, flows: &Flows) {
     for meta in batch.metas().iter().filter(|meta| meta.parsed.kind == Kind::Flow) {
-        flows.table().prefetch_entry(meta.hash);
+        match meta.parsed.family {
+            Family::V4 => flows.v4.table().prefetch_entry(meta.hash),
+            Family::V6 => flows.v6.table().prefetch_entry(meta.hash),
+        }
     }
 }
 
-/// Forwards every frame that belongs to a connection. Looked up only now, so that each sees what the frames before it
-/// in the batch have changed.
-pub fn run(batch: &mut Batch, tables: &Snapshot, flows: &Flows, now: Tick, counters: &WorkerCounters) {
-    let (entries, events) = batch.parts();
-    for (frame, meta) in entries.filter(|(_, meta)| meta.parsed.kind == Kind::Flow) {
-        let Some(hit) = flows.table().find(meta.key, meta.hash) else { continue };
-        if starts_over(frame, &hit, meta, tables) {
-            // Tier 2 finds no connection then, and makes one.
-            flows.end(&hit, counters);
-            continue;
+/// Forwards a frame that belongs to a connection. Looked up only now, so that each sees what the frames before it in the
+/// batch have changed.
+#[inline]
+pub fn run(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>) {
+    if meta.parsed.kind == Kind::Flow {
+        match meta.parsed.family {
+            Family::V4 => flow::<V4>(frame, meta, turn),
+            Family::V6 => flow::<V6>(frame, meta, turn),
         }
-        let verdict = forward(frame, meta, &hit, tables, flows, now, counters, events);
-        meta.verdict = Some(verdict.unwrap_or_else(Verdict::Drop));
     }
+}
+
+#[inline(always)]
+fn flow<P: Pair>(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>) {
+    let Some(hit) = turn.flows.find(P::key(meta), meta.hash) else { return };
+    if starts_over(frame, &hit, meta, turn.tables) {
+        // Tier 2 finds no connection then, and makes one.
+        turn.flows.end(&hit, turn.counters);
+        return;
+    }
+    let verdict = forward(frame, meta, &hit, turn);
+    meta.verdict = Some(verdict.unwrap_or_else(Verdict::Drop));
 }
 
 /// A client that opens a connection anew: from a port whose last connection is over (TIME-WAIT, RFC 9293 §3.6.1), or
 /// whose backend was removed; there a UDP datagram does as well. A damaged frame ends nothing.
 #[inline]
-pub fn starts_over(frame: &Frame, hit: &Hit, meta: &Meta, tables: &Snapshot) -> bool {
+pub fn starts_over<P: Pair>(frame: &Frame, hit: &Hit<P>, meta: &Meta, tables: &Snapshot) -> bool {
     let flags = meta.parsed.flags;
-    let (state, udp) = (hit.state(), hit.state() == State::Udp);
+    let (state, stateless) = (hit.state(), hit.state().is_stateless());
+    // Where replies are not seen, the client's FIN is all there is to see of the end.
+    let over = state.is_over() || (hit.kind.one_way() && state == State::ClientClosed);
     hit.direction == Direction::Request
-        && (udp || flags.opens())
-        && (state.is_over() || tables.backend(hit.backend).is_none())
-        && (udp || !flags.absurd())
+        && (stateless || flags.opens())
+        && (over || (hit.kind != Rewriting::Snat && tables.backend(hit.backend).is_none()))
+        && (stateless || !flags.absurd())
         && meta.parsed.ttl > 1
-        && parse::verify(frame.bytes(), &meta.parsed, &meta.key).is_ok()
+        && parse::verify(frame.bytes(), &meta.parsed, &P::key(meta)).is_ok()
 }
 
 /// Forwards one frame of the connection `hit`: checks, state, rewrite, counters.
 #[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "everything a frame meets on its way, passed on as it came")]
-pub fn forward(
+pub fn forward<P: Pair>(
     frame: &mut Frame,
-    meta: &Meta,
-    hit: &Hit,
-    tables: &Snapshot,
-    flows: &Flows,
-    now: Tick,
-    counters: &WorkerCounters,
-    events: &mut Events,
+    meta: &mut Meta,
+    hit: &Hit<P>,
+    turn: &mut Turn<'_>,
 ) -> Result<Verdict, DropReason> {
-    let entry = flows.table().entry(hit.entry);
-    let next_state = next_state(hit, meta, entry)?;
-    if tables.verify_checksums == VerifyChecksums::Always || next_state != hit.state() {
-        parse::verify(frame.bytes(), &meta.parsed, &meta.key)?;
+    let next_state = next_state(hit, meta, turn.flows.entry(hit.entry))?;
+    if turn.tables.verify_checksums == VerifyChecksums::Always || next_state != hit.state() {
+        parse::verify(frame.bytes(), &meta.parsed, &P::key(meta))?;
     }
-    if meta.parsed.ttl <= 1 {
-        return Err(DropReason::TtlExpired);
-    }
-    let seen;
-    let next_hop = match hit.direction {
-        Direction::Request => toward_backend(hit, tables, events)?,
-        Direction::Reply => match toward_client(hit, entry, tables, events) {
-            Err(DropReason::NextHopUnresolved) => {
-                seen = just_seen(hit, tables, flows, now).ok_or(DropReason::NextHopUnresolved)?;
-                &seen
-            }
-            found => found?,
-        },
-    };
-    if meta.parsed.ip_len > next_hop.mtu {
-        return Err(DropReason::TooBig);
-    }
-    entry.touch(hit, meta.parsed.sequence, now.coarse());
+    let egress = egress(hit, meta, turn)?;
+    rewrite::admits(meta, hit, &egress, turn.tables)?;
+    let Parsed { flags, sequence, .. } = meta.parsed;
+    let entry = turn.flows.entry::<P>(hit.entry);
+    entry.touch(hit, sequence, turn.now.coarse());
     if next_state != hit.state() {
-        let Parsed { flags, sequence, .. } = meta.parsed;
-        entry.transition(hit, |state| state.after(hit.direction, flags), sequence);
+        entry.transition(hit, |state| advance(state, hit, flags), sequence);
     }
-    count(counters, hit, frame.len());
-    nat::apply(frame.bytes_mut(), meta, hit, next_hop);
-    Ok(Verdict::Forward(next_hop.interface))
+    count(turn.counters, hit, frame.len());
+    rewrite::apply(frame, meta, hit, &egress, turn)
 }
 
 /// The state that the segment leads to. One that only pretends to end the connection leads nowhere; it is forwarded all
 /// the same, for the endpoint to judge.
 #[inline]
-fn next_state(hit: &Hit, meta: &Meta, entry: &Entry) -> Result<State, DropReason> {
+fn next_state<P: Pair>(hit: &Hit<P>, meta: &Meta, entry: &Entry<P>) -> Result<State, DropReason> {
     let state = hit.state();
     let Parsed { flags, sequence, acknowledgment, .. } = meta.parsed;
-    if state == State::Udp || (state == State::Established && flags.carries_on()) {
+    if state.is_stateless() || (state == State::Established && flags.carries_on()) {
         return Ok(state);
     }
     if flags.absurd() {
@@ -116,61 +111,75 @@ fn next_state(hit: &Hit, meta: &Meta, entry: &Entry) -> Result<State, DropReason
     if answers && !flags.any(Flags::RST) && !(flags.any(Flags::ACK) && entry.confirms(acknowledgment)) {
         return Ok(state);
     }
-    Ok(state.after(hit.direction, flags))
+    Ok(advance(state, hit, flags))
 }
 
 #[inline]
-fn toward_backend<'a>(
-    hit: &Hit,
-    tables: &'a Snapshot,
-    events: &mut Events,
-) -> Result<&'a NextHop, DropReason> {
-    let backend = tables.backend(hit.backend).ok_or(DropReason::BackendGone)?;
-    resolved(backend.next_hop, tables, events)
+fn advance<P: Pair>(state: State, hit: &Hit<P>, flags: Flags) -> State {
+    if hit.kind.one_way() { state.after_unseen_replies(flags) } else { state.after(hit.direction, flags) }
 }
 
-#[inline]
-fn toward_client<'a>(
-    hit: &Hit,
-    entry: &Entry,
-    tables: &'a Snapshot,
-    events: &mut Events,
-) -> Result<&'a NextHop, DropReason> {
-    if hit.routes_epoch == tables.routes_epoch && hit.client_next_hop != NextHopId::NONE {
-        return resolved(hit.client_next_hop, tables, events);
+/// Where the frame leaves, and towards which backend.
+#[inline(always)]
+pub fn egress<'a, P: Pair>(hit: &Hit<P>, meta: &Meta, turn: &mut Turn<'a>) -> Result<Egress<'a>, DropReason> {
+    let tables = turn.tables;
+    match (hit.kind, hit.direction) {
+        (Rewriting::Mapping, _) => Err(DropReason::NoConnection),
+        (Rewriting::Snat, Direction::Request) => {
+            let next_hop = next_hop_towards(hit.addresses.destination(), tables, turn.extras)?;
+            Ok(Egress::towards(resolved(next_hop, tables, turn.extras)?))
+        }
+        (_, Direction::Request) => {
+            let backend = tables.backend(hit.backend).ok_or(DropReason::BackendGone)?;
+            Ok(Egress::backend(resolved(backend.next_hop, tables, turn.extras)?, backend))
+        }
+        (_, Direction::Reply) if tables.bridge => Egress::across(meta.ingress, tables),
+        (_, Direction::Reply) => match toward_client(hit, turn) {
+            Err(DropReason::NextHopUnresolved) => {
+                let seen = just_seen(hit.addresses.destination(), turn);
+                seen.map(Egress::towards_copy).ok_or(DropReason::NextHopUnresolved)
+            }
+            found => found.map(Egress::towards),
+        },
     }
-    let client = Ipv4Addr::from(hit.addresses as u32);
-    let next_hop = client_next_hop(client, tables, events)?;
-    entry.set_client_route(hit, next_hop, tables.routes_epoch);
-    resolved(next_hop, tables, events)
+}
+
+#[inline]
+fn toward_client<'a, P: Pair>(hit: &Hit<P>, turn: &mut Turn<'a>) -> Result<&'a NextHop, DropReason> {
+    let tables = turn.tables;
+    if hit.routes_epoch == tables.routes_epoch && hit.client_next_hop != NextHopId::NONE {
+        return resolved(hit.client_next_hop, tables, turn.extras);
+    }
+    let next_hop = next_hop_towards(hit.addresses.destination(), tables, turn.extras)?;
+    turn.flows.entry(hit.entry).set_client_route(hit, next_hop, tables.routes_epoch);
+    resolved(next_hop, tables, turn.extras)
 }
 
 /// An on-link client that the kernel has not resolved yet, but whose MAC address was seen a moment ago.
 #[cold]
-fn just_seen(hit: &Hit, tables: &Snapshot, flows: &Flows, now: Tick) -> Option<NextHop> {
-    let client = Ipv4Addr::from(hit.addresses as u32);
-    let address = IpAddr::V4(client);
-    let interface = match tables.routes.resolve(address) {
+pub fn just_seen(client: IpAddr, turn: &Turn<'_>) -> Option<NextHop> {
+    let tables = turn.tables;
+    let interface = match tables.routes.resolve(client) {
         Resolution::Unknown(interface) => interface,
-        Resolution::NextHop(id) => tables.next_hop(id).filter(|hop| hop.address == address)?.interface,
+        Resolution::NextHop(id) => tables.next_hop(id).filter(|hop| hop.address == client)?.interface,
         Resolution::Unroutable => return None,
     };
-    let mac = flows.table().nearby().find(interface, client, now.coarse())?;
+    let mac = turn.flows.tables().nearby.find(interface, client, turn.now.coarse())?;
     let egress = tables.interfaces.get(interface.index())?;
     let macs = ethernet::macs(mac, egress.mac);
-    Some(NextHop { macs, tags: egress.tags, interface, resolved: true, mtu: egress.mtu, address })
+    Some(NextHop { macs, tags: egress.tags, interface, resolved: true, mtu: egress.mtu, address: client })
 }
 
-/// The next hop towards a client, asking for its neighbour entry where there is none yet.
-pub fn client_next_hop(
-    client: Ipv4Addr,
+/// The next hop towards an address, asking for its neighbour entry where there is none yet.
+pub fn next_hop_towards(
+    address: IpAddr,
     tables: &Snapshot,
-    events: &mut Events,
+    extras: &mut Extras,
 ) -> Result<NextHopId, DropReason> {
-    match tables.routes.resolve(IpAddr::V4(client)) {
+    match tables.routes.resolve(address) {
         Resolution::NextHop(id) => Ok(id),
         Resolution::Unknown(interface) => {
-            events.raise(Event::Resolve { interface, address: IpAddr::V4(client) });
+            extras.raise(Event::Resolve { interface, address });
             Err(DropReason::NextHopUnresolved)
         }
         Resolution::Unroutable => Err(DropReason::NoRoute),
@@ -182,18 +191,19 @@ pub fn client_next_hop(
 pub fn resolved<'a>(
     id: NextHopId,
     tables: &'a Snapshot,
-    events: &mut Events,
+    extras: &mut Extras,
 ) -> Result<&'a NextHop, DropReason> {
     let next_hop = tables.next_hop(id).ok_or(DropReason::NoRoute)?;
     if !next_hop.resolved {
-        events.raise(Event::Resolve { interface: next_hop.interface, address: next_hop.address });
+        extras.raise(Event::Resolve { interface: next_hop.interface, address: next_hop.address });
         return Err(DropReason::NextHopUnresolved);
     }
     Ok(next_hop)
 }
 
+/// Counts a frame for its backend.
 #[inline]
-fn count(counters: &WorkerCounters, hit: &Hit, bytes: usize) {
+pub fn count<P: Pair>(counters: &WorkerCounters, hit: &Hit<P>, bytes: usize) {
     let Some(backend) = counters.backend(hit.backend) else { return };
     match hit.direction {
         Direction::Request => {

@@ -4,16 +4,23 @@ pub mod worker;
 
 pub mod batch;
 pub mod pipeline;
+pub mod turn;
 pub mod verdict;
 
-pub mod admit;
-pub mod conntrack;
-pub mod known;
 pub mod parse;
+
+pub mod known;
+
+pub mod admit;
+
+pub mod answer;
+
+pub mod conntrack;
+pub mod family;
 pub mod rewrite;
 pub mod schedule;
 
 pub use batch::{BATCH, Batch};
-pub use conntrack::{FlowTable, Flows, Secret};
+pub use conntrack::{FlowTables, Flows, Secret};
 pub use pipeline::{process, settle};
 pub use verdict::Verdict;

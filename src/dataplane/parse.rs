@@ -1,20 +1,24 @@
 //! Stage 1: headers. One pass over each frame, every length checked once.
 
-use crate::tables::{DropReason, Snapshot};
-use crate::wire::checksum::{self, Verified};
+use crate::tables::{DropReason, Interface, Snapshot};
+use crate::wire::checksum::Verified;
 use crate::wire::tcp::Flags;
-use crate::wire::{ethernet, ipv4, tcp, udp};
+use crate::wire::tunnel::Family;
+use crate::wire::{ethernet, ipv4, ipv6, tcp, udp};
 
 use super::batch::{Batch, Meta};
-use super::conntrack::{FlowKey, FlowTable};
+use super::conntrack::{FlowKey, Flows};
+use super::family::Pair;
 use super::verdict::Verdict;
 
+/// IP protocol number of ICMP.
+pub const ICMP: u8 = 1;
 /// IP protocol number of TCP.
 pub const TCP: u8 = 6;
 /// IP protocol number of UDP.
 pub const UDP: u8 = 17;
-/// Offset of the IP header in an untagged frame.
-pub const IP: usize = ethernet::HEADER;
+/// IP protocol number of ICMPv6.
+pub const ICMPV6: u8 = 58;
 
 /// What kind of frame it is, as far as the pipeline tells them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,10 +27,14 @@ pub enum Kind {
     Other,
     /// ARP.
     Arp,
-    /// TCP or UDP over IPv4, whole.
+    /// TCP or UDP, whole.
     Flow,
-    /// A piece of an IPv4 datagram.
+    /// A piece of an IP datagram.
     Fragment,
+    /// ICMP or ICMPv6, whole.
+    Icmp,
+    /// Another protocol over IP.
+    Packet,
 }
 
 /// What the headers say.
@@ -34,12 +42,16 @@ pub enum Kind {
 pub struct Parsed {
     /// Kind of frame.
     pub kind: Kind,
+    /// Version of the IP packet.
+    pub family: Family,
     /// TCP control bits.
     pub flags: Flags,
-    /// Offset of the TCP or UDP header in the frame.
-    pub transport: u8,
-    /// Time to live.
+    /// Offset of the IP header in the frame: behind the VLAN tags.
+    pub ip: u8,
+    /// Time to live, or hop limit.
     pub ttl: u8,
+    /// Offset of the header behind the IP header, its options and extensions.
+    pub transport: u16,
     /// Length of the IP packet; behind it the frame is padding.
     pub ip_len: u16,
     /// The TCP or UDP checksum as it stands.
@@ -48,53 +60,105 @@ pub struct Parsed {
     pub sequence: u32,
     /// TCP acknowledgment number.
     pub acknowledgment: u32,
+    /// Whether routers must not fragment it: IPv4 with DF, and all of IPv6.
+    pub dont_fragment: bool,
+    /// Where a fragment belongs, in bytes.
+    pub fragment_offset: u16,
+    /// Whether more fragments follow behind this one.
+    pub more_fragments: bool,
+    /// The datagram that a fragment belongs to.
+    pub fragment_id: u32,
 }
 
 impl Parsed {
     /// Of a frame that was not looked at yet.
     pub const NOTHING: Self = Self {
         kind: Kind::Other,
+        family: Family::V4,
         flags: Flags(0),
-        transport: 0,
+        ip: 0,
         ttl: 0,
+        transport: 0,
         ip_len: 0,
         checksum: 0,
         sequence: 0,
         acknowledgment: 0,
+        dont_fragment: false,
+        fragment_offset: 0,
+        more_fragments: false,
+        fragment_id: 0,
     };
+
+    /// Where the IP packet lies in the frame.
+    #[inline]
+    pub fn packet(&self) -> std::ops::Range<usize> {
+        usize::from(self.ip)..usize::from(self.ip) + usize::from(self.ip_len)
+    }
+
+    /// Where what the IP packet carries lies in the frame.
+    #[inline]
+    pub fn payload(&self) -> std::ops::Range<usize> {
+        usize::from(self.transport)..usize::from(self.ip) + usize::from(self.ip_len)
+    }
 }
 
 /// Reads the headers of every frame, names its flow and asks for the memory that the next stage will read.
-pub fn run(batch: &mut Batch, tables: &Snapshot, flows: &FlowTable) {
+pub fn run(batch: &mut Batch, tables: &Snapshot, flows: &Flows) {
     let (entries, _) = batch.parts();
     for (frame, meta) in entries {
         match headers(frame.bytes(), meta, tables) {
-            Ok(()) if meta.parsed.kind == Kind::Flow => {
-                meta.hash = flows.secret().hash(meta.key);
-                flows.prefetch_bucket(meta.hash);
-            }
+            Ok(()) if meta.parsed.kind == Kind::Flow => name_flow(meta, flows),
             Ok(()) => {}
             Err(reason) => meta.verdict = Some(Verdict::Drop(reason)),
         }
     }
 }
 
-fn headers(frame: &[u8], meta: &mut Meta, tables: &Snapshot) -> Result<(), DropReason> {
-    let Some((header, packet)) = frame.split_first_chunk::<{ ethernet::HEADER }>() else {
-        return Err(DropReason::Malformed);
-    };
-    match u16::from_be_bytes([header[12], header[13]]) {
-        ethernet::IPV4 => {
-            // Routing is for frames that were sent to us; what a capture or a bridge shows besides is not ours.
-            let to_us = tables.interfaces.get(meta.ingress.index()).is_some_and(|i| header[..6] == i.mac);
-            if to_us { ipv4_packet(packet, meta) } else { Ok(()) }
+/// Hashes the flow and asks for its bucket.
+#[inline]
+pub fn name_flow(meta: &mut Meta, flows: &Flows) {
+    let secret = flows.tables().secret();
+    match meta.parsed.family {
+        Family::V4 => {
+            meta.hash = secret.hash(meta.v4);
+            flows.v4.table().prefetch_bucket(meta.hash);
         }
+        Family::V6 => {
+            meta.hash = secret.hash(meta.v6);
+            flows.v6.table().prefetch_bucket(meta.hash);
+        }
+    }
+}
+
+fn headers(frame: &[u8], meta: &mut Meta, tables: &Snapshot) -> Result<(), DropReason> {
+    if frame.len() < ethernet::HEADER {
+        return Err(DropReason::Malformed);
+    }
+    let Some(link) = ethernet::header(frame) else { return Ok(()) };
+    let Some(interface) = tables.interfaces.get(meta.ingress.index()) else { return Ok(()) };
+    if link.tags != interface.tags {
+        return Ok(());
+    }
+    meta.parsed.ip = link.header_len;
+    let packet = frame.get(usize::from(link.header_len)..).unwrap_or_default();
+    match link.ethertype {
         ethernet::ARP => {
             meta.parsed.kind = Kind::Arp;
             Ok(())
         }
+        ethernet::IPV4 if is_ours(frame, interface, tables) => ipv4_packet(packet, meta),
+        ethernet::IPV6 if is_ours(frame, interface, tables) || frame.starts_with(&[0x33, 0x33]) => {
+            ipv6_packet(packet, meta)
+        }
         _ => Ok(()),
     }
+}
+
+/// Routing is for frames that were sent to us; what a capture or a flooding bridge shows besides is not ours. A bridge
+/// takes what is for others, too.
+#[inline]
+fn is_ours(frame: &[u8], interface: &Interface, tables: &Snapshot) -> bool {
+    frame.starts_with(&interface.mac) || (tables.bridge && frame.first().is_some_and(|first| first & 1 == 0))
 }
 
 fn ipv4_packet(packet: &[u8], meta: &mut Meta) -> Result<(), DropReason> {
@@ -103,50 +167,101 @@ fn ipv4_packet(packet: &[u8], meta: &mut Meta) -> Result<(), DropReason> {
         ipv4::Error::Checksum => DropReason::IpChecksum,
     })?;
     let parsed = &mut meta.parsed;
+    parsed.family = Family::V4;
     parsed.ttl = header.ttl;
     parsed.ip_len = header.total_len;
-    parsed.transport = IP as u8 + header.header_len;
-    meta.key.addresses = header.addresses;
-    meta.key.protocol = header.protocol;
-    if header.fragment {
-        parsed.kind = Kind::Fragment;
-        return Ok(());
-    }
-    let segment = packet
+    parsed.transport = u16::from(parsed.ip) + u16::from(header.header_len);
+    parsed.dont_fragment = header.dont_fragment;
+    meta.v4.addresses = header.addresses;
+    meta.v4.protocol = header.protocol;
+    let payload = packet
         .get(usize::from(header.header_len)..usize::from(header.total_len))
         .ok_or(DropReason::Malformed)?;
-    match header.protocol {
-        TCP => {
-            let header = tcp::Header::parse(segment).ok_or(DropReason::Malformed)?;
-            meta.key.ports = header.ports;
-            (parsed.flags, parsed.checksum) = (header.flags, header.checksum);
-            (parsed.sequence, parsed.acknowledgment) = (header.sequence, header.acknowledgment);
-            parsed.kind = Kind::Flow;
+    if header.fragment {
+        parsed.kind = Kind::Fragment;
+        parsed.fragment_offset = header.fragment_offset;
+        parsed.more_fragments = header.more_fragments;
+        parsed.fragment_id = u32::from(header.id);
+        return Ok(());
+    }
+    meta.v4.ports = transport(payload, header.protocol, parsed)?;
+    Ok(())
+}
+
+fn ipv6_packet(packet: &[u8], meta: &mut Meta) -> Result<(), DropReason> {
+    let header = ipv6::Header::parse(packet).map_err(|_| DropReason::Malformed)?;
+    let parsed = &mut meta.parsed;
+    parsed.family = Family::V6;
+    parsed.ttl = header.hop_limit;
+    parsed.ip_len = header.total_len;
+    parsed.transport = u16::from(parsed.ip) + header.header_len;
+    parsed.dont_fragment = true;
+    meta.v6.addresses = header.addresses;
+    meta.v6.protocol = header.protocol;
+    let payload = packet
+        .get(usize::from(header.header_len)..usize::from(header.total_len))
+        .ok_or(DropReason::Malformed)?;
+    match header.fragment {
+        // An atomic fragment (RFC 6946) is a whole packet with a needless header.
+        Some(fragment) if fragment.more || fragment.offset != 0 => {
+            parsed.kind = Kind::Fragment;
+            parsed.fragment_offset = fragment.offset;
+            parsed.more_fragments = fragment.more;
+            parsed.fragment_id = fragment.id;
         }
-        UDP => {
-            let header = udp::Header::parse(segment).ok_or(DropReason::Malformed)?;
-            meta.key.ports = header.ports;
-            parsed.checksum = header.checksum;
-            parsed.kind = Kind::Flow;
-        }
-        _ => {}
+        _ => meta.v6.ports = transport(payload, header.protocol, parsed)?,
     }
     Ok(())
 }
 
+/// Reads the TCP, UDP or ICMP header and returns the ports: source in the high half. ICMP queries have their identifier
+/// as the port of who asks.
+fn transport(payload: &[u8], protocol: u8, parsed: &mut Parsed) -> Result<u32, DropReason> {
+    match protocol {
+        TCP => {
+            let header = tcp::Header::parse(payload).ok_or(DropReason::Malformed)?;
+            (parsed.flags, parsed.checksum) = (header.flags, header.checksum);
+            (parsed.sequence, parsed.acknowledgment) = (header.sequence, header.acknowledgment);
+            parsed.kind = Kind::Flow;
+            Ok(header.ports)
+        }
+        UDP => {
+            let header = udp::Header::parse(payload).ok_or(DropReason::Malformed)?;
+            parsed.checksum = header.checksum;
+            parsed.kind = Kind::Flow;
+            Ok(header.ports)
+        }
+        ICMP | ICMPV6 => {
+            let [kind, _, high, low, identifier @ ..] =
+                payload.first_chunk::<6>().ok_or(DropReason::Malformed)?;
+            parsed.checksum = u16::from_be_bytes([*high, *low]);
+            parsed.kind = Kind::Icmp;
+            let identifier = u32::from(u16::from_be_bytes(*identifier));
+            Ok(match (protocol, kind) {
+                (ICMP, 8) | (ICMPV6, 128) => identifier << 16,
+                (ICMP, 0) | (ICMPV6, 129) => identifier,
+                _ => 0,
+            })
+        }
+        _ => {
+            parsed.kind = Kind::Packet;
+            Ok(0)
+        }
+    }
+}
+
 /// Verifies the TCP or UDP checksum of a whole frame. Reads all of its payload.
-pub fn verify(frame: &[u8], parsed: &Parsed, key: &FlowKey) -> Result<(), DropReason> {
-    if key.protocol == UDP && parsed.checksum == 0 {
+pub fn verify<P: Pair>(frame: &[u8], parsed: &Parsed, key: &FlowKey<P>) -> Result<(), DropReason> {
+    if key.protocol == UDP && parsed.checksum == 0 && P::CHECKSUM_OPTIONAL {
         return Ok(());
     }
-    let end = IP + usize::from(parsed.ip_len);
-    let segment = frame.get(usize::from(parsed.transport)..end).ok_or(DropReason::Malformed)?;
+    let segment = frame.get(parsed.payload()).ok_or(DropReason::Malformed)?;
     let segment = match key.protocol {
         UDP => udp::Header::parse(segment).and_then(|header| segment.get(..usize::from(header.length))),
         _ => Some(segment),
     }
     .ok_or(DropReason::Malformed)?;
-    match checksum::verify_v4(key.addresses, key.protocol, segment, parsed.checksum) {
+    match key.addresses.verify(key.protocol, segment, parsed.checksum) {
         Verified::Right => Ok(()),
         Verified::Wrong => Err(DropReason::L4Checksum),
         Verified::LeftToOffload => Err(DropReason::ChecksumOffload),

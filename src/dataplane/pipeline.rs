@@ -4,16 +4,15 @@
 //! |---|---|---|
 //! | 1, [`known`] | of a connection that exists | one lookup, a stored rewrite |
 //! | 2, [`admit`] | that may start one | service, scheduler, insert |
-//! | 3 | ARP, and what is not ours | rare |
+//! | 3, [`answer`] | ARP, neighbour discovery, ICMP, what no service takes | rare |
 
-use crate::tables::{DropReason, Snapshot, Tick, WorkerCounters};
+use crate::tables::{Snapshot, Tick, WorkerCounters};
 
 use super::batch::Batch;
-use super::conntrack::{FlowTable, Flows};
-use super::parse::{self, Kind};
-use super::rewrite::arp;
+use super::conntrack::Flows;
+use super::turn::Turn;
 use super::verdict::Verdict;
-use super::{admit, known};
+use super::{admit, answer, known, parse};
 
 /// Gives every frame of `batch` its verdict, and makes those that leave look as they must.
 ///
@@ -26,27 +25,15 @@ pub fn process(
     counters: &WorkerCounters,
 ) {
     counters.received.add(batch.len() as u64);
-    parse::run(batch, tables, flows.table());
+    parse::run(batch, tables, flows);
     known::prefetch(batch, flows);
-    known::run(batch, tables, flows, now, counters);
-    admit::run(batch, tables, flows, now, counters);
-    answer(batch, tables, flows.table(), now);
-}
-
-/// Tier 3: ARP is answered, the rest stays with the kernel.
-fn answer(batch: &mut Batch, tables: &Snapshot, flows: &FlowTable, now: Tick) {
     let kernel_reachable = batch.kernel_reachable();
-    let (entries, events) = batch.parts();
+    let (entries, extras) = batch.parts();
+    let mut turn = Turn { tables, flows, now, counters, extras };
     for (frame, meta) in entries {
-        if meta.verdict.is_none() {
-            meta.verdict = Some(match meta.parsed.kind {
-                Kind::Arp => arp::answer(frame, meta, tables, flows, now, events),
-                _ => Verdict::ToKernel,
-            });
-        }
-        if meta.verdict == Some(Verdict::ToKernel) && !kernel_reachable {
-            meta.verdict = Some(Verdict::Drop(DropReason::NotSteered));
-        }
+        known::run(frame, meta, &mut turn);
+        admit::run(frame, meta, &mut turn);
+        answer::run(frame, meta, &mut turn, kernel_reachable);
     }
 }
 

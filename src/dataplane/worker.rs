@@ -111,8 +111,11 @@ impl Worker {
         while Instant::now() < deadline {
             let busy = self.turn(Tick::from(self.started.elapsed()));
             if !busy && !self.rings.as_ref().is_some_and(waiting) {
-                return;
+                break;
             }
+        }
+        if let Some(rings) = &mut self.rings {
+            give_back_spares(&mut self.batch, rings);
         }
     }
 
@@ -122,7 +125,8 @@ impl Worker {
             self.shared.counters.epoch.set(self.snapshot.epoch);
         }
         if self.shared.release.load(Ordering::Relaxed) {
-            if let Some(rings) = self.rings.take().or_else(|| self.shared.adopt.pop()) {
+            if let Some(mut rings) = self.rings.take().or_else(|| self.shared.adopt.pop()) {
+                give_back_spares(&mut self.batch, &mut rings);
                 let _ = self.shared.released.push(rings);
             }
             self.shared.release.store(false, Ordering::Release);
@@ -149,7 +153,11 @@ impl Worker {
                 port.refill(&mut rings.umem);
                 port.wake_receive();
             }
-            debug_assert_eq!(rings.accounted(), rings.umem.frames(), "a frame was lost or is in two places");
+            debug_assert_eq!(
+                rings.accounted() + self.batch.in_hand() as u32,
+                rings.umem.frames(),
+                "a frame was lost or is in two places"
+            );
             self.rings = Some(rings);
         }
         let looked = self.flows.expire(now, &self.snapshot.timeouts, &counters, EXPIRY_BUDGET);
@@ -181,6 +189,7 @@ impl Worker {
         if received == 0 {
             return false;
         }
+        batch.lend(|| umem.take());
         process(batch, &self.snapshot, &mut self.flows, now, counters);
         self.dispatch(rings, counters);
         true
@@ -267,5 +276,12 @@ impl Worker {
         self.wait.wait(if in_flight > 0 { SHORT_SLEEP_MS } else { SLEEP_MS });
         self.shared.waker.clear();
         self.idle_turns = 0;
+    }
+}
+
+/// Returns the spare frames that the batch holds, so that the rings can go.
+fn give_back_spares(batch: &mut Batch, rings: &mut RingSet) {
+    for frame in batch.take_back() {
+        rings.umem.give_back(frame);
     }
 }

@@ -38,10 +38,10 @@ impl Request {
     }
 }
 
-/// Turns the frame of `request` into the answer that `request.target` is at `mac`.
-pub fn answer(frame: &mut [u8], request: &Request, mac: [u8; 6]) {
+/// Turns the frame of `request`, whose packet starts at `offset`, into the answer that `request.target` is at `mac`.
+pub fn answer(frame: &mut [u8], offset: usize, request: &Request, mac: [u8; 6]) {
     ethernet::set_macs(frame, &ethernet::macs(request.sender_mac, mac));
-    if let Some(packet) = frame.get_mut(ethernet::HEADER..ethernet::HEADER + PACKET) {
+    if let Some(packet) = frame.get_mut(offset..offset + PACKET) {
         write(packet, 2, mac, request.target, request.sender_mac, request.sender);
     }
 }
@@ -88,7 +88,7 @@ mod tests {
         let mut frame = announcement(0xC612_0001, [2, 0, 0, 0, 0, 9]);
         frame[38..42].copy_from_slice(&[198, 18, 0, 100]);
         let request = Request::parse(&frame[14..]).unwrap();
-        answer(&mut frame, &request, [2, 0, 0, 0, 0, 1]);
+        answer(&mut frame, ethernet::HEADER, &request, [2, 0, 0, 0, 0, 1]);
         assert_eq!(frame[..12], [2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 1]);
         assert_eq!(frame[20..22], [0, 2]);
         assert_eq!(frame[22..32], [2, 0, 0, 0, 0, 1, 198, 18, 0, 100]);

@@ -3,6 +3,8 @@
 //! A frame whose checksum was wrong stays wrong by the same amount after an update by difference, so a damaged frame
 //! can never be laundered into a good one.
 
+use super::ipv6::Pair;
+
 /// A change of checksummed data: the one's-complement sum of `~old + new` over all 16-bit words that changed.
 ///
 /// Adding it to a checksum with [`update`] is equation 3 of RFC 1624, for any number of words at once.
@@ -20,6 +22,24 @@ impl Delta {
     #[inline]
     pub fn of_u64(old: u64, new: u64) -> Self {
         Self::of_u32((old >> 32) as u32, (new >> 32) as u32).and(Self::of_u32(old as u32, new as u32))
+    }
+
+    /// The change from `old` to `new`, one 16-bit word.
+    #[inline]
+    pub fn of_u16(old: u16, new: u16) -> Self {
+        Self(add(!old, new))
+    }
+
+    /// The change from `old` to `new`, two pairs of IPv6 addresses.
+    #[inline]
+    pub fn of_pair(old: Pair, new: Pair) -> Self {
+        Self::from_sum(words_of(old.map(|address| !address)) + words_of(new))
+    }
+
+    /// The change from `old` to `new`, bytes of equal length that begin at an even offset of the checksummed data.
+    #[inline]
+    pub fn of_bytes(old: &[u8], new: &[u8]) -> Self {
+        Self(add(!sum(old), sum(new)))
     }
 
     /// Both changes together.
@@ -98,6 +118,24 @@ pub fn pseudo_header_v4(addresses: u64, protocol: u8, length: u16) -> u64 {
     (addresses >> 32) + (addresses & 0xFFFF_FFFF) + u64::from(protocol) + u64::from(length)
 }
 
+/// Sum of the IPv6 pseudo-header (RFC 8200 §8.1). `addresses` is source then destination.
+#[inline]
+pub fn pseudo_header_v6(addresses: Pair, protocol: u8, length: u32) -> u64 {
+    words_of(addresses) + u64::from(protocol) + u64::from(length)
+}
+
+/// The sum of the eight 32-bit words of two addresses.
+#[inline]
+fn words_of(addresses: Pair) -> u64 {
+    addresses
+        .iter()
+        .map(|address| {
+            let (high, low) = ((address >> 64) as u64, *address as u64);
+            (high >> 32) + (high & 0xFFFF_FFFF) + (low >> 32) + (low & 0xFFFF_FFFF)
+        })
+        .sum()
+}
+
 /// What a TCP or UDP checksum turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verified {
@@ -115,6 +153,20 @@ pub enum Verified {
 pub fn verify_v4(addresses: u64, protocol: u8, segment: &[u8], field: u16) -> Verified {
     let pseudo = pseudo_header_v4(addresses, protocol, segment.len() as u16);
     if fold(pseudo + u64::from(sum(segment))) == 0xFFFF { Verified::Right } else { blame(pseudo, field) }
+}
+
+/// The same over IPv6. A UDP checksum of zero is wrong there: no packet goes without (RFC 8200 §8.1).
+#[inline]
+pub fn verify_v6(addresses: Pair, protocol: u8, segment: &[u8], field: u16) -> Verified {
+    const UDP: u8 = 17;
+    let pseudo = pseudo_header_v6(addresses, protocol, segment.len() as u32);
+    if fold(pseudo + u64::from(sum(segment))) != 0xFFFF {
+        blame(pseudo, field)
+    } else if protocol == UDP && field == 0 {
+        Verified::Wrong
+    } else {
+        Verified::Right
+    }
 }
 
 #[cold]
@@ -158,6 +210,20 @@ mod tests {
         assert_eq!(verify_v4(addresses, 6, &segment, field), Verified::LeftToOffload);
     }
 
+    #[test]
+    fn udp_over_ipv6_never_goes_without_a_checksum() {
+        let addresses = [1, 2];
+        let mut datagram = [0xC0, 0, 0x1F, 0x90, 0, 8, 0, 0];
+        assert_eq!(verify_v6(addresses, 17, &datagram, 0), Verified::Wrong);
+        let checksum = !fold(pseudo_header_v6(addresses, 17, 8) + u64::from(sum(&datagram)));
+        datagram[6..].copy_from_slice(&checksum.to_be_bytes());
+        assert_eq!(verify_v6(addresses, 17, &datagram, checksum), Verified::Right);
+        // A datagram whose sum happens to come out right with a field of zero still says "absent".
+        let mut zero = [0, 0, 0, 0, 0, 8, 0, 0];
+        zero[..2].copy_from_slice(&(!fold(pseudo_header_v6(addresses, 17, 8) + 8)).to_be_bytes());
+        assert_eq!(verify_v6(addresses, 17, &zero, 0), Verified::Wrong);
+    }
+
     fn plain_sum(bytes: &[u8]) -> u16 {
         let mut total = 0u32;
         for pair in bytes.chunks(2) {
@@ -190,6 +256,29 @@ mod tests {
             let delta = Delta::of_u64(old, new);
             prop_assert_eq!(update(before, delta), !sum(&data));
             prop_assert_eq!(update(update(before, delta), delta.reversed()), before);
+        }
+
+        #[test]
+        fn the_pseudo_header_of_ipv6_sums_as_its_bytes_do(source in any::<u128>(), destination in any::<u128>(), protocol in any::<u8>(), length in any::<u32>()) {
+            let mut bytes = source.to_be_bytes().to_vec();
+            bytes.extend(destination.to_be_bytes());
+            bytes.extend(length.to_be_bytes());
+            bytes.extend([0, 0, 0, protocol]);
+            prop_assert_eq!(fold(pseudo_header_v6([source, destination], protocol, length)), plain_sum(&bytes));
+        }
+
+        #[test]
+        fn changes_of_other_widths_agree_with_changes_of_bytes(old in any::<[u128; 2]>(), new in any::<[u128; 2]>(), narrow in any::<[u16; 2]>(), before in any::<u16>()) {
+            let bytes = |pair: [u128; 2]| pair.map(u128::to_be_bytes).concat();
+            prop_assert_eq!(
+                update(before, Delta::of_pair(old, new)),
+                update(before, Delta::of_bytes(&bytes(old), &bytes(new)))
+            );
+            let [from, to] = narrow;
+            prop_assert_eq!(
+                update(before, Delta::of_u16(from, to)),
+                update(before, Delta::of_u32(from.into(), to.into()))
+            );
         }
 
         #[test]

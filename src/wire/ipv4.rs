@@ -30,6 +30,16 @@ pub struct Header {
     pub ttl: u8,
     /// Whether this is a piece of a larger datagram (first or later).
     pub fragment: bool,
+    /// Where the piece belongs in the payload of the whole datagram, in bytes.
+    pub fragment_offset: u16,
+    /// Whether pieces follow.
+    pub more_fragments: bool,
+    /// Whether nobody may cut this into pieces.
+    pub dont_fragment: bool,
+    /// What the pieces of one datagram have in common.
+    pub id: u16,
+    /// DSCP and ECN.
+    pub tos: u8,
     /// Length of the header with options, in bytes.
     pub header_len: u8,
     /// Length of the packet, header included; the frame may be longer (padding).
@@ -60,6 +70,11 @@ impl Header {
             protocol: header.protocol().0,
             ttl: header.ttl(),
             fragment: header.is_fragmenting_payload(),
+            fragment_offset: header.fragments_offset().value() * 8,
+            more_fragments: header.more_fragments(),
+            dont_fragment: header.dont_fragment(),
+            id: header.identification(),
+            tos: bytes[1],
             header_len: bytes.len() as u8,
             total_len,
         })
@@ -75,6 +90,38 @@ pub fn rewrite(packet: &mut [u8], addresses: u64, delta: Delta) {
     header[TTL] = header[TTL].wrapping_sub(1);
     header[CHECKSUM..CHECKSUM + 2].copy_from_slice(&new.to_be_bytes());
     header[ADDRESSES..ADDRESSES + 8].copy_from_slice(&addresses.to_be_bytes());
+}
+
+/// Writes both addresses and updates the checksum by `delta`. The TTL stays.
+#[inline]
+pub fn rewrite_addresses(packet: &mut [u8], addresses: u64, delta: Delta) {
+    let Some(header) = packet.first_chunk_mut::<HEADER>() else { return };
+    update_checksum(header, delta);
+    header[ADDRESSES..ADDRESSES + 8].copy_from_slice(&addresses.to_be_bytes());
+}
+
+/// Takes one from the TTL.
+#[inline]
+pub fn decrement_ttl(packet: &mut [u8]) {
+    let Some(header) = packet.first_chunk_mut::<HEADER>() else { return };
+    update_checksum(header, Delta::TTL_MINUS_ONE);
+    header[TTL] = header[TTL].wrapping_sub(1);
+}
+
+#[inline]
+fn update_checksum(header: &mut [u8; HEADER], delta: Delta) {
+    let old = u16::from_be_bytes([header[CHECKSUM], header[CHECKSUM + 1]]);
+    header[CHECKSUM..CHECKSUM + 2].copy_from_slice(&checksum::update(old, delta).to_be_bytes());
+}
+
+/// Computes the checksum of `header`, the whole of it with options, anew. For headers that are new themselves.
+#[inline]
+pub fn seal(header: &mut [u8]) {
+    if header.len() >= HEADER {
+        header[CHECKSUM..CHECKSUM + 2].fill(0);
+        let checksum = !checksum::sum(header);
+        header[CHECKSUM..CHECKSUM + 2].copy_from_slice(&checksum.to_be_bytes());
+    }
 }
 
 #[cfg(test)]
@@ -124,5 +171,31 @@ mod tests {
         rewrite(&mut bytes, new, Delta::of_u64(0xC612_0001_C612_0064, new));
         let header = Header::parse(&bytes).unwrap();
         assert_eq!((header.addresses, header.ttl), (new, 63));
+    }
+
+    #[test]
+    fn addresses_and_ttl_change_each_without_the_other() {
+        let mut bytes = packet();
+        decrement_ttl(&mut bytes);
+        let header = Header::parse(&bytes).unwrap();
+        assert_eq!((header.addresses, header.ttl), (0xC612_0001_C612_0064, 63));
+        rewrite_addresses(&mut bytes, 7, Delta::of_u64(0xC612_0001_C612_0064, 7));
+        let header = Header::parse(&bytes).unwrap();
+        assert_eq!((header.addresses, header.ttl), (7, 63));
+    }
+
+    #[test]
+    fn a_piece_says_where_it_belongs() {
+        let mut bytes = packet();
+        bytes[1] = 0xB9;
+        bytes[4..8].copy_from_slice(&[0x12, 0x34, 0x20, 0xB9]);
+        seal(&mut bytes[..20]);
+        let header = Header::parse(&bytes).unwrap();
+        assert!(header.fragment && header.more_fragments && !header.dont_fragment);
+        assert_eq!((header.fragment_offset, header.id, header.tos), (1480, 0x1234, 0xB9));
+        bytes[6..8].copy_from_slice(&[0x40, 0]);
+        seal(&mut bytes[..20]);
+        let header = Header::parse(&bytes).unwrap();
+        assert!(header.dont_fragment && !header.fragment && !header.more_fragments);
     }
 }

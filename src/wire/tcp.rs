@@ -92,9 +92,124 @@ pub fn rewrite(segment: &mut [u8], ports: u32, delta: Delta) {
     header[CHECKSUM..CHECKSUM + 2].copy_from_slice(&checksum::update(old, delta).to_be_bytes());
 }
 
+/// Options: the end of the list, filler, and the largest segment that the sender takes (RFC 9293 §3.1).
+const END: u8 = 0;
+const FILLER: u8 = 1;
+const MAXIMUM_SEGMENT_SIZE: [u8; 2] = [2, 4];
+
+/// Lowers the maximum segment size in a SYN or SYN-ACK to `limit`, checksum with it; true where it was higher.
+///
+/// A segment without the option stays as it is: its sender then takes 536 bytes, or 1220 over IPv6, which every path has.
+pub fn clamp_mss(segment: &mut [u8], limit: u16) -> bool {
+    let Some(header) = segment.first_chunk::<20>() else { return false };
+    let header_len = usize::from(header[12] >> 4) * 4;
+    let Some(header) = segment.get_mut(..header_len) else { return false };
+    if header_len < 20 || !Flags(header[13]).any(Flags::SYN) {
+        return false;
+    }
+    let Some(at) = find_mss(header) else { return false };
+    if u16::from_be_bytes([header[at], header[at + 1]]) <= limit {
+        return false;
+    }
+    // Filler may put it at an odd offset: the whole words around it are what the checksum knows.
+    let words = (at & !1)..(at + 2).next_multiple_of(2);
+    let mut before = [0; 4];
+    let before = &mut before[..words.len()];
+    before.copy_from_slice(&header[words.clone()]);
+    header[at..at + 2].copy_from_slice(&limit.to_be_bytes());
+    let delta = Delta::of_bytes(before, &header[words]);
+    let old = u16::from_be_bytes([header[CHECKSUM], header[CHECKSUM + 1]]);
+    header[CHECKSUM..CHECKSUM + 2].copy_from_slice(&checksum::update(old, delta).to_be_bytes());
+    true
+}
+
+/// Where the value of the option stands in `header`, which ends where its options end: at most 40 steps.
+fn find_mss(header: &[u8]) -> Option<usize> {
+    let mut at = 20;
+    loop {
+        let rest = header.get(at..)?;
+        at += match rest {
+            [END, ..] => return None,
+            [FILLER, ..] => 1,
+            [kind, length, _, _, ..] if [*kind, *length] == MAXIMUM_SEGMENT_SIZE => return Some(at + 2),
+            [_, length, ..] if *length >= 2 => usize::from(*length),
+            _ => return None,
+        };
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    /// A segment with these flags and options (whole words of them), its checksum right under a pseudo-header of sum 5.
+    fn segment(flags: u8, options: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0x12, 0x34, 0, 80, 1, 2, 3, 4, 5, 6, 7, 8, 0, flags, 0xFF, 0xFF, 0, 0, 0, 0];
+        bytes.extend(options);
+        bytes[12] = (bytes.len() / 4 * 16) as u8;
+        bytes.extend([9; 11]);
+        let checksum = !checksum::fold(5 + u64::from(checksum::sum(&bytes)));
+        bytes[16..18].copy_from_slice(&checksum.to_be_bytes());
+        bytes
+    }
+
+    #[test]
+    fn only_what_opens_has_its_segment_size_lowered_and_only_lowered() {
+        let options = [2, 4, 5, 0xB4];
+        for (flags, limit, lowered) in [
+            (0x02, 1400, true),
+            (0x12, 1400, true),
+            (0x10, 1400, false),
+            (0x02, 1460, false),
+            (0x02, 9000, false),
+        ] {
+            let mut bytes = segment(flags, &options);
+            assert_eq!(clamp_mss(&mut bytes, limit), lowered);
+            let wanted = if lowered { [2, 4, 5, 0x78] } else { options };
+            assert_eq!(bytes, segment(flags, &wanted));
+        }
+    }
+
+    #[test]
+    fn absurd_options_are_left_alone() {
+        for options in [
+            [0, 2, 4, 5, 0xB4, 0, 0, 0],
+            [3, 0, 2, 4, 5, 0xB4, 0, 0],
+            [3, 1, 2, 4, 5, 0xB4, 0, 0],
+            [1, 1, 1, 1, 1, 1, 2, 4],
+            [1, 1, 1, 1, 1, 1, 1, 8],
+        ] {
+            let mut bytes = segment(0x02, &options);
+            assert!(!clamp_mss(&mut bytes, 536), "{options:?}");
+            assert_eq!(bytes, segment(0x02, &options));
+        }
+        assert!(!clamp_mss(&mut segment(0x02, &[2, 4, 5, 0xB4])[..23], 536), "cut short");
+        assert!(!clamp_mss(&mut [0; 19], 536));
+    }
+
+    proptest! {
+        #[test]
+        fn the_checksum_stays_right_wherever_the_option_stands(before in 0usize..20, size in any::<u16>(), limit in any::<u16>()) {
+            let with = |size: u16| {
+                let [high, low] = size.to_be_bytes();
+                let mut options = [vec![FILLER; before], vec![2, 4, high, low]].concat();
+                options.resize(options.len().next_multiple_of(4), END);
+                segment(0x02, &options)
+            };
+            let mut bytes = with(size);
+            prop_assert_eq!(clamp_mss(&mut bytes, limit), size > limit);
+            prop_assert_eq!(bytes, with(size.min(limit)));
+        }
+
+        #[test]
+        fn no_options_make_it_stumble(mut bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            if bytes.len() > 13 {
+                bytes[13] |= 0x02;
+            }
+            clamp_mss(&mut bytes, 536);
+        }
+    }
 
     #[test]
     fn flags_that_no_stack_sends() {

@@ -12,8 +12,10 @@ use xsk_rs::FrameDesc;
 #[derive(Debug)]
 #[must_use = "a frame that is dropped is a chunk of packet memory lost"]
 pub struct Frame {
-    /// First byte of the packet.
+    /// Where the kernel put what it received, and where what it sends begins.
     data: NonNull<u8>,
+    /// Bytes from `data` to the packet: room for headers to be put in front of it.
+    front: u32,
     /// Bytes of the packet.
     len: u32,
     /// Bytes from `data` to the end of the chunk.
@@ -33,21 +35,23 @@ impl Frame {
     /// The bytes must be valid and initialised for as long as the frame exists, and nothing else may access them.
     pub(super) unsafe fn new(data: NonNull<u8>, len: u32, capacity: u32, desc: FrameDesc) -> Self {
         debug_assert!(len <= capacity, "a packet of {len} bytes in a chunk of {capacity}");
-        Self { data, len: len.min(capacity), capacity, desc }
+        Self { data, front: 0, len: len.min(capacity), capacity, desc }
     }
 
     /// The packet.
     #[inline]
     pub fn bytes(&self) -> &[u8] {
-        // SAFETY: `new` was promised valid bytes that nobody else accesses, and `len` never exceeds them.
-        unsafe { std::slice::from_raw_parts(self.data.as_ptr(), self.len as usize) }
+        // SAFETY: `new` was promised valid bytes that nobody else accesses, and `front + len` never exceeds them.
+        unsafe { std::slice::from_raw_parts(self.data.as_ptr().add(self.front as usize), self.len as usize) }
     }
 
     /// The packet, to be changed in place.
     #[inline]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: as for `bytes`; `&mut self` makes this the only access.
-        unsafe { std::slice::from_raw_parts_mut(self.data.as_ptr(), self.len as usize) }
+        unsafe {
+            std::slice::from_raw_parts_mut(self.data.as_ptr().add(self.front as usize), self.len as usize)
+        }
     }
 
     /// Bytes of the packet.
@@ -60,15 +64,61 @@ impl Frame {
     /// Makes the packet `len` bytes long (whatever bytes lie there), if the chunk has room. Whether it had.
     #[inline]
     pub fn resize(&mut self, len: usize) -> bool {
-        let fits = len <= self.capacity as usize;
+        let fits = len + self.front as usize <= self.capacity as usize;
         if fits {
             self.len = len as u32;
         }
         fits
     }
 
+    /// Makes the first `old` bytes of the packet `new` bytes long; what they hold afterwards is arbitrary. What follows them
+    /// stays where it is if the room in front is just right, and is moved otherwise. False, and nothing is changed, where the
+    /// chunk is too small.
+    #[inline]
+    pub fn set_header(&mut self, old: usize, new: usize) -> bool {
+        let at = self.front as usize + old;
+        if at != new && !self.shift(old, new) {
+            return false;
+        }
+        self.len = (self.len as usize - old.min(self.len as usize) + new) as u32;
+        self.front = 0;
+        true
+    }
+
+    /// Moves what follows the first `old` bytes to `new` bytes behind the start of the frame.
+    #[cold]
+    fn shift(&mut self, old: usize, new: usize) -> bool {
+        let Some(rest) = (self.len as usize).checked_sub(old) else { return false };
+        if new + rest > self.capacity as usize {
+            return false;
+        }
+        let at = self.front as usize + old;
+        // SAFETY: `front + len` and `new + rest` lie within the chunk, which nobody else accesses; both places may overlap.
+        unsafe { std::ptr::copy(self.data.as_ptr().add(at), self.data.as_ptr().add(new), rest) };
+        true
+    }
+
+    /// Whether there is room in front of the packet that is still to be filled or closed before it is sent.
+    #[inline]
+    pub fn has_room(&self) -> bool {
+        self.front != 0
+    }
+
+    /// Understands the mark of the XDP program: six zero bytes (no frame for us is addressed to that MAC address), then the
+    /// bytes of room in front of the packet.
+    #[inline]
+    pub(super) fn unwrap_room(&mut self) {
+        let Some([0, 0, 0, 0, 0, 0, high, low]) = self.bytes().first_chunk::<8>() else { return };
+        let room = u32::from(u16::from_be_bytes([*high, *low]));
+        if room <= self.len {
+            self.front = room;
+            self.len -= room;
+        }
+    }
+
     /// Replaces the packet by `packet`, if the chunk has room. Whether it had.
     pub fn fill(&mut self, packet: &[u8]) -> bool {
+        self.front = 0;
         let fits = self.resize(packet.len());
         if fits {
             self.bytes_mut().copy_from_slice(packet);

@@ -174,11 +174,14 @@ impl Port {
             return 0;
         }
         let mut bytes = 0;
+        // Written by the driver, maybe on another core: asked for all at once, before the first is looked at.
         for desc in &self.scratch[..received] {
-            bytes += desc.lengths().data() as u64;
-            let frame = umem.adopt(*desc);
-            // Written by the driver, maybe on another core; whoever takes the frame will read its headers.
-            prefetch::read(frame.bytes());
+            prefetch::at(umem.address(desc));
+        }
+        for desc in &self.scratch[..received] {
+            let mut frame = umem.adopt(*desc);
+            frame.unwrap_room();
+            bytes += frame.len() as u64;
             sink(frame);
         }
         self.fill_level -= received as u32;
@@ -227,6 +230,10 @@ impl Port {
     pub fn transmit(&mut self, mut frame: Frame, umem: &Umem, counters: &PortCounters) -> Result<(), Frame> {
         if self.down || self.in_flight >= self.ring || self.staged.len() == BURST {
             return Err(frame);
+        }
+        if frame.has_room() {
+            // Made for headers that nobody needed.
+            frame.set_header(0, 0);
         }
         let len = frame.len();
         if frame.desc_len() != len {

@@ -69,6 +69,11 @@ impl Umem {
         unsafe { Frame::new(self.base.add(offset), desc.lengths().data() as u32, room as u32, desc) }
     }
 
+    /// Where a descriptor's packet lies, to be asked for ahead of time.
+    pub(super) fn address(&self, desc: &FrameDesc) -> *const u8 {
+        self.base.as_ptr().wrapping_add(desc.addr())
+    }
+
     /// A free frame, if there is one. It still holds whatever packet was last in it.
     pub fn take(&mut self) -> Option<Frame> {
         self.free.pop()

@@ -153,7 +153,7 @@ fn a_million_frames_cost_no_allocation() {
     assert_eq!(counters.received.get(), sent);
     assert!(counters.connections_new.get() > sent / 10, "{} new", counters.connections_new.get());
     assert_eq!(counters.connections_closed.get(), counters.connections_new.get(), "all expired");
-    assert_eq!((counters.connections_active.get(), lab.flows.table().references()), (0, 0));
+    assert_eq!((counters.connections_active.get(), lab.flows.tables().references()), (0, 0));
 }
 
 #[test]

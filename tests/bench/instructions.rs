@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
 use clap::Parser;
-use xswitch::dataplane::{BATCH, Batch, FlowTable, Flows, Secret, Verdict, process, settle};
+use xswitch::dataplane::{BATCH, Batch, FlowTables, Flows, Secret, Verdict, process, settle};
 use xswitch::tables::{DropReason, InterfaceId, Protocol, Snapshot, Tick, WorkerCounters};
 use xswitch::wire::tcp::Flags;
 use xswitch::xsk::Frame;
@@ -249,7 +249,8 @@ impl Bench {
         let loaded = xswitch::config::parse(CONFIG, "bench").map_err(|error| error.to_string())?;
         let (tables, _) =
             xswitch::control::compile::compile_static(&loaded.config).map_err(|error| error.to_string())?;
-        let table = FlowTable::new(loaded.config.switch.max_connections, 1, Secret::from_seed(1));
+        let connections = loaded.config.switch.max_connections;
+        let table = FlowTables::new(connections, connections, 1, Secret::from_seed(1));
         Ok(Self {
             tables,
             flows: Flows::join(Arc::new(table), 1, Tick(0)),

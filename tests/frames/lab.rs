@@ -5,7 +5,8 @@ use std::sync::Arc;
 use xswitch::config;
 use xswitch::control::compile::compile_static;
 use xswitch::dataplane::conntrack::EXPIRY_BUDGET;
-use xswitch::dataplane::{BATCH, Batch, FlowTable, Flows, Secret, Verdict, process, settle};
+use xswitch::dataplane::turn::SPARES;
+use xswitch::dataplane::{BATCH, Batch, FlowTables, Flows, Secret, Verdict, process, settle};
 use xswitch::tables::{Event, InterfaceId, Snapshot, Tick, WorkerCounters};
 use xswitch::xsk::memory::Arena;
 
@@ -48,13 +49,13 @@ impl Lab {
 
     /// The same with counters for `rows` services and backends, for snapshots to come.
     pub fn with_rows(snapshot: Snapshot, connections: u32, rows: usize) -> Self {
-        let table = Arc::new(FlowTable::new(connections, 1, Secret::from_seed(1)));
+        let table = Arc::new(FlowTables::new(connections, connections, 1, Secret::from_seed(1)));
         Self {
             flows: Flows::join(table, 1, Tick(0)),
             counters: WorkerCounters::with_capacity(rows, rows),
             now: Tick(0),
             events: Vec::with_capacity(BATCH),
-            arena: Arena::new(BATCH),
+            arena: Arena::new(BATCH + SPARES),
             batch: Batch::new(true),
             snapshot,
         }
@@ -89,12 +90,17 @@ impl Lab {
 
     /// Processes the batch; `seen` learns of every frame in the order they came.
     pub fn run(&mut self, mut seen: impl FnMut(Verdict, &[u8])) {
+        let arena = &mut self.arena;
+        self.batch.lend(|| arena.frame(&[]));
         process(&mut self.batch, &self.snapshot, &mut self.flows, self.now, &self.counters);
         for (frame, meta) in self.batch.drain() {
             let verdict = meta.verdict.expect("every frame has a verdict");
             seen(verdict, frame.bytes());
             self.arena.give_back(frame);
             settle(verdict, &self.counters);
+        }
+        for frame in self.batch.take_back() {
+            self.arena.give_back(frame);
         }
         self.events.clear();
         self.events.extend(self.batch.drain_events());

@@ -115,7 +115,7 @@ impl Storm {
         }
         let counters = &self.lab.counters;
         assert_eq!(counters.connections_new.get(), counters.connections_closed.get());
-        assert_eq!((counters.connections_active.get(), self.lab.flows.table().references()), (0, 0));
+        assert_eq!((counters.connections_active.get(), self.lab.flows.tables().references()), (0, 0));
         let occurred = DropReason::ALL.iter().filter(|reason| counters.dropped(**reason).get() > 0).count();
         assert!(occurred >= 12, "the storm reached only {occurred} reasons to drop");
         let forwarded = counters.forwarded.get() as f64 / counters.received.get() as f64;

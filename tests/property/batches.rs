@@ -57,6 +57,6 @@ proptest! {
                 lab.pass(*milliseconds);
             }
         }
-        prop_assert_eq!(lab.flows.table().references(), pair.lab.flows.table().references());
+        prop_assert_eq!(lab.flows.tables().references(), pair.lab.flows.tables().references());
     }
 }

@@ -43,10 +43,10 @@ impl Pair {
 
     fn pass(&mut self, milliseconds: u64) {
         self.lab.pass(milliseconds);
-        let table = self.lab.flows.table();
+        let tables = self.lab.flows.tables();
         self.model.pass(milliseconds, |name| {
             let key = request_key(name);
-            table.find(key, table.secret().hash(key)).is_some()
+            tables.v4.find(key, tables.secret().hash(key)).is_some()
         });
     }
 
@@ -144,10 +144,10 @@ proptest! {
         let counters = &pair.lab.counters;
         let active = counters.connections_new.get() - counters.connections_closed.get();
         prop_assert_eq!(active, pair.model.len() as u64);
-        prop_assert_eq!(pair.lab.flows.table().references(), 2 * pair.model.len());
+        prop_assert_eq!(pair.lab.flows.tables().references(), 2 * pair.model.len());
         for _ in 0..100 {
             pair.pass(10_000);
         }
-        prop_assert_eq!((pair.model.len(), pair.lab.flows.table().references()), (0, 0));
+        prop_assert_eq!((pair.model.len(), pair.lab.flows.tables().references()), (0, 0));
     }
 }

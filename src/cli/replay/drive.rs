@@ -14,7 +14,8 @@ use super::merge::Merge;
 use super::output::{Output, OutputError};
 use super::summary::{Numbers, Summary};
 use crate::dataplane::conntrack::EXPIRY_BUDGET;
-use crate::dataplane::{BATCH, Batch, FlowTable, Flows, Secret, Verdict, process, settle};
+use crate::dataplane::turn::SPARES;
+use crate::dataplane::{BATCH, Batch, FlowTables, Flows, Secret, Verdict, process, settle};
 use crate::tables::{Event, InterfaceId, Snapshot, Tick, WorkerCounters};
 use crate::xsk::memory::Arena;
 
@@ -29,6 +30,8 @@ pub struct Settings {
     pub seed: u64,
     /// Size of the connection table.
     pub max_connections: u32,
+    /// Bound of the IPv6 connection table.
+    pub max_connections_ipv6: u32,
 }
 
 /// One data path over captures.
@@ -51,11 +54,12 @@ impl Replay {
     /// A data path with an empty connection table.
     pub fn new(snapshot: Snapshot, settings: Settings, outputs: Vec<Option<Output>>) -> Self {
         let secret = Secret::from_seed(settings.seed);
-        let table = Arc::new(FlowTable::new(settings.max_connections, 1, secret));
+        let (v4, v6) = (settings.max_connections, settings.max_connections_ipv6);
+        let table = Arc::new(FlowTables::new(v4, v6, 1, secret));
         Self {
             flows: Flows::join(table, 1, Tick::default()),
             counters: WorkerCounters::with_capacity(snapshot.services.len(), snapshot.backends.len()),
-            arena: Arena::new(BATCH),
+            arena: Arena::new(BATCH + SPARES),
             batch: Batch::new(true),
             numbers: Numbers::default(),
             clock: Clock::default(),
@@ -78,8 +82,13 @@ impl Replay {
             if let Some(port) = self.counters.port(ingress) {
                 port.rx_frames.add(self.batch.len() as u64);
             }
+            let arena = &mut self.arena;
+            self.batch.lend(|| arena.frame(&[]));
             process(&mut self.batch, &self.snapshot, &mut self.flows, now, &self.counters);
             self.dispatch(time_ns)?;
+        }
+        for frame in self.batch.take_back() {
+            self.arena.give_back(frame);
         }
         let summary = self.finish()?;
         input.finish()?;

@@ -1,4 +1,4 @@
-//! One connection: 64 bytes, both directions, readable by every worker without a lock.
+//! One connection: 64 bytes (IPv6: 128), both directions, readable by every worker without a lock.
 //!
 //! An entry is reached from two keys: the addresses and ports as frames *from the client* bear them, and as frames
 //! *from the backend* bear them. What a frame must look like when it leaves is the other key reversed, so the two keys
@@ -9,18 +9,19 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-use crate::tables::{BackendId, Coarse, NextHopId};
+use crate::dataplane::family::{Pair, V4, V6};
+use crate::tables::{BackendId, Coarse, Forwarding, NextHopId};
 use crate::wire::checksum::Delta;
 
 use super::key::FlowKey;
 use super::tcp::{Direction, State};
 
-/// `status`: generation (16 bits) | phase (2 bits) at 8 | state (3 bits) at 0.
+/// `status`: generation (16 bits) | phase (2 bits) at 8 | state (4 bits) at 0.
 const GENERATION: u32 = 0xFFFF_0000;
 const PHASE: u32 = 0x0000_0300;
 const LIVE: u32 = 0x0000_0100;
 const DYING: u32 = 0x0000_0200;
-const STATE: u32 = 0x0000_0007;
+const STATE: u32 = 0x0000_000F;
 
 /// How far a plausible RST or FIN may lie behind the last sequence number noted (a repeated segment) …
 const BEHIND: i32 = -(1 << 16);
@@ -31,15 +32,58 @@ const ANSWERED: u32 = 1 + 1460;
 /// Bytes that the client's answer to the backend's SYN may acknowledge: the largest window before scaling (RFC 7323).
 const WINDOW: u32 = 1 << 16;
 
+/// What is done to the frames of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// Addresses and ports are rewritten, both ways.
+    Nat = 0,
+    /// They go to the backend's MAC address. The backend answers directly: there is no reply key.
+    Dsr = 1,
+    /// They travel inside another packet. Likewise.
+    Tunnel = 2,
+    /// Outbound source NAT: rewritten both ways, and no backend.
+    Snat = 3,
+    /// No connection, but the public address and port that an inside address and port have, whatever they talk to.
+    Mapping = 4,
+}
+
+impl Kind {
+    /// Of the connections of a service that forwards like this.
+    pub const fn of(forwarding: Forwarding) -> Self {
+        match forwarding {
+            Forwarding::Nat | Forwarding::FullNat => Self::Nat,
+            Forwarding::Dsr => Self::Dsr,
+            Forwarding::Ipip | Forwarding::Gue => Self::Tunnel,
+        }
+    }
+
+    /// Whether only frames from the client pass.
+    #[inline]
+    pub const fn one_way(self) -> bool {
+        matches!(self, Self::Dsr | Self::Tunnel)
+    }
+
+    const fn from_bits(bits: u32) -> Self {
+        match bits & 7 {
+            0 => Self::Nat,
+            1 => Self::Dsr,
+            2 => Self::Tunnel,
+            3 => Self::Snat,
+            _ => Self::Mapping,
+        }
+    }
+}
+
 /// One connection.
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
-pub struct Entry {
+pub struct Entry<P: Pair = V4> {
     status: AtomicU32,
-    /// protocol | owner << 16
+    /// protocol | kind << 8 | owner << 16
     traits: AtomicU32,
-    request_addresses: AtomicU64,
-    reply_addresses: AtomicU64,
+    request_addresses: P::Cell,
+    reply_addresses: P::Cell,
     /// request << 32 | reply
     ports: AtomicU64,
     /// next hop towards the client | routes epoch << 32 | generation << 48
@@ -54,15 +98,18 @@ pub struct Entry {
     pub(super) next: AtomicU32,
 }
 
-const _: () = assert!(size_of::<Entry>() == 64, "an entry is one cache line");
+const _: () = assert!(size_of::<Entry<V4>>() == 64, "an entry is one cache line");
+const _: () = assert!(size_of::<Entry<V6>>() == 128, "an IPv6 entry is two");
 
 /// A connection about to be created.
 #[derive(Debug, Clone, Copy)]
-pub struct Connection {
+pub struct Connection<P = V4> {
+    /// What is done to its frames.
+    pub kind: Kind,
     /// Frames from the client.
-    pub request: FlowKey,
-    /// Frames from the backend.
-    pub reply: FlowKey,
+    pub request: FlowKey<P>,
+    /// Frames from the backend. Where it answers directly, the request reversed.
+    pub reply: FlowKey<P>,
     /// Whose it is.
     pub backend: BackendId,
     /// Next hop towards the client.
@@ -77,15 +124,17 @@ pub struct Connection {
 
 /// A consistent copy of what a frame needs of its connection.
 #[derive(Debug, Clone, Copy)]
-pub struct Hit {
+pub struct Hit<P = V4> {
     /// Position of the entry.
     pub entry: u32,
     /// Status as read.
     status: u32,
+    /// What is done to its frames.
+    pub kind: Kind,
     /// Which way the frame goes.
     pub direction: Direction,
     /// Addresses with which the frame leaves.
-    pub addresses: u64,
+    pub addresses: P,
     /// Ports with which the frame leaves.
     pub ports: u32,
     /// Change of the IP checksum, TTL not counted.
@@ -102,7 +151,25 @@ pub struct Hit {
     pub last_seen: Coarse,
 }
 
-impl Hit {
+impl<P: Pair> Hit<P> {
+    /// A hit without an entry, for asking what would become of a frame of such a connection.
+    pub fn of_kind(kind: Kind, direction: Direction, key: FlowKey<P>) -> Self {
+        Self {
+            entry: u32::MAX,
+            status: 0,
+            kind,
+            direction,
+            addresses: key.addresses,
+            ports: key.ports,
+            address_delta: Delta::default(),
+            transport_delta: Delta::default(),
+            backend: BackendId::NONE,
+            client_next_hop: NextHopId::NONE,
+            routes_epoch: 0,
+            last_seen: Coarse(0),
+        }
+    }
+
     /// State as read.
     #[inline]
     pub fn state(&self) -> State {
@@ -110,13 +177,13 @@ impl Hit {
     }
 }
 
-impl Entry {
+impl<P: Pair> Entry<P> {
     /// Copies the connection if it is live and `key` is its key in `direction`.
     #[inline]
-    pub fn read(&self, position: u32, key: FlowKey, direction: Direction) -> Option<Hit> {
+    pub fn read(&self, position: u32, key: FlowKey<P>, direction: Direction) -> Option<Hit<P>> {
         let status = self.status.load(Ordering::Acquire);
-        let request = self.request_addresses.load(Ordering::Relaxed);
-        let reply = self.reply_addresses.load(Ordering::Relaxed);
+        let request = P::load(&self.request_addresses);
+        let reply = P::load(&self.reply_addresses);
         let ports = self.ports.load(Ordering::Relaxed);
         let (mine, mine_ports, other, other_ports) = match direction {
             Direction::Request => (request, (ports >> 32) as u32, reply, ports as u32),
@@ -142,8 +209,9 @@ impl Entry {
         let hit = Hit {
             entry: position,
             status,
+            kind: Kind::from_bits(traits >> 8),
             direction,
-            addresses: other.rotate_left(32),
+            addresses: other.reversed(),
             ports: other_ports.rotate_left(16),
             address_delta,
             transport_delta,
@@ -158,17 +226,18 @@ impl Entry {
     }
 
     /// Fills a free entry and makes it live under a new generation. Owner only.
-    pub(super) fn fill(&self, owner: u16, connection: &Connection, now: Coarse) {
+    pub(super) fn fill(&self, owner: u16, connection: &Connection<P>, now: Coarse) {
         let generation = self.status.load(Ordering::Relaxed).wrapping_add(0x0001_0000) & GENERATION;
         self.status.store(generation, Ordering::Relaxed);
         fence(Ordering::Release);
         let Connection { request, reply, .. } = connection;
-        self.traits.store(u32::from(request.protocol) | u32::from(owner) << 16, Ordering::Relaxed);
-        self.request_addresses.store(request.addresses, Ordering::Relaxed);
-        self.reply_addresses.store(reply.addresses, Ordering::Relaxed);
+        let traits = u32::from(request.protocol) | (connection.kind as u32) << 8 | u32::from(owner) << 16;
+        self.traits.store(traits, Ordering::Relaxed);
+        request.addresses.store(&self.request_addresses);
+        reply.addresses.store(&self.reply_addresses);
         self.ports.store(u64::from(request.ports) << 32 | u64::from(reply.ports), Ordering::Relaxed);
         let leaves = reply.reversed();
-        let addresses = Delta::of_u64(request.addresses, leaves.addresses);
+        let addresses = P::delta(request.addresses, leaves.addresses);
         let transport = addresses.and(Delta::of_u32(request.ports, leaves.ports));
         self.deltas.store(u32::from(addresses.0) << 16 | u32::from(transport.0), Ordering::Relaxed);
         self.backend.store(connection.backend.0, Ordering::Relaxed);
@@ -181,7 +250,7 @@ impl Entry {
 
     /// Remembers the next hop towards the client, for as long as the entry holds the connection of `hit`.
     #[inline]
-    pub fn set_client_route(&self, hit: &Hit, next_hop: NextHopId, routes_epoch: u16) {
+    pub fn set_client_route(&self, hit: &Hit<P>, next_hop: NextHopId, routes_epoch: u16) {
         self.store_client_route(hit.status, next_hop, routes_epoch);
     }
 
@@ -192,7 +261,7 @@ impl Entry {
 
     /// Notes that a frame was seen. Writes only when the coarse clock moved on, so that the line stays shared.
     #[inline]
-    pub fn touch(&self, hit: &Hit, sequence: u32, now: Coarse) {
+    pub fn touch(&self, hit: &Hit<P>, sequence: u32, now: Coarse) {
         if hit.last_seen != now {
             self.last_seen.store(now.0, Ordering::Relaxed);
             self.sequences[hit.direction as usize].store(sequence, Ordering::Relaxed);
@@ -202,7 +271,7 @@ impl Entry {
     /// Moves the connection of `hit` to the state that `next` makes of the one it is in. Where another worker moved it
     /// meanwhile (both sides sent FIN at once), `next` is asked again.
     #[inline]
-    pub fn transition(&self, hit: &Hit, next: impl Fn(State) -> State, sequence: u32) {
+    pub fn transition(&self, hit: &Hit<P>, next: impl Fn(State) -> State, sequence: u32) {
         let mut status = hit.status;
         loop {
             let wanted = status & !STATE | next(State::from_bits(status)) as u32;
@@ -227,7 +296,7 @@ impl Entry {
     ///
     /// A blind attacker guesses right once in about 128 tries, and an endpoint that ignores the guess (RFC 5961) undoes
     /// a RST with its next segment. A RST that answers a SYN carries no number of its own but acknowledges the SYN.
-    pub fn plausible(&self, hit: &Hit, sequence: u32, acknowledgment: u32) -> bool {
+    pub fn plausible(&self, hit: &Hit<P>, sequence: u32, acknowledgment: u32) -> bool {
         if hit.state() == State::SynAnswered && hit.direction == Direction::Reply {
             // It answers whatever the client claimed to have received.
             return true;
@@ -242,7 +311,7 @@ impl Entry {
 
     /// Takes a live entry out of service. For the one caller that succeeds: both keys, to be taken from the index
     /// before [`Entry::bury`].
-    pub(super) fn kill(&self) -> Option<(FlowKey, FlowKey)> {
+    pub(super) fn kill(&self) -> Option<(FlowKey<P>, FlowKey<P>)> {
         let mut status = self.status.load(Ordering::Acquire);
         loop {
             if status & PHASE != LIVE {
@@ -285,13 +354,18 @@ impl Entry {
         )
     }
 
+    /// What is done to its frames.
+    pub(super) fn kind(&self) -> Kind {
+        Kind::from_bits(self.traits.load(Ordering::Relaxed) >> 8)
+    }
+
     /// The worker that created it and will expire it.
     pub(super) fn owner(&self) -> u16 {
         (self.traits.load(Ordering::Relaxed) >> 16) as u16
     }
 
     /// The key of one direction, while the entry is live.
-    pub(super) fn key(&self, reply: bool) -> Option<FlowKey> {
+    pub(super) fn key(&self, reply: bool) -> Option<FlowKey<P>> {
         let status = self.status.load(Ordering::Acquire);
         let keys = self.keys();
         fence(Ordering::Acquire);
@@ -299,20 +373,12 @@ impl Entry {
         (same && status & PHASE == LIVE).then_some(if reply { keys.1 } else { keys.0 })
     }
 
-    fn keys(&self) -> (FlowKey, FlowKey) {
+    fn keys(&self) -> (FlowKey<P>, FlowKey<P>) {
         let ports = self.ports.load(Ordering::Relaxed);
         let protocol = self.traits.load(Ordering::Relaxed) as u8;
         (
-            FlowKey {
-                addresses: self.request_addresses.load(Ordering::Relaxed),
-                ports: (ports >> 32) as u32,
-                protocol,
-            },
-            FlowKey {
-                addresses: self.reply_addresses.load(Ordering::Relaxed),
-                ports: ports as u32,
-                protocol,
-            },
+            FlowKey { addresses: P::load(&self.request_addresses), ports: (ports >> 32) as u32, protocol },
+            FlowKey { addresses: P::load(&self.reply_addresses), ports: ports as u32, protocol },
         )
     }
 }

@@ -1,26 +1,41 @@
 //! The name of one direction of a flow, and its keyed hash.
 
-/// One direction of a TCP or UDP flow over IPv4.
+use crate::dataplane::family::{Pair, V4};
+
+/// One direction of a flow: TCP, UDP, or ICMP queries under one identifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct FlowKey {
-    /// Source address in the high half, destination in the low half.
-    pub addresses: u64,
-    /// Source port in the high half, destination in the low half.
+pub struct FlowKey<P = V4> {
+    /// Source and destination address.
+    pub addresses: P,
+    /// Source port in the high half, destination in the low half. ICMP queries have their identifier as the port of who
+    /// asks, and 0 as the other.
     pub ports: u32,
     /// IP protocol number.
     pub protocol: u8,
 }
 
-impl FlowKey {
+impl<P: Pair> FlowKey<P> {
     /// The same flow seen from the other side.
     #[inline]
     #[must_use]
     pub fn reversed(self) -> Self {
         Self {
-            addresses: self.addresses.rotate_left(32),
+            addresses: self.addresses.reversed(),
             ports: self.ports.rotate_left(16),
             protocol: self.protocol,
         }
+    }
+
+    /// Port of the sender.
+    #[inline]
+    pub fn source_port(self) -> u16 {
+        (self.ports >> 16) as u16
+    }
+
+    /// Port of the receiver.
+    #[inline]
+    pub fn destination_port(self) -> u16 {
+        self.ports as u16
     }
 }
 
@@ -48,9 +63,10 @@ impl Secret {
 
     /// Keyed hash of a flow direction: two multiplications to 128 bits, each folded.
     #[inline]
-    pub fn hash(&self, key: FlowKey) -> u64 {
+    pub fn hash<P: Pair>(&self, key: FlowKey<P>) -> u64 {
         let rest = u64::from(key.ports) << 8 | u64::from(key.protocol);
-        let first = fold_multiply(key.addresses ^ self.0[0], rest ^ self.0[1]);
+        let addresses = key.addresses.hash([self.0[0], self.0[2]]);
+        let first = fold_multiply(addresses, rest ^ self.0[1]);
         fold_multiply(first ^ self.0[2], rest ^ self.0[3])
     }
 

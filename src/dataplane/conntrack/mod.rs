@@ -7,6 +7,7 @@
 //! | [`entry`] | one connection, 64 bytes, read without a lock |
 //! | [`index`] | from hash to entries |
 //! | [`table`] | the two together, shared by all workers |
+//! | [`side`] | one worker's hold on the connections of one family |
 //! | [`wheel`] | when to look at which again |
 //! | [`ports`] | source ports of full NAT |
 //! | [`nearby`] | on-link clients that the kernel does not know yet |
@@ -18,63 +19,134 @@ pub mod index;
 pub mod key;
 pub mod nearby;
 pub mod ports;
+pub mod side;
 pub mod table;
 pub mod tcp;
 pub mod wheel;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-pub use entry::{Connection, Entry, Hit};
+pub use entry::{Connection, Entry, Hit, Kind};
 pub use key::{FlowKey, Secret};
+pub use side::Side;
 pub use table::{FlowTable, Refused};
 pub use tcp::{Direction, State};
 
+use super::family::{Pair, V4, V6};
 use crate::tables::counters::MAX_SERVICES;
-use crate::tables::{Coarse, ServiceId, Tick, Timeouts, WorkerCounters};
+use crate::tables::{ServiceId, Tick, Timeouts, WorkerCounters};
+use nearby::Nearby;
 use ports::Ports;
-use table::CHAIN;
-use wheel::Wheel;
 
 /// Entries looked at per turn of the poll loop, at the most: 192 × ~70 ns (a cache miss each) ≈ 13 µs.
 pub const EXPIRY_BUDGET: usize = 192;
-/// Entries that a full table examines for one that is over, per refused connection.
-const RECLAIM_BUDGET: u32 = 32;
 
-/// One worker's hold on the connection table: what it shares with the others, and what is its own.
+/// Everything that all workers share: the connections of both families, and who was seen nearby.
 #[derive(Debug)]
-pub struct Flows {
-    table: Arc<FlowTable>,
-    worker: u16,
-    /// Free entries at hand.
-    free: Vec<u32>,
-    wheel: Wheel,
-    ports: Ports,
-    /// Where each service's round stands.
-    cursors: Box<[u32]>,
-    /// Where the search for an entry to reclaim stands.
-    hand: u32,
+pub struct FlowTables {
+    /// IPv4 connections.
+    pub v4: Arc<FlowTable<V4>>,
+    /// IPv6 connections.
+    pub v6: Arc<FlowTable<V6>>,
+    /// On-link clients that were seen just now.
+    pub nearby: Nearby,
+    secret: Secret,
+    workers: AtomicU32,
 }
 
-impl Flows {
-    /// Joins `table` as the next of `workers`.
-    pub fn join(table: Arc<FlowTable>, workers: u16, now: Tick) -> Self {
-        let worker = table.join();
-        let ports = Ports::new(worker, workers, table.secret());
+impl FlowTables {
+    /// Tables for so many connections of each family (rounded up to a multiple of 64) and so many `workers`. Allocates
+    /// everything.
+    pub fn new(max_v4: u32, max_v6: u32, workers: u16, secret: Secret) -> Self {
         Self {
-            worker,
-            free: Vec::with_capacity(table.capacity() as usize),
-            wheel: Wheel::new(now.coarse()),
-            ports,
-            cursors: vec![0; MAX_SERVICES].into_boxed_slice(),
-            hand: 0,
-            table,
+            v4: Arc::new(FlowTable::new(max_v4, workers, secret)),
+            v6: Arc::new(FlowTable::new(max_v6, workers, secret)),
+            nearby: Nearby::default(),
+            secret,
+            workers: AtomicU32::new(0),
         }
     }
 
-    /// The table.
+    /// The secret under which flows are hashed.
     #[inline]
-    pub fn table(&self) -> &FlowTable {
-        &self.table
+    pub fn secret(&self) -> &Secret {
+        &self.secret
+    }
+
+    /// References in both indexes, for tests.
+    pub fn references(&self) -> usize {
+        self.v4.references() + self.v6.references()
+    }
+}
+
+/// One worker's hold on the connections: what it shares with the others, and what is its own.
+#[derive(Debug)]
+pub struct Flows {
+    tables: Arc<FlowTables>,
+    /// IPv4 connections.
+    pub v4: Side<V4>,
+    /// IPv6 connections.
+    pub v6: Side<V6>,
+    /// The allocator of source ports.
+    ports: Ports,
+    /// Where each service's round stands.
+    cursors: Box<[u32]>,
+    /// The last IP identification given out, and from one to the next: each worker has its own.
+    id: u16,
+    id_step: u16,
+}
+
+impl Flows {
+    /// Joins `tables` as the next of `workers`.
+    pub fn join(tables: Arc<FlowTables>, workers: u16, now: Tick) -> Self {
+        let worker = tables.workers.fetch_add(1, Ordering::Relaxed) as u16;
+        Self {
+            v4: Side::new(Arc::clone(&tables.v4), worker, now),
+            v6: Side::new(Arc::clone(&tables.v6), worker, now),
+            ports: Ports::new(worker, workers, tables.secret()),
+            cursors: vec![0; MAX_SERVICES].into_boxed_slice(),
+            id: worker,
+            id_step: workers.max(1).next_power_of_two(),
+            tables,
+        }
+    }
+
+    /// What all workers share.
+    #[inline]
+    pub fn tables(&self) -> &FlowTables {
+        &self.tables
+    }
+
+    /// The allocator of source ports, with what it needs to know which are taken.
+    #[inline]
+    pub fn allocator<P: Pair>(&mut self) -> (&mut Ports, &Secret, &FlowTable<P>) {
+        let table = P::table(&self.tables);
+        (&mut self.ports, &self.tables.secret, table)
+    }
+
+    /// An identification for an IP packet that may be fragmented: as long as possible no worker uses it again (RFC 6864).
+    #[inline]
+    pub fn next_id(&mut self) -> u16 {
+        self.id = self.id.wrapping_add(self.id_step);
+        self.id
+    }
+
+    /// The connection of a frame.
+    #[inline]
+    pub fn find<P: Pair>(&self, key: FlowKey<P>, hash: u64) -> Option<Hit<P>> {
+        P::side(self).table().find(key, hash)
+    }
+
+    /// The connection of a flow whose hash was not computed yet.
+    pub fn look_up<P: Pair>(&self, key: FlowKey<P>) -> Option<Hit<P>> {
+        self.find(key, self.tables.secret.hash(key))
+    }
+
+    /// The entry at a position that the table itself gave out.
+    #[inline]
+    pub fn entry<P: Pair>(&self, position: u32) -> &Entry<P> {
+        P::side(self).table().entry(position)
     }
 
     /// Where the round of a service stands, to be moved by the scheduler.
@@ -83,55 +155,20 @@ impl Flows {
         self.cursors.get_mut(service.index())
     }
 
-    /// The allocator of full-NAT source ports, with the table that knows which are taken.
-    #[inline]
-    pub fn ports(&mut self) -> (&mut Ports, &FlowTable) {
-        (&mut self.ports, &self.table)
-    }
-
-    /// Creates a connection.
-    ///
-    /// A full table takes back a connection that is over, if one is near; otherwise it refuses. It never touches one
-    /// that is not over.
-    pub fn create(
+    /// Creates a connection: see [`Side::create`].
+    pub fn create<P: Pair>(
         &mut self,
-        connection: &Connection,
+        connection: &Connection<P>,
         now: Tick,
         timeouts: &Timeouts,
         counters: &WorkerCounters,
-    ) -> Result<Hit, Refused> {
-        let now = now.coarse();
-        let (position, armed) = match self.free_entry() {
-            Some(position) => (position, false),
-            None => (self.reclaim(counters).ok_or(Refused::TableFull)?, true),
-        };
-        let entered = self.table.enter(position, self.worker, connection, now);
-        if !armed {
-            match entered {
-                Ok(()) => {
-                    let delay = connection.state.timeout(timeouts);
-                    self.wheel.arm(self.table.as_ref(), position, now, delay);
-                }
-                Err(_) => self.free.push(position),
-            }
-        }
-        entered?;
-        counters.connections_new.add(1);
-        if !armed {
-            counters.connections_active.add(1);
-        }
-        if let Some(backend) = counters.backend(connection.backend) {
-            backend.connections_new.add(1);
-        }
-        let entry = self.table.entry(position);
-        entry.read(position, connection.request, Direction::Request).ok_or(Refused::Raced)
+    ) -> Result<Hit<P>, Refused> {
+        P::side_mut(self).create(connection, now, timeouts, counters)
     }
 
     /// Ends a connection before its time, whoever owns it (a SYN starts over). Its owner frees the entry.
-    pub fn end(&self, hit: &Hit, counters: &WorkerCounters) {
-        if self.table.take_out(hit.entry) {
-            count_closed(counters, hit.backend);
-        }
+    pub fn end<P: Pair>(&self, hit: &Hit<P>, counters: &WorkerCounters) {
+        P::side(self).end(hit, counters);
     }
 
     /// Looks at connections that are due and forgets those that were idle for too long. Bounded per call.
@@ -143,77 +180,8 @@ impl Flows {
         counters: &WorkerCounters,
         budget: usize,
     ) -> usize {
-        let now = now.coarse();
-        for looked in 0..budget {
-            let Some(position) = self.wheel.next_due(self.table.as_ref(), now) else { return looked };
-            self.visit(position, now, timeouts, counters);
-        }
-        budget
-    }
-
-    fn visit(&mut self, position: u32, now: Coarse, timeouts: &Timeouts, counters: &WorkerCounters) {
-        let entry = self.table.entry(position);
-        let (state, last_seen, backend) = entry.age();
-        if entry.is_live() {
-            let timeout = state.timeout(timeouts);
-            let idle = now.since(last_seen);
-            // A frame handled by another worker may be newer than this worker's clock.
-            if idle > u32::MAX / 2 || idle < timeout {
-                let rest = timeout.saturating_sub(if idle > u32::MAX / 2 { 0 } else { idle });
-                self.wheel.arm(self.table.as_ref(), position, now, rest);
-                return;
-            }
-            if self.table.take_out(position) {
-                count_closed(counters, backend);
-            }
-        }
-        if self.table.entry(position).is_free() {
-            counters.connections_active.set(counters.connections_active.get().saturating_sub(1));
-            self.release(position);
-        } else {
-            // Another worker is taking it out right now.
-            self.wheel.arm(self.table.as_ref(), position, now, 0);
-        }
-    }
-
-    fn free_entry(&mut self) -> Option<u32> {
-        if self.free.is_empty() {
-            self.table.take_chain(&mut self.free);
-        }
-        self.free.pop()
-    }
-
-    fn release(&mut self, position: u32) {
-        self.free.push(position);
-        if self.free.len() >= 3 * CHAIN as usize {
-            self.table.give_chain(&mut self.free);
-        }
-    }
-
-    /// Takes out one of this worker's connections that is over. Its place in the wheel goes to the successor.
-    fn reclaim(&mut self, counters: &WorkerCounters) -> Option<u32> {
-        for _ in 0..RECLAIM_BUDGET {
-            self.hand = (self.hand + 1) % self.table.capacity();
-            let entry = self.table.entry(self.hand);
-            let (state, _, backend) = entry.age();
-            if entry.is_live()
-                && entry.owner() == self.worker
-                && state.is_over()
-                && self.table.take_out(self.hand)
-            {
-                count_closed(counters, backend);
-                counters.connections_reclaimed.add(1);
-                return Some(self.hand);
-            }
-        }
-        None
-    }
-}
-
-fn count_closed(counters: &WorkerCounters, backend: crate::tables::BackendId) {
-    counters.connections_closed.add(1);
-    if let Some(backend) = counters.backend(backend) {
-        backend.connections_closed.add(1);
+        let looked = self.v4.expire(now, timeouts, counters, budget);
+        looked + self.v6.expire(now, timeouts, counters, budget - looked)
     }
 }
 

@@ -4,12 +4,14 @@
 //! resolved the client and a snapshot says so. Without this the first answer would be dropped and the client would wait
 //! a second for its retransmission. What is remembered counts for seconds only: then the kernel knows better.
 //!
-//! A small direct-mapped table that all workers share. A slot is two words; the second repeats 16 bits of the address, so
-//! that halves written by two workers are not taken for one.
+//! A small direct-mapped table that all workers share. A slot is four words; a check of all of them stands in the last,
+//! so that parts written by two workers are not taken for one.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::tables::exact::address_bits;
+use crate::tables::hash::mix;
 use crate::tables::{Coarse, InterfaceId};
 
 /// Slots: clients that can appear within the lifetime before one displaces another.
@@ -20,7 +22,7 @@ const LIFETIME: u32 = 47;
 /// Who was seen lately.
 #[derive(Debug)]
 pub struct Nearby {
-    slots: Box<[[AtomicU64; 2]]>,
+    slots: Box<[[AtomicU64; 4]]>,
 }
 
 impl Default for Nearby {
@@ -31,45 +33,55 @@ impl Default for Nearby {
 
 impl Nearby {
     /// Notes that `address` on the link of `interface` has this MAC address.
-    pub fn note(&self, interface: InterfaceId, address: Ipv4Addr, mac: [u8; 6], now: Coarse) {
-        let [who, what] = self.slot(address);
+    pub fn note(&self, interface: InterfaceId, address: IpAddr, mac: [u8; 6], now: Coarse) {
         let [a, b, c, d, e, f] = mac;
-        let bits =
-            u64::from(u32::from(address) & 0xFFFF) << 48 | u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
-        what.store(bits, Ordering::Relaxed);
-        who.store(name(interface, address) | u64::from(now.0 & 0xFF_FFFF), Ordering::Relaxed);
+        let bits = address_bits(address);
+        let words = [
+            (bits >> 64) as u64,
+            bits as u64,
+            u64::from_be_bytes([0, interface.0, a, b, c, d, e, f]),
+            u64::from(now.0),
+        ];
+        let words = [words[0], words[1], words[2], words[3] | check(words) << 32];
+        for (slot, word) in self.slot(bits).iter().zip(words) {
+            slot.store(word, Ordering::Relaxed);
+        }
     }
 
     /// The MAC address under which `address` was seen on the link of `interface` a moment ago.
-    pub fn find(&self, interface: InterfaceId, address: Ipv4Addr, now: Coarse) -> Option<[u8; 6]> {
-        let [who, what] = self.slot(address);
-        let (who, what) = (who.load(Ordering::Relaxed), what.load(Ordering::Relaxed));
+    pub fn find(&self, interface: InterfaceId, address: IpAddr, now: Coarse) -> Option<[u8; 6]> {
+        let bits = address_bits(address);
+        let [high, low, what, last] = self.slot(bits).each_ref().map(|word| word.load(Ordering::Relaxed));
+        let seen = u64::from(last as u32);
         // Another worker's clock may be a tick ahead of this one's.
-        let age = (now.0.wrapping_add(1)).wrapping_sub(who as u32) & 0xFF_FFFF;
-        let same = who & !0xFF_FFFF == name(interface, address)
-            && what >> 48 == u64::from(u32::from(address) & 0xFFFF)
-            && what & 0xFFFF_FFFF_FFFF != 0;
-        let [_, _, a, b, c, d, e, f] = what.to_be_bytes();
+        let age = now.0.wrapping_add(1).wrapping_sub(seen as u32);
+        let [_, link, a, b, c, d, e, f] = what.to_be_bytes();
+        let same = high == (bits >> 64) as u64
+            && low == bits as u64
+            && link == interface.0
+            && last >> 32 == check([high, low, what, seen])
+            && [a, b, c, d, e, f] != [0; 6];
         (same && age <= LIFETIME + 1).then_some([a, b, c, d, e, f])
     }
 
-    fn slot(&self, address: Ipv4Addr) -> &[AtomicU64; 2] {
+    fn slot(&self, bits: u128) -> &[AtomicU64; 4] {
         // Neighbours differ in their low bits; the high ones tell links apart.
-        let bits = u32::from(address);
+        let bits = (bits as u64) ^ (bits >> 64) as u64;
+        let bits = (bits as u32) ^ if bits >> 48 == 0 { 0 } else { (bits >> 32) as u32 };
         &self.slots[(bits ^ bits >> 12 ^ bits >> 24) as usize % SLOTS]
     }
 }
 
-/// address | interface | 24 bits left for the time
-fn name(interface: InterfaceId, address: Ipv4Addr) -> u64 {
-    u64::from(u32::from(address)) << 32 | u64::from(interface.0) << 24
+fn check([high, low, what, seen]: [u64; 4]) -> u64 {
+    mix(mix(high, low), mix(what, seen)) & 0xFFFF_FFFF
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv4Addr;
 
-    const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 10);
+    const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 0, 10));
     const MAC: [u8; 6] = [2, 0, 0, 0, 0, 10];
 
     #[test]
@@ -87,8 +99,9 @@ mod tests {
     #[test]
     fn a_newer_sighting_in_the_same_slot_displaces() {
         let nearby = Nearby::default();
-        let twin = Ipv4Addr::from(u32::from(CLIENT) ^ 0x0100_0001);
-        assert!(std::ptr::eq(nearby.slot(CLIENT), nearby.slot(twin)));
+        let bits = 0xC612_000A ^ 0x0100_0001;
+        let twin = IpAddr::V4(Ipv4Addr::from(bits));
+        assert!(std::ptr::eq(nearby.slot(address_bits(CLIENT)), nearby.slot(address_bits(twin))));
         nearby.note(InterfaceId(0), CLIENT, MAC, Coarse(5));
         nearby.note(InterfaceId(0), twin, [9; 6], Coarse(5));
         assert_eq!(nearby.find(InterfaceId(0), CLIENT, Coarse(5)), None);

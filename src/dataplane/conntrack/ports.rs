@@ -8,8 +8,9 @@
 //! the same one. The walk starts at a keyed hash of the destination and goes on from there, in random steps
 //! (RFC 6056 §3.3.4 with the increments of §3.3.5): a port comes back as late as possible.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
+use crate::dataplane::family::Pair;
 use crate::tables::SnatPool;
 
 use super::key::Secret;
@@ -42,17 +43,18 @@ impl Ports {
     }
 
     /// The first address and port of `pool` that `is_free` accepts, for a connection to `destination`.
-    pub fn take(
+    pub fn take<P: Pair>(
         &mut self,
         pool: &SnatPool,
         destination: u64,
         secret: &Secret,
-        mut is_free: impl FnMut(Ipv4Addr, u16) -> bool,
-    ) -> Option<(Ipv4Addr, u16)> {
+        mut is_free: impl FnMut(IpAddr, u16) -> bool,
+    ) -> Option<(IpAddr, u16)> {
         let range = u32::from(pool.last_port).checked_sub(u32::from(pool.first_port))? + 1;
         let (worker, workers) = (u32::from(self.worker), u32::from(self.workers));
         let mine = range.saturating_sub(worker).div_ceil(workers);
-        if mine == 0 || pool.v4.is_empty() {
+        let addresses = P::pool_len(pool);
+        if mine == 0 || addresses == 0 {
             return None;
         }
         let hash = secret.hash_word(destination);
@@ -62,7 +64,7 @@ impl Ports {
             let at = start.wrapping_add(tried);
             let port = pool.first_port + (at % mine * workers + worker) as u16;
             // With several addresses, a whole turn through the ports is one address.
-            let address = pool.v4[(at / mine) as usize % pool.v4.len()];
+            let address = P::pool_at(pool, (at / mine) as usize % addresses)?;
             if is_free(address, port) {
                 self.walks[walk] = self.walks[walk].wrapping_add(tried + 1 + self.step());
                 return Some((address, port));
@@ -85,7 +87,9 @@ impl Ports {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dataplane::family::V4;
     use std::collections::HashSet;
+    use std::net::Ipv4Addr;
 
     fn pool(first_port: u16, last_port: u16) -> SnatPool {
         SnatPool::of(&[Ipv4Addr::new(198, 18, 1, 2).into()], (first_port, last_port))
@@ -98,13 +102,13 @@ mod tests {
         let pool = pool(2000, 2099);
         let mut taken = HashSet::new();
         for _ in 0..100 {
-            let (_, port) = ports.take(&pool, 5, &secret, |_, port| !taken.contains(&port)).unwrap();
+            let (_, port) = ports.take::<V4>(&pool, 5, &secret, |_, port| !taken.contains(&port)).unwrap();
             assert!((2000..=2099).contains(&port));
             assert!(taken.insert(port));
         }
-        assert_eq!(ports.take(&pool, 5, &secret, |_, port| !taken.contains(&port)), None);
+        assert_eq!(ports.take::<V4>(&pool, 5, &secret, |_, port| !taken.contains(&port)), None);
         taken.remove(&2042);
-        assert_eq!(ports.take(&pool, 5, &secret, |_, port| !taken.contains(&port)).unwrap().1, 2042);
+        assert_eq!(ports.take::<V4>(&pool, 5, &secret, |_, port| !taken.contains(&port)).unwrap().1, 2042);
     }
 
     #[test]
@@ -114,7 +118,8 @@ mod tests {
         let mut taken = HashSet::new();
         for worker in 0..3 {
             let mut ports = Ports::new(worker, 3, &secret);
-            while let Some((_, port)) = ports.take(&pool, 9, &secret, |_, port| !taken.contains(&port)) {
+            while let Some((_, port)) = ports.take::<V4>(&pool, 9, &secret, |_, port| !taken.contains(&port))
+            {
                 taken.insert(port);
             }
         }
@@ -126,7 +131,7 @@ mod tests {
         let pool = pool(1024, 32767);
         let first = |seed, destination| {
             let secret = Secret::from_seed(seed);
-            Ports::new(0, 1, &secret).take(&pool, destination, &secret, |_, _| true).unwrap().1
+            Ports::new(0, 1, &secret).take::<V4>(&pool, destination, &secret, |_, _| true).unwrap().1
         };
         let firsts: HashSet<u16> =
             (0..20).map(|i| first(i, 7)).chain((0..20).map(|i| first(3, 100 + i))).collect();
@@ -137,6 +142,6 @@ mod tests {
     fn an_empty_pool_gives_nothing() {
         let secret = Secret::from_seed(1);
         let mut ports = Ports::new(0, 1, &secret);
-        assert_eq!(ports.take(&SnatPool::default(), 1, &secret, |_, _| true), None);
+        assert_eq!(ports.take::<V4>(&SnatPool::default(), 1, &secret, |_, _| true), None);
     }
 }

@@ -7,14 +7,13 @@
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 use crossbeam::queue::ArrayQueue;
-use crossbeam::utils::CachePadded;
 
+use crate::dataplane::family::{Pair, V4};
 use crate::sys::prefetch;
 
 use super::entry::{Connection, Entry, Hit};
 use super::index::{Index, Reference};
 use super::key::{FlowKey, Secret};
-use super::nearby::Nearby;
 use super::tcp::Direction;
 use super::wheel::Links;
 
@@ -35,30 +34,28 @@ pub enum Refused {
     Raced,
 }
 
-/// Shared by all workers.
+/// The connections of one family, shared by all workers.
 #[derive(Debug)]
-pub struct FlowTable {
-    entries: Box<[Entry]>,
+pub struct FlowTable<P: Pair = V4> {
+    entries: Box<[Entry<P>]>,
     index: Index,
     secret: Secret,
     /// Heads of chains of free entries.
     chains: ArrayQueue<u32>,
-    nearby: Nearby,
     shared: bool,
-    workers: CachePadded<AtomicU32>,
 }
 
-impl Links for FlowTable {
+impl<P: Pair> Links for FlowTable<P> {
     fn link(&self, position: u32) -> &AtomicU32 {
         &self.entries[position as usize].next
     }
 }
 
-impl FlowTable {
+impl<P: Pair> FlowTable<P> {
     /// A table for `max_connections` (rounded up to a multiple of 64) and so many `workers`. Allocates everything.
     pub fn new(max_connections: u32, workers: u16, secret: Secret) -> Self {
         let chains = max_connections.div_ceil(CHAIN).max(u32::from(workers));
-        let entries: Box<[Entry]> = (0..chains * CHAIN).map(|_| Entry::default()).collect();
+        let entries: Box<[Entry<P>]> = (0..chains * CHAIN).map(|_| Entry::default()).collect();
         let queue = ArrayQueue::new(chains as usize);
         for chain in 0..chains {
             for position in chain * CHAIN..(chain + 1) * CHAIN {
@@ -70,25 +67,12 @@ impl FlowTable {
             // The queue was made to hold every chain.
             let _ = queue.push(chain * CHAIN);
         }
-        Self {
-            index: Index::new(chains * CHAIN),
-            entries,
-            secret,
-            chains: queue,
-            nearby: Nearby::default(),
-            shared: workers > 1,
-            workers: CachePadded::new(AtomicU32::new(0)),
-        }
+        Self { index: Index::new(chains * CHAIN), entries, secret, chains: queue, shared: workers > 1 }
     }
 
     /// Number of entries.
     pub fn capacity(&self) -> u32 {
         self.entries.len() as u32
-    }
-
-    /// On-link clients that were seen just now.
-    pub fn nearby(&self) -> &Nearby {
-        &self.nearby
     }
 
     /// The secret under which flows are hashed.
@@ -99,7 +83,7 @@ impl FlowTable {
 
     /// The entry at a position that the table itself gave out.
     #[inline]
-    pub fn entry(&self, position: u32) -> &Entry {
+    pub fn entry(&self, position: u32) -> &Entry<P> {
         &self.entries[position as usize]
     }
 
@@ -121,7 +105,7 @@ impl FlowTable {
 
     /// The connection of a frame.
     #[inline]
-    pub fn find(&self, key: FlowKey, hash: u64) -> Option<Hit> {
+    pub fn find(&self, key: FlowKey<P>, hash: u64) -> Option<Hit<P>> {
         self.index.find(hash, |reference| {
             let direction = if reference.is_reply() { Direction::Reply } else { Direction::Request };
             self.entries.get(reference.position() as usize)?.read(reference.position(), key, direction)
@@ -133,12 +117,13 @@ impl FlowTable {
         &self,
         position: u32,
         owner: u16,
-        connection: &Connection,
+        connection: &Connection<P>,
         now: crate::tables::Coarse,
     ) -> Result<(), Refused> {
         let (request_hash, reply_hash) =
             (self.secret.hash(connection.request), self.secret.hash(connection.reply));
-        if self.find(connection.reply, reply_hash).is_some() {
+        let one_way = connection.kind.one_way();
+        if !one_way && self.find(connection.reply, reply_hash).is_some() {
             return Err(Refused::Conflict);
         }
         let entry = self.entry(position);
@@ -149,7 +134,7 @@ impl FlowTable {
             entry.bury();
             return Err(Refused::BucketFull);
         }
-        if !self.insert(reply_hash, Reference::new(position, 1)) {
+        if !one_way && !self.insert(reply_hash, Reference::new(position, 1)) {
             entry.kill();
             self.index.remove(request_hash, request);
             entry.bury();
@@ -181,7 +166,13 @@ impl FlowTable {
     ///
     /// Both publish, then both look, so at least one sees the other, and whoever sees another gives way. Where both do,
     /// the client's retransmission finds the keys free: rare, and better than two connections with one reply key.
-    fn lost_race(&self, position: u32, connection: &Connection, request_hash: u64, reply_hash: u64) -> bool {
+    fn lost_race(
+        &self,
+        position: u32,
+        connection: &Connection<P>,
+        request_hash: u64,
+        reply_hash: u64,
+    ) -> bool {
         fence(Ordering::SeqCst);
         let rival = |key, hash, direction| {
             self.index
@@ -193,22 +184,20 @@ impl FlowTable {
                 .is_some()
         };
         rival(connection.request, request_hash, Direction::Request)
-            || rival(connection.reply, reply_hash, Direction::Reply)
+            || (!connection.kind.one_way() && rival(connection.reply, reply_hash, Direction::Reply))
     }
 
     /// Takes a connection out of service. True for the one caller that did. The owner's wheel frees the entry.
     pub fn take_out(&self, position: u32) -> bool {
         let entry = self.entry(position);
+        // What it is changes with its generation only, and whoever kills it keeps it from changing.
         let Some((request, reply)) = entry.kill() else { return false };
         self.index.remove(self.secret.hash(request), Reference::new(position, 0));
-        self.index.remove(self.secret.hash(reply), Reference::new(position, 1));
+        if !entry.kind().one_way() {
+            self.index.remove(self.secret.hash(reply), Reference::new(position, 1));
+        }
         entry.bury();
         true
-    }
-
-    /// A number for the next worker that joins.
-    pub(super) fn join(&self) -> u16 {
-        self.workers.fetch_add(1, Ordering::Relaxed) as u16
     }
 
     /// Moves one chain of free entries into `free`, if there is one.

@@ -49,13 +49,15 @@ pub enum State {
     Closed = 6,
     /// Somebody sent RST.
     Reset = 7,
+    /// ICMP queries under one identifier.
+    Icmp = 8,
 }
 
 impl State {
-    /// The state with this number in the low three bits.
+    /// The state with this number in the low four bits.
     #[inline]
     pub const fn from_bits(bits: u32) -> Self {
-        match bits & 7 {
+        match bits & 15 {
             0 => Self::Udp,
             1 => Self::SynReceived,
             2 => Self::SynAnswered,
@@ -63,7 +65,8 @@ impl State {
             4 => Self::ClientClosed,
             5 => Self::BackendClosed,
             6 => Self::Closed,
-            _ => Self::Reset,
+            7 => Self::Reset,
+            _ => Self::Icmp,
         }
     }
 
@@ -71,7 +74,7 @@ impl State {
     #[inline]
     pub fn after(self, direction: Direction, flags: Flags) -> Self {
         use Direction::{Reply, Request};
-        if matches!(self, Self::Udp) {
+        if self.is_stateless() {
             return self;
         }
         if flags.any(Flags::RST) {
@@ -95,11 +98,29 @@ impl State {
     pub fn timeout(self, timeouts: &Timeouts) -> u32 {
         match self {
             Self::Udp => timeouts.udp,
+            Self::Icmp => timeouts.icmp,
             Self::SynReceived | Self::SynAnswered => timeouts.tcp_syn,
             Self::Established => timeouts.tcp_established,
             Self::ClientClosed | Self::BackendClosed => timeouts.tcp_half_closed,
             Self::Closed => timeouts.tcp_closed,
             Self::Reset => timeouts.tcp_reset,
+        }
+    }
+
+    /// Whether nothing moves it.
+    #[inline]
+    pub fn is_stateless(self) -> bool {
+        matches!(self, Self::Udp | Self::Icmp)
+    }
+
+    /// The state after a client's segment where the backend's are not seen, because it answers directly: what it would
+    /// have said is taken for granted.
+    #[inline]
+    pub fn after_unseen_replies(self, flags: Flags) -> Self {
+        match self {
+            Self::SynReceived if flags.carries_on() => Self::Established,
+            Self::SynReceived if flags.any(Flags::FIN) => Self::ClientClosed,
+            _ => self.after(Direction::Request, flags),
         }
     }
 

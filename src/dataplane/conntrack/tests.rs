@@ -19,6 +19,7 @@ fn connection(client_port: u16, state: State) -> Connection {
         protocol: request.protocol,
     };
     Connection {
+        kind: Kind::Nat,
         request,
         reply,
         backend: BackendId(3),
@@ -37,7 +38,7 @@ struct Bench {
 
 impl Bench {
     fn new(max: u32) -> Self {
-        let table = Arc::new(FlowTable::new(max, 1, Secret::from_seed(1)));
+        let table = Arc::new(FlowTables::new(max, max, 1, Secret::from_seed(1)));
         Self {
             flows: Flows::join(table, 1, Tick(0)),
             counters: WorkerCounters::with_capacity(4, 8),
@@ -50,7 +51,7 @@ impl Bench {
     }
 
     fn find(&self, key: FlowKey) -> Option<Hit> {
-        self.flows.table().find(key, self.flows.table().secret().hash(key))
+        self.flows.look_up(key)
     }
 
     /// Lets time pass in steps of a second.
@@ -98,7 +99,7 @@ fn each_state_is_forgotten_after_its_own_time_and_not_before() {
         assert!(bench.find(made.reply).is_none());
         assert_eq!(bench.counters.connections_active.get(), 0);
         assert_eq!(bench.counters.backends[3].connections_closed.get(), 1);
-        assert_eq!(bench.flows.table().references(), 0);
+        assert_eq!(bench.flows.v4.table().references(), 0);
     }
 }
 
@@ -110,7 +111,7 @@ fn a_connection_that_is_seen_stays() {
     for minute in 1..100 {
         bench.pass(minute * 60 - 59, minute * 60);
         let hit = bench.find(made.request).expect("seen a minute ago");
-        bench.flows.table().entry(hit.entry).touch(&hit, 0, Tick(minute * 60 * SECOND).coarse());
+        bench.flows.v4.table().entry(hit.entry).touch(&hit, 0, Tick(minute * 60 * SECOND).coarse());
     }
 }
 
@@ -119,7 +120,7 @@ fn a_timer_that_became_shorter_counts_within_the_horizon() {
     let mut bench = Bench::new(64);
     let made = connection(1, State::Established);
     let hit = bench.create(&made, 0).unwrap();
-    bench.flows.table().entry(hit.entry).transition(&hit, |_| State::Closed, 0);
+    bench.flows.v4.table().entry(hit.entry).transition(&hit, |_| State::Closed, 0);
     bench.pass(0, 240 + 32);
     assert!(bench.find(made.request).is_none());
 }
@@ -131,13 +132,13 @@ fn only_a_plausible_end_is_believed() {
     bench.create(&made, 0).unwrap();
     let plausible = |bench: &Bench, key, sequence, acknowledgment| {
         let hit = bench.find(key).unwrap();
-        bench.flows.table().entry(hit.entry).plausible(&hit, sequence, acknowledgment)
+        bench.flows.v4.table().entry(hit.entry).plausible(&hit, sequence, acknowledgment)
     };
     assert!(plausible(&bench, made.reply, 0, 1001), "refused: the RST acknowledges the SYN");
     assert!(!plausible(&bench, made.reply, 0, 5000));
     assert!(!plausible(&bench, made.reply, 1000, 0));
     let hit = bench.find(made.reply).unwrap();
-    bench.flows.table().entry(hit.entry).transition(&hit, |_| State::Established, u32::MAX - 10);
+    bench.flows.v4.table().entry(hit.entry).transition(&hit, |_| State::Established, u32::MAX - 10);
     assert!(plausible(&bench, made.request, 1000, 0));
     assert!(plausible(&bench, made.request, 1000 + (1 << 20), 0));
     assert!(!plausible(&bench, made.request, 1000 + (1 << 30), 0));
@@ -214,7 +215,7 @@ fn agrees_with_a_plain_map_over_a_long_random_life() {
             match bench.find(made.request) {
                 Some(hit) => {
                     assert!(model.contains_key(&port));
-                    bench.flows.table().entry(hit.entry).touch(&hit, 0, Tick(second * SECOND).coarse());
+                    bench.flows.v4.table().entry(hit.entry).touch(&hit, 0, Tick(second * SECOND).coarse());
                 }
                 None => {
                     bench.create(&made, second * SECOND).unwrap();
@@ -239,7 +240,7 @@ fn only_who_received_the_backends_syn_can_acknowledge_it() {
     let made = connection(1, State::SynReceived);
     bench.create(&made, 0).unwrap();
     let reply = bench.find(made.reply).unwrap();
-    let entry = bench.flows.table().entry(reply.entry);
+    let entry = bench.flows.v4.table().entry(reply.entry);
     entry.transition(&reply, |_| State::SynAnswered, 77_000);
     assert!(entry.confirms(77_001));
     assert!(entry.confirms(77_001 + 1460), "with data that came along");
@@ -255,7 +256,7 @@ fn fins_of_both_sides_at_once_both_count() {
     bench.create(&made, 0).unwrap();
     let (request, reply) = (bench.find(made.request).unwrap(), bench.find(made.reply).unwrap());
     let fin = crate::wire::tcp::Flags::FIN;
-    let entry = bench.flows.table().entry(request.entry);
+    let entry = bench.flows.v4.table().entry(request.entry);
     entry.transition(&request, |state| state.after(Direction::Request, fin), 0);
     entry.transition(&reply, |state| state.after(Direction::Reply, fin), 0);
     assert_eq!(bench.find(made.request).unwrap().state(), State::Closed);
@@ -269,7 +270,7 @@ fn a_late_write_for_the_former_connection_does_not_reach_its_successor() {
     bench.pass(0, 60);
     let successor = connection(2, State::Established);
     assert_eq!(bench.create(&successor, 60 * SECOND).unwrap().entry, former.entry, "the entry is used again");
-    let entry = bench.flows.table().entry(former.entry);
+    let entry = bench.flows.v4.table().entry(former.entry);
     entry.set_client_route(&former, NextHopId(99), 1);
     entry.transition(&former, |_| State::Reset, 0);
     let hit = bench.find(successor.request).unwrap();
@@ -279,7 +280,7 @@ fn a_late_write_for_the_former_connection_does_not_reach_its_successor() {
 #[test]
 fn two_workers_never_create_two_connections_with_one_reply_key() {
     const ROUNDS: u16 = 20_000;
-    let table = Arc::new(FlowTable::new(1 << 17, 2, Secret::from_seed(4)));
+    let table = Arc::new(FlowTables::new(1 << 17, 1 << 17, 2, Secret::from_seed(4)));
     let barrier = std::sync::Barrier::new(2);
     let of = |worker: u16, round: u16| {
         let mut made = connection(round, State::Established);
@@ -310,7 +311,7 @@ fn two_workers_never_create_two_connections_with_one_reply_key() {
 #[test]
 fn workers_that_race_for_the_same_keys_agree() {
     let workers = 4;
-    let table = Arc::new(FlowTable::new(8192, workers, Secret::from_seed(9)));
+    let table = Arc::new(FlowTables::new(8192, 8192, workers, Secret::from_seed(9)));
     let counters: Vec<_> = (0..workers).map(|_| WorkerCounters::with_capacity(4, 8)).collect();
     std::thread::scope(|scope| {
         for worker in 0..workers as usize {
@@ -323,7 +324,7 @@ fn workers_that_race_for_the_same_keys_agree() {
                     random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
                     let made = connection((random >> 33) as u16 % 64, State::Closed);
                     let key = if random & 1 == 0 { made.request } else { made.reply };
-                    match flows.table().find(key, flows.table().secret().hash(key)) {
+                    match flows.look_up(key) {
                         Some(hit) => {
                             let other = if random & 1 == 0 { made.reply } else { made.request };
                             assert_eq!(

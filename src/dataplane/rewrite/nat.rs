@@ -1,23 +1,26 @@
-//! NAT and full NAT: both ends of the flow are written from the connection, whichever of them changed.
+//! NAT in all its forms: both ends of the flow are written from the connection, whichever of them changed.
 
 use crate::dataplane::batch::Meta;
 use crate::dataplane::conntrack::Hit;
-use crate::dataplane::parse::{IP, TCP};
-use crate::tables::NextHop;
-use crate::wire::{ethernet, ipv4, tcp, udp};
+use crate::dataplane::family::Pair;
+use crate::dataplane::parse::{TCP, UDP};
+use crate::wire::{tcp, udp};
 
-/// Rewrites addresses, ports, TTL, checksums and MAC addresses.
+/// Rewrites addresses, ports and checksums, and takes one from the TTL where `routed`.
 #[inline]
-pub fn apply(frame: &mut [u8], meta: &Meta, hit: &Hit, next_hop: &NextHop) {
-    ethernet::set_macs(frame, &next_hop.macs);
+pub fn apply<P: Pair>(frame: &mut [u8], meta: &Meta, hit: &Hit<P>, routed: bool) {
     if let Some(segment) = frame.get_mut(usize::from(meta.parsed.transport)..) {
-        if meta.key.protocol == TCP {
-            tcp::rewrite(segment, hit.ports, hit.transport_delta);
-        } else {
-            udp::rewrite(segment, hit.ports, hit.transport_delta);
+        match P::key(meta).protocol {
+            TCP => tcp::rewrite(segment, hit.ports, hit.transport_delta),
+            UDP => udp::rewrite(segment, hit.ports, hit.transport_delta),
+            _ => {}
         }
     }
-    if let Some(packet) = frame.get_mut(IP..) {
-        ipv4::rewrite(packet, hit.addresses, hit.address_delta);
+    if let Some(packet) = frame.get_mut(usize::from(meta.parsed.ip)..) {
+        if routed {
+            hit.addresses.rewrite(packet, hit.address_delta);
+        } else {
+            hit.addresses.rewrite_addresses(packet, hit.address_delta);
+        }
     }
 }

@@ -1,0 +1,165 @@
+//! One worker's hold on the connections of one family: the entries that it owns, and when to look at them.
+
+use std::sync::Arc;
+
+use super::entry::{Connection, Hit};
+use super::table::{CHAIN, FlowTable, Refused};
+use super::tcp::Direction;
+use super::wheel::Wheel;
+use crate::dataplane::family::Pair;
+use crate::tables::{BackendId, Coarse, Tick, Timeouts, WorkerCounters};
+
+/// Entries that a full table examines for one that is over, per refused connection.
+const RECLAIM_BUDGET: u32 = 32;
+
+/// One worker's hold on the connections of one family.
+#[derive(Debug)]
+pub struct Side<P: Pair> {
+    table: Arc<FlowTable<P>>,
+    worker: u16,
+    /// Free entries at hand.
+    free: Vec<u32>,
+    wheel: Wheel,
+    /// Where the search for an entry to reclaim stands.
+    hand: u32,
+}
+
+impl<P: Pair> Side<P> {
+    /// The hold of `worker`.
+    pub(super) fn new(table: Arc<FlowTable<P>>, worker: u16, now: Tick) -> Self {
+        let free = Vec::with_capacity(table.capacity() as usize);
+        Self { table, worker, free, wheel: Wheel::new(now.coarse()), hand: 0 }
+    }
+
+    /// The table.
+    #[inline]
+    pub fn table(&self) -> &FlowTable<P> {
+        &self.table
+    }
+
+    /// Creates a connection.
+    ///
+    /// A full table takes back a connection that is over, if one is near; otherwise it refuses. It never touches one
+    /// that is not over.
+    pub fn create(
+        &mut self,
+        connection: &Connection<P>,
+        now: Tick,
+        timeouts: &Timeouts,
+        counters: &WorkerCounters,
+    ) -> Result<Hit<P>, Refused> {
+        let now = now.coarse();
+        let (position, armed) = match self.free_entry() {
+            Some(position) => (position, false),
+            None => (self.reclaim(counters).ok_or(Refused::TableFull)?, true),
+        };
+        let entered = self.table.enter(position, self.worker, connection, now);
+        if !armed {
+            match entered {
+                Ok(()) => {
+                    let delay = connection.state.timeout(timeouts);
+                    self.wheel.arm(self.table.as_ref(), position, now, delay);
+                }
+                Err(_) => self.free.push(position),
+            }
+        }
+        entered?;
+        counters.connections_new.add(1);
+        if !armed {
+            counters.connections_active.add(1);
+        }
+        if let Some(backend) = counters.backend(connection.backend) {
+            backend.connections_new.add(1);
+        }
+        let entry = self.table.entry(position);
+        entry.read(position, connection.request, Direction::Request).ok_or(Refused::Raced)
+    }
+
+    /// Ends a connection before its time.
+    pub(super) fn end(&self, hit: &Hit<P>, counters: &WorkerCounters) {
+        if self.table.take_out(hit.entry) {
+            count_closed(counters, hit.backend);
+        }
+    }
+
+    /// Forgets connections that were idle for too long, looking at `budget` of them at the most. Returns at how many.
+    pub(super) fn expire(
+        &mut self,
+        now: Tick,
+        timeouts: &Timeouts,
+        counters: &WorkerCounters,
+        budget: usize,
+    ) -> usize {
+        let now = now.coarse();
+        for looked in 0..budget {
+            let Some(position) = self.wheel.next_due(self.table.as_ref(), now) else { return looked };
+            self.visit(position, now, timeouts, counters);
+        }
+        budget
+    }
+
+    fn visit(&mut self, position: u32, now: Coarse, timeouts: &Timeouts, counters: &WorkerCounters) {
+        let entry = self.table.entry(position);
+        let (state, last_seen, backend) = entry.age();
+        if entry.is_live() {
+            let timeout = state.timeout(timeouts);
+            let idle = now.since(last_seen);
+            // A frame handled by another worker may be newer than this worker's clock.
+            if idle > u32::MAX / 2 || idle < timeout {
+                let rest = timeout.saturating_sub(if idle > u32::MAX / 2 { 0 } else { idle });
+                self.wheel.arm(self.table.as_ref(), position, now, rest);
+                return;
+            }
+            if self.table.take_out(position) {
+                count_closed(counters, backend);
+            }
+        }
+        if self.table.entry(position).is_free() {
+            counters.connections_active.set(counters.connections_active.get().saturating_sub(1));
+            self.release(position);
+        } else {
+            // Another worker is taking it out right now.
+            self.wheel.arm(self.table.as_ref(), position, now, 0);
+        }
+    }
+
+    fn free_entry(&mut self) -> Option<u32> {
+        if self.free.is_empty() {
+            self.table.take_chain(&mut self.free);
+        }
+        self.free.pop()
+    }
+
+    fn release(&mut self, position: u32) {
+        self.free.push(position);
+        if self.free.len() >= 3 * CHAIN as usize {
+            self.table.give_chain(&mut self.free);
+        }
+    }
+
+    /// Takes out one of this worker's connections that is over. Its place in the wheel goes to the successor.
+    fn reclaim(&mut self, counters: &WorkerCounters) -> Option<u32> {
+        for _ in 0..RECLAIM_BUDGET {
+            self.hand = (self.hand + 1) % self.table.capacity();
+            let entry = self.table.entry(self.hand);
+            let (state, _, backend) = entry.age();
+            if entry.is_live()
+                && entry.owner() == self.worker
+                && state.is_over()
+                && self.table.take_out(self.hand)
+            {
+                count_closed(counters, backend);
+                counters.connections_reclaimed.add(1);
+                return Some(self.hand);
+            }
+        }
+        None
+    }
+}
+
+fn count_closed(counters: &WorkerCounters, backend: BackendId) {
+    counters.connections_closed.add(1);
+    if let Some(backend) = counters.backend(backend) {
+        backend.connections_closed.add(1);
+    }
+}

@@ -1,0 +1,73 @@
+//! What every stage is handed besides the frame: the tables, the connections, the time, the counters, and where to put
+//! what comes out besides verdicts.
+
+use crate::tables::{Event, Snapshot, Tick, WorkerCounters};
+use crate::xsk::Frame;
+
+use super::batch::{BATCH, Meta};
+use super::conntrack::Flows;
+
+/// One call of [`super::process`].
+#[derive(Debug)]
+pub struct Turn<'a> {
+    /// What the switch is to do.
+    pub tables: &'a Snapshot,
+    /// The connections.
+    pub flows: &'a mut Flows,
+    /// The time.
+    pub now: Tick,
+    /// What is counted.
+    pub counters: &'a WorkerCounters,
+    /// What comes out besides verdicts.
+    pub extras: &'a mut Extras,
+}
+
+/// Spare frames at hand, for packets that leave in several pieces: a 9,000-byte packet into a 1,280-byte path is 8 pieces.
+pub const SPARES: usize = 16;
+
+/// What a batch carries besides its frames.
+#[derive(Debug)]
+pub struct Extras {
+    /// What the control plane should hear of.
+    events: Vec<Event>,
+    /// Free frames that the driver lends.
+    pub(super) spares: Vec<Frame>,
+    /// Frames made from spares, each with its fate.
+    pub(super) made: Vec<(Frame, Meta)>,
+}
+
+impl Default for Extras {
+    fn default() -> Self {
+        Self {
+            events: Vec::with_capacity(BATCH),
+            spares: Vec::with_capacity(SPARES),
+            made: Vec::with_capacity(SPARES),
+        }
+    }
+}
+
+impl Extras {
+    /// Raises `event`, unless the list is full: whoever raises one will raise it again. Not the same twice in a row.
+    #[inline]
+    pub fn raise(&mut self, event: Event) {
+        if self.events.len() < BATCH && self.events.last() != Some(&event) {
+            self.events.push(event);
+        }
+    }
+
+    /// Empties the list of events.
+    #[inline]
+    pub(super) fn drain_events(&mut self) -> impl Iterator<Item = Event> + '_ {
+        self.events.drain(..)
+    }
+
+    /// A free frame, if the driver lent one.
+    pub fn spare(&mut self) -> Option<Frame> {
+        self.spares.pop()
+    }
+
+    /// Adds a frame that was made from a spare and has its verdict. There is room: it was made from a spare.
+    pub fn add(&mut self, frame: Frame, meta: Meta) {
+        self.made.push((frame, meta));
+    }
+}

@@ -1,0 +1,104 @@
+//! What both versions of IP share.
+
+use std::net::IpAddr;
+
+use super::checksum::Delta;
+use super::ipv6::Pair;
+
+/// Protocol number of ICMP.
+pub const ICMP: u8 = 1;
+/// Protocol number of IPv4 in IP.
+pub const IPV4: u8 = 4;
+/// Protocol number of TCP.
+pub const TCP: u8 = 6;
+/// Protocol number of UDP.
+pub const UDP: u8 = 17;
+/// Protocol number of IPv6 in IP.
+pub const IPV6: u8 = 41;
+/// Protocol number of ICMPv6.
+pub const ICMPV6: u8 = 58;
+
+/// The version of IP that a packet or an address is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// The family that the first four bits of `packet` name; none where they name neither.
+    #[inline]
+    pub fn of_packet(packet: &[u8]) -> Option<Self> {
+        match packet.first()? >> 4 {
+            4 => Some(Self::V4),
+            6 => Some(Self::V6),
+            _ => None,
+        }
+    }
+
+    /// The family of `address`.
+    pub fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    /// The protocol number of a packet of this family inside another.
+    #[inline]
+    pub const fn as_payload(self) -> u8 {
+        match self {
+            Self::V4 => IPV4,
+            Self::V6 => IPV6,
+        }
+    }
+}
+
+/// Source and destination of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Addresses {
+    /// Source in the high half, destination in the low half.
+    V4(u64),
+    /// Source, then destination.
+    V6(Pair),
+}
+
+impl Addresses {
+    /// The same with source and destination exchanged.
+    #[inline]
+    #[must_use]
+    pub fn reversed(self) -> Self {
+        match self {
+            Self::V4(addresses) => Self::V4(addresses.rotate_left(32)),
+            Self::V6([source, destination]) => Self::V6([destination, source]),
+        }
+    }
+
+    /// The change of a checksum over these addresses when `new` takes their place; none across families.
+    #[inline]
+    pub fn delta(self, new: Self) -> Option<Delta> {
+        match (self, new) {
+            (Self::V4(old), Self::V4(new)) => Some(Delta::of_u64(old, new)),
+            (Self::V6(old), Self::V6(new)) => Some(Delta::of_pair(old, new)),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reversing_twice_is_where_one_began() {
+        assert_eq!(Addresses::V4(1 << 32 | 2).reversed(), Addresses::V4(2 << 32 | 1));
+        assert_eq!(Addresses::V6([1, 2]).reversed(), Addresses::V6([2, 1]));
+    }
+
+    #[test]
+    fn the_first_four_bits_name_the_family() {
+        assert_eq!(Family::of_packet(&[0x45]), Some(Family::V4));
+        assert_eq!(Family::of_packet(&[0x60]), Some(Family::V6));
+        assert_eq!(Family::of_packet(&[0x55]), None);
+        assert_eq!(Family::of_packet(&[]), None);
+    }
+}
