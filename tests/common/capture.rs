@@ -46,7 +46,7 @@ impl Capture {
 }
 
 /// A finished capture.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Frames {
     file: PathBuf,
 }
@@ -71,12 +71,25 @@ impl Frames {
         String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
     }
 
+    /// Whether a frame with exactly these bytes came.
+    pub fn contains(&self, frame: &[u8]) -> bool {
+        let file = std::fs::File::open(&self.file).expect("the capture can be read");
+        let mut reader = pcap_file::pcap::PcapReader::new(file).expect("tcpdump writes pcap");
+        while let Some(packet) = reader.next_packet() {
+            if *packet.expect("tcpdump writes whole records").data == *frame {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Panics if a checksum is wrong, a frame is malformed, or there are no checksums to look at.
     pub fn assert_clean(&self) {
         // Linux writes a TCP checksum of 0x0000 as 0xffff when it computes it in software. Both verify, but tshark
         // knows only the one.
         let bad = "ip.checksum.status == 0 || (tcp.checksum.status == 0 && tcp.checksum != 0xffff) \
-                   || udp.checksum.status == 0 || icmp.checksum.status == 0 || _ws.malformed";
+                   || udp.checksum.status == 0 || icmp.checksum.status == 0 || icmpv6.checksum.status == 0 \
+                   || _ws.malformed";
         let summary = self.list(bad, "_ws.col.Info");
         assert!(summary.is_empty(), "{} bad frames in {}: {summary:?}", summary.len(), self.file.display());
         let good = self.count("tcp.checksum.status == 1 || udp.checksum.status == 1");

@@ -98,13 +98,13 @@ impl Drop for Server {
 }
 
 /// Answers every datagram with its name and the payload: `b1 hello`. Asked for [`PEER_QUESTION`], it answers with the
-/// address that the question came from.
+/// address and the port that the question came from.
 #[derive(Debug)]
 pub struct UdpServer {
     _server: Server,
 }
 
-/// The question to which a UDP server answers with the address that it sees.
+/// The question to which a UDP server answers with the address and the port that it sees.
 pub const PEER_QUESTION: &str = "who am I?";
 
 /// Starts a UDP server on `address` in `host`.
@@ -121,7 +121,7 @@ pub fn udp_names(host: &Namespace, name: &str, address: SocketAddr) -> UdpServer
                 answer.clear();
                 answer.extend_from_slice(&prefix);
                 match payload == PEER_QUESTION.as_bytes() {
-                    true => answer.extend_from_slice(peer.ip().to_string().as_bytes()),
+                    true => answer.extend_from_slice(peer.to_string().as_bytes()),
                     false => answer.extend_from_slice(payload),
                 }
                 // A lost answer shows at the client.

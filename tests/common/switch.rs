@@ -34,8 +34,8 @@ pub struct Configuration {
     pub max_connections: u32,
     /// More lines for `[switch]`.
     pub switch_lines: String,
-    /// More lines for every service.
-    pub service_lines: String,
+    /// More lines for every TCP service.
+    pub tcp_service_lines: String,
     /// More tables.
     pub tables: String,
 }
@@ -49,7 +49,7 @@ impl Configuration {
             weights: [2, 3, 5],
             max_connections: 65_536,
             switch_lines: String::new(),
-            service_lines: String::new(),
+            tcp_service_lines: String::new(),
             tables: String::new(),
         }
     }
@@ -89,7 +89,7 @@ impl Configuration {
         let service = format!(
             "\n[[service]]\nname = \"{name}\"\nvip = \"{vip}\"\nprotocol = \"{protocol}\"\n\
              forwarding = \"{forwarding}\"\nscheduler = \"{scheduler}\"\n{}",
-            self.service_lines
+            if protocol == "tcp" { self.tcp_service_lines.as_str() } else { "" }
         );
         text.push_str(&service);
         for (backend, weight) in (1..).zip(self.weights) {
