@@ -27,7 +27,7 @@ pub fn run(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>) {
         Family::V4 => flow::<V4>(frame, meta, turn),
         Family::V6 => flow::<V6>(frame, meta, turn),
     };
-    meta.verdict = verdict.map_or_else(|reason| Some(Verdict::Drop(reason)), |verdict| verdict);
+    meta.verdict = verdict.unwrap_or_else(|reason| Some(Verdict::Drop(reason)));
 }
 
 fn flow<P: Pair>(

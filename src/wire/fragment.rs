@@ -23,7 +23,7 @@ pub struct Pieces {
 /// Shortens the IPv4 packet at the start of `packet` to what fits `mtu`, and writes the rest of it as a packet of its own
 /// into `rest`. The packet may itself be a piece.
 ///
-/// None, and nothing changed, where it fits already, is malformed, may not be cut (DF), or where `mtu` or the room in
+/// None, and `packet` unchanged, where it fits already, is malformed, may not be cut (DF), or where `mtu` or the room in
 /// `rest` (which the packet's own length always satisfies) is too small.
 pub fn cut(packet: &mut [u8], mtu: u16, rest: &mut [u8]) -> Option<Pieces> {
     let header = Header::parse(packet).ok()?;

@@ -31,7 +31,6 @@ fn syn_to(vip: &str) -> Packet {
 
 pub fn cases() -> Vec<Case> {
     let mut cases = not_ours();
-    cases.extend(fragments());
     cases.extend(unreachable());
     cases.extend(limits());
     cases.extend(cut_short());
@@ -40,11 +39,6 @@ pub fn cases() -> Vec<Case> {
 
 fn not_ours() -> Vec<Case> {
     let switch = &switch();
-    let mut ipv6 = syn_to(VIP).build();
-    ipv6[12..14].copy_from_slice(&[0x86, 0xDD]);
-    let mut icmp = syn_to(VIP).build();
-    icmp[IP + 9] = 1;
-    repair_ip_checksum(&mut icmp);
     vec![
         case("a frame for another MAC address is not looked at", switch)
             .arrives(ETH0, &tcp(CLIENT, VIP, SYN).macs(CLIENT7, CLIENT8))
@@ -63,35 +57,6 @@ fn not_ours() -> Vec<Case> {
             .stays_with_the_kernel(),
         case("a backend's answer to the switch itself is the kernel's", switch)
             .arrives(ETH1, &tcp(BACKEND, "198.18.1.1:51000", SYN | ACK).in_at_eth1_from(BACKEND11))
-            .stays_with_the_kernel(),
-        case("IPv6 is the kernel's in this version", switch).arrives_raw(ETH0, ipv6).stays_with_the_kernel(),
-        case("ICMP to a VIP is the kernel's in this version", switch)
-            .arrives_raw(ETH0, icmp)
-            .stays_with_the_kernel(),
-    ]
-}
-
-fn fragments() -> Vec<Case> {
-    let switch = &switch();
-    let fragment = |packet: &Packet, bits: u16| {
-        let mut frame = packet.build();
-        frame[IP + 6..IP + 8].copy_from_slice(&bits.to_be_bytes());
-        repair_ip_checksum(&mut frame);
-        frame
-    };
-    let (first, later) = (0x2000, 0x0010);
-    vec![
-        case("the first fragment of a datagram to a VIP is dropped", switch)
-            .arrives_raw(ETH0, fragment(&syn_to(VIP), first))
-            .gets_dropped(DropReason::FragmentTimeout),
-        case("and so is a later one", switch)
-            .arrives_raw(ETH0, fragment(&syn_to(VIP), later))
-            .gets_dropped(DropReason::FragmentTimeout),
-        case("a fragment to a VIP is dropped whatever its port, which only the first would tell", switch)
-            .arrives_raw(ETH0, fragment(&syn_to("198.18.0.100:9999"), later))
-            .gets_dropped(DropReason::FragmentTimeout),
-        case("a fragment to another address is the kernel's", switch)
-            .arrives_raw(ETH0, fragment(&syn_to("198.18.0.2:80"), later))
             .stays_with_the_kernel(),
     ]
 }

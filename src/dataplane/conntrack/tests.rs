@@ -300,7 +300,7 @@ fn two_workers_never_create_two_connections_with_one_reply_key() {
             });
         }
     });
-    let exists = |key: FlowKey| table.find(key, table.secret().hash(key)).is_some();
+    let exists = |key: FlowKey| table.v4.find(key, table.secret().hash(key)).is_some();
     let alive = |round| usize::from(exists(of(0, round).request)) + usize::from(exists(of(1, round).request));
     let twice = (0..ROUNDS).filter(|round| alive(*round) > 1).count();
     assert_eq!(twice, 0);
@@ -349,7 +349,7 @@ fn workers_that_race_for_the_same_keys_agree() {
     let sum = |f: fn(&WorkerCounters) -> u64| counters.iter().map(|c| f(c)).sum::<u64>();
     let live: Vec<FlowKey> = (0..64)
         .map(|port| connection(port, State::Closed).request)
-        .filter(|key| table.find(*key, table.secret().hash(*key)).is_some())
+        .filter(|key| table.v4.find(*key, table.secret().hash(*key)).is_some())
         .collect();
     let (created, closed) = (sum(|c| c.connections_new.get()), sum(|c| c.connections_closed.get()));
     assert_eq!(created - closed, live.len() as u64, "created − closed = live");

@@ -43,7 +43,7 @@ fn towards<P: Pair>(
         return Ok(());
     }
     match outer {
-        Some(outer) => encapsulate::<P>(frame, meta, next_hop, outer, turn),
+        Some(outer) => encapsulate(frame, meta, next_hop, outer, turn),
         None => set_link(frame, meta.parsed.ip, next_hop, P::ETHERTYPE),
     }
 }
@@ -62,7 +62,7 @@ pub fn set_link(frame: &mut Frame, ip: u8, next_hop: &NextHop, ethertype: u16) -
     Ok(())
 }
 
-fn encapsulate<P: Pair>(
+fn encapsulate(
     frame: &mut Frame,
     meta: &Meta,
     next_hop: &NextHop,

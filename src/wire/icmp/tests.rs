@@ -273,7 +273,9 @@ proptest! {
         damage in prop::option::of(1u16..0xFFFF),
     ) {
         let [outer_before, quoted_before, outer_after, quoted_after] = all;
-        let cut = cut.max(header_len(quoted_before).into());
+        let whole_header = usize::from(header_len(quoted_before));
+        // Half a checksum (of TCP, which alone may be cut there) can neither be verified nor updated: it stays.
+        let cut = if cut == whole_header + 17 { whole_header + 16 } else { cut.max(whole_header) };
         let build = |outer, quoted, ports| towards(error_about(&packet(inner, quoted, ports, &payload), cut, outer), outer);
         let mut error = build(outer_before, quoted_before, ports[0]);
         let mut wanted = build(outer_after, quoted_after, ports[1]);

@@ -89,7 +89,13 @@ impl Outer {
         Some(Self { template, len: len as u8, ip_len: ip_len as u8, sum })
     }
 
-    /// Length of the header in bytes: by so much the MTU for what is inside is smaller.
+    /// By how much the MTU for what is inside is smaller: [`Outer::len`], counted as MTUs are.
+    #[inline]
+    pub const fn overhead(&self) -> u16 {
+        self.len as u16
+    }
+
+    /// Length of the header in bytes.
     #[inline]
     #[allow(clippy::len_without_is_empty, reason = "it never is empty")]
     pub const fn len(&self) -> usize {

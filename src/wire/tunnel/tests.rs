@@ -51,7 +51,7 @@ fn lengths_are_those_of_the_headers() {
         (GUE_PORT, Family::V6, 52),
     ] {
         let outer = Outer::new(encapsulation, address(family, 1), address(family, 2), Family::V4).unwrap();
-        assert_eq!((outer.len(), outer.family()), (length, family));
+        assert_eq!((outer.len(), outer.overhead(), outer.family()), (length, length as u16, family));
     }
     assert_eq!(Outer::new(GUE_PORT, address(Family::V4, 1), address(Family::V6, 2), Family::V4), None);
 }
