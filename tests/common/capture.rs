@@ -36,6 +36,11 @@ impl Capture {
         Self { tcpdump, file }
     }
 
+    /// Whether such a frame has come so far.
+    pub fn has(&self, is_wanted: impl Fn(&[u8]) -> bool) -> bool {
+        has(&self.file, is_wanted)
+    }
+
     /// Stops it and returns the file for judgement.
     pub fn stop(mut self) -> Frames {
         self.tcpdump.signal(Signal::INT);
@@ -43,6 +48,18 @@ impl Capture {
         assert_eq!(code, 0, "tcpdump failed: {}", self.tcpdump.log());
         Frames { file: self.file }
     }
+}
+
+/// What is written up to now ends wherever tcpdump stands, maybe in the middle of a record.
+fn has(file: &Path, is_wanted: impl Fn(&[u8]) -> bool) -> bool {
+    let file = std::fs::File::open(file).expect("the capture can be read");
+    let Ok(mut reader) = pcap_file::pcap::PcapReader::new(file) else { return false };
+    while let Some(Ok(packet)) = reader.next_packet() {
+        if is_wanted(&packet.data) {
+            return true;
+        }
+    }
+    false
 }
 
 /// A finished capture.
@@ -73,14 +90,7 @@ impl Frames {
 
     /// Whether a frame with exactly these bytes came.
     pub fn contains(&self, frame: &[u8]) -> bool {
-        let file = std::fs::File::open(&self.file).expect("the capture can be read");
-        let mut reader = pcap_file::pcap::PcapReader::new(file).expect("tcpdump writes pcap");
-        while let Some(packet) = reader.next_packet() {
-            if *packet.expect("tcpdump writes whole records").data == *frame {
-                return true;
-            }
-        }
-        false
+        has(&self.file, |other| other == frame)
     }
 
     /// Panics if a checksum is wrong, a frame is malformed, or there are no checksums to look at.

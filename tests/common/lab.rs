@@ -155,7 +155,8 @@ impl Lab {
         let directory = namespace::temporary_directory();
         let (client, switch) = (new_host(&setup, "client"), new_host(&setup, "switch"));
         let others = others(&setup);
-        let mut lab = Self { setup, backends: vec![], client, switch, others, directory, _exclusive: exclusive };
+        let mut lab =
+            Self { setup, backends: vec![], client, switch, others, directory, _exclusive: exclusive };
         lab.connect_client();
         for interface in setup.interfaces() {
             lab.plug_in(interface);
@@ -219,7 +220,10 @@ impl Lab {
             (Topology::Far, _) => {
                 let router = self.host("router");
                 cable(queues, end, (router, "eth0"));
-                self.setup.families().iter().for_each(|&family| give(router, "eth0", address(family, 2, 254)));
+                self.setup
+                    .families()
+                    .iter()
+                    .for_each(|&family| give(router, "eth0", address(family, 2, 254)));
             }
             _ => cable_to_bridge(queues, end, self.bridge_of(interface), &format!("switch-{interface}")),
         }
@@ -264,14 +268,20 @@ impl Lab {
     fn connect_others(&self) {
         let join = |name: &str, bridge: &str, host: u8| {
             cable_to_bridge(1, (self.host(name), "eth0"), self.host(bridge), name);
-            self.setup.families().iter().for_each(|&family| give(self.host(name), "eth0", address(family, 0, host)));
+            self.setup
+                .families()
+                .iter()
+                .for_each(|&family| give(self.host(name), "eth0", address(family, 0, host)));
         };
         match self.setup.topology {
             Topology::Routed | Topology::OneArm => {}
             Topology::Far => {
                 let router = self.host("router");
                 cable_to_bridge(1, (router, "eth1"), self.host("lan"), "router");
-                self.setup.families().iter().for_each(|&family| give(router, "eth1", address(family, 1, 254)));
+                self.setup
+                    .families()
+                    .iter()
+                    .for_each(|&family| give(router, "eth1", address(family, 1, 254)));
             }
             Topology::Bridge => {
                 join("router", "up", 254);

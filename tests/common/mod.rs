@@ -9,6 +9,7 @@
 //! decapsulator  the backend's end of a tunnel (in tests/tools, as it is a program, too)
 //! devices     what needs `unsafe`: a TUN device, a packet socket
 //! switch      the xswitch process: its configuration, its status, its end
+//! packets     frames that no socket would send
 //! traffic     what clients do, and what they got
 //! capture     tcpdump at a host, judged by tshark
 //! wait        polling with an outer bound
@@ -26,6 +27,7 @@ pub mod devices;
 pub mod exclusive;
 pub mod lab;
 pub mod namespace;
+pub mod packets;
 pub mod process;
 pub mod servers;
 pub mod switch;

@@ -81,7 +81,11 @@ pub struct Connection {
 
 impl Connection {
     /// Opens one from `client`.
-    pub fn open(client: &Namespace, server: impl Into<SocketAddr>, patience: Duration) -> std::io::Result<Self> {
+    pub fn open(
+        client: &Namespace,
+        server: impl Into<SocketAddr>,
+        patience: Duration,
+    ) -> std::io::Result<Self> {
         let server = server.into();
         client.enter(|| Self::open_here(server, patience))
     }
@@ -237,26 +241,33 @@ pub fn echo_in_datagrams(client: &Namespace, server: SocketAddr, data: &[u8]) ->
     Ok(echoed)
 }
 
-/// A file goes to a backend by HTTP and arrives as it is; with `download`, another one comes back as well.
+/// A file goes to a backend by HTTP and arrives as it is; with `download`, it comes back as well.
 pub fn transfer(lab: &Lab, server: SocketAddr, size_mib: u32, download: bool) {
-    let [original, downloaded] = ["original", "downloaded"].map(|name| lab.directory().join(name));
+    let original = lab.directory().join("original");
     random_file(&original, size_mib);
-    let sum = sha256(&original);
-    let curl = |arguments: &str| {
-        let line = format!("curl --silent --show-error --fail --max-time 60 {arguments}");
-        let finished = lab.client.run_within(Duration::from_secs(65), &line);
-        assert_eq!(finished.code, 0, "curl {arguments}: {}", finished.stderr);
-    };
     if download {
-        curl(&format!("--output {} http://{server}/files/original", downloaded.display()));
-        assert_eq!(sha256(&downloaded), sum, "the download differs");
+        self::download(&lab.client, server, &original);
     }
-    curl(&format!("--upload-file {} http://{server}/upload/uploaded", original.display()));
+    curl(&lab.client, &format!("--upload-file {} http://{server}/upload/uploaded", original.display()));
     let uploads = lab.backends.iter().map(|backend| backend.uploaded("uploaded"));
     let uploaded: Vec<_> = uploads.filter(|path| path.exists()).collect();
     assert_eq!(uploaded.len(), 1, "one backend took the upload");
-    assert_eq!(sha256(&uploaded[0]), sum, "the upload differs");
+    assert_eq!(sha256(&uploaded[0]), sha256(&original), "the upload differs");
     std::fs::remove_file(&uploaded[0]).expect("the upload can be removed");
+}
+
+/// A file in the lab's directory, which every nginx serves, comes to the client as it is.
+pub fn download(client: &Namespace, server: SocketAddr, original: &Path) {
+    let name = original.file_name().and_then(|name| name.to_str()).expect("the file has a name");
+    let downloaded = original.with_extension("downloaded");
+    curl(client, &format!("--output {} http://{server}/files/{name}", downloaded.display()));
+    assert_eq!(sha256(&downloaded), sha256(original), "the download differs");
+}
+
+fn curl(client: &Namespace, arguments: &str) {
+    let line = format!("curl --silent --show-error --fail --max-time 60 {arguments}");
+    let finished = client.run_within(Duration::from_secs(65), &line);
+    assert_eq!(finished.code, 0, "curl {arguments}: {}", finished.stderr);
 }
 
 /// `count` UDP requests, each from its own port.

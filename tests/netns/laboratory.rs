@@ -73,7 +73,13 @@ fn everybody_reaches_everybody_through_a_bridge_in_the_place_of_the_switch() {
     for host in [&lab.client, lab.host("x1"), lab.host("x2")] {
         for path in [V4, V6] {
             let server = SocketAddr::new(lab.setup.backend_address_of(1, path.backend), WEB_PORT);
-            assert_eq!(traffic::requests(host, server, 3).counts(), [3, 0, 0], "{} {}", host.name(), path.label());
+            assert_eq!(
+                traffic::requests(host, server, 3).counts(),
+                [3, 0, 0],
+                "{} {}",
+                host.name(),
+                path.label()
+            );
         }
     }
 }
@@ -93,8 +99,18 @@ fn inside_hosts_reach_outside_servers_through_the_nat_of_the_kernel() {
     for host in [&lab.client, lab.host("h2"), lab.host("h3")] {
         for path in [V4, V6] {
             let server = |number, port| SocketAddr::new(lab.setup.backend_address_of(number, path.vip), port);
-            assert_eq!(traffic::requests(host, server(2, WEB_PORT), 2).counts(), [0, 2, 0], "{}", host.name());
-            assert_eq!(traffic::datagrams(host, server(1, NAMES_PORT), 2).counts(), [2, 0, 0], "{}", host.name());
+            assert_eq!(
+                traffic::requests(host, server(2, WEB_PORT), 2).counts(),
+                [0, 2, 0],
+                "{}",
+                host.name()
+            );
+            assert_eq!(
+                traffic::datagrams(host, server(1, NAMES_PORT), 2).counts(),
+                [2, 0, 0],
+                "{}",
+                host.name()
+            );
         }
     }
 }

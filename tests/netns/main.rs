@@ -10,6 +10,10 @@
 //! modes            every forwarding mode over TCP and UDP, IPv4 and IPv6
 //! pmtud            packets that are too big for what lies behind the switch
 //! icmp             the VIP behaves as a host; errors follow their connection
+//! fragments        datagrams that do not fit one frame
+//! bridge           the transparent switch and those who are none of its business
+//! snat             the router at home
+//! vlan             tagged frames
 //! transfer         much data, many connections, no bad checksum
 //! datagrams        UDP
 //! crossing         replies at another worker than their requests
@@ -123,11 +127,13 @@ mod common;
 
 mod balancing;
 mod baseline;
+mod bridge;
 mod counters;
 mod crossing;
 mod datagrams;
-mod interfaces;
+mod fragments;
 mod icmp;
+mod interfaces;
 mod kernel_traffic;
 mod laboratory;
 mod lifecycle;
@@ -135,4 +141,6 @@ mod limits;
 mod modes;
 mod neighbors;
 mod pmtud;
+mod snat;
 mod transfer;
+mod vlan;

@@ -24,11 +24,8 @@ fn requests_go_where_they_should_and_answers_come_the_right_way(setup: Setup) {
         Capture::start(host, &interface, lab.directory())
     });
     let beyond: Vec<_> = beyond.collect();
-    let ends: Vec<_> = lab
-        .backends
-        .iter()
-        .map(|backend| Capture::start(&backend.host, "eth0", lab.directory()))
-        .collect();
+    let ends: Vec<_> =
+        lab.backends.iter().map(|backend| Capture::start(&backend.host, "eth0", lab.directory())).collect();
     let switch = Switch::start(&lab);
 
     for &path in setup.paths {
@@ -39,7 +36,10 @@ fn requests_go_where_they_should_and_answers_come_the_right_way(setup: Setup) {
     }
 
     let beyond: Vec<_> = beyond.into_iter().map(Capture::stop).collect();
-    ends.into_iter().map(Capture::stop).chain(beyond.iter().cloned()).for_each(|frames| frames.assert_clean());
+    ends.into_iter()
+        .map(Capture::stop)
+        .chain(beyond.iter().cloned())
+        .for_each(|frames| frames.assert_clean());
     assert_right_way_back(&lab, &switch.status(), &beyond);
     switch.finish();
 }
@@ -76,8 +76,10 @@ fn assert_right_way_back(lab: &Lab, status: &Value, beyond: &[Frames]) {
         format!("{layer}.src == {}", vip(family))
     });
     let answer = families.collect::<Vec<_>>().join(" || ");
-    let answers: usize =
-        beyond.iter().map(|frames| frames.count(&format!("({answer}) && (tcp || udp) && !icmp && !icmpv6"))).sum();
+    let answers: usize = beyond
+        .iter()
+        .map(|frames| frames.count(&format!("({answer}) && (tcp || udp) && !icmp && !icmpv6")))
+        .sum();
     let services = status["services"].as_array().expect("status has services");
     let counted: u64 = services.iter().map(|service| number(service, "packets_out")).sum();
     if lab.setup.is_direct() {
