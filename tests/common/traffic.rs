@@ -224,7 +224,8 @@ pub fn echo_in_datagrams(client: &Namespace, server: SocketAddr, data: &[u8]) ->
                 let chunk = &data[start..data.len().min(start + CHUNK)];
                 socket.send(&[&(start as u64).to_be_bytes()[..], chunk].concat())?;
             }
-            while let (false, Ok(length)) = (missing.is_empty(), socket.recv(&mut buffer)) {
+            while !missing.is_empty() {
+                let Ok(length) = socket.recv(&mut buffer) else { break };
                 // Behind the name of the backend: where the chunk belongs, and the chunk.
                 let Some((start, chunk)) = buffer[3..length].split_first_chunk() else { continue };
                 let start = usize::try_from(u64::from_be_bytes(*start)).map_err(std::io::Error::other)?;

@@ -1,10 +1,11 @@
 //! Datagrams in fragments: all of one datagram reach one backend, in whichever order they come.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use crate::common::capture::Capture;
-use crate::common::lab::{Family, Lab, Path, Setup};
+use crate::common::lab::{Lab, Setup};
+use crate::common::namespace::Namespace;
 use crate::common::packets;
 use crate::common::switch::Switch;
 use crate::common::traffic::Datagrams;
@@ -63,9 +64,7 @@ fn large_datagrams_are_echoed_in_any_order(setup: Setup) {
             let answer = Datagrams::open(&lab.client, path.names()).ask(&payload);
             assert!(answer.is_some(), "{}: a large datagram was not answered", path.label());
         }
-        for (number, order) in (0..).zip([in_order, backwards, last_first, interleaved, shuffled]) {
-            assert_echoed_in(&lab, path, number, order);
-        }
+        assert_echoed_in_any_order(&lab.client, lab.setup.client_address(path.vip), path.names());
     }
     captures.into_iter().for_each(|capture| capture.stop().assert_clean());
     switch.finish();
@@ -97,18 +96,25 @@ fn shuffled(count: usize) -> Vec<usize> {
     numbers
 }
 
+/// A server that the client has spoken with echoes datagrams whose fragments come in any order.
+pub fn assert_echoed_in_any_order(client: &Namespace, address: IpAddr, server: SocketAddr) {
+    let orders: [Order; 5] = [in_order, backwards, last_first, interleaved, shuffled];
+    for (number, order) in (0..).zip(orders) {
+        assert_echoed(client, SocketAddr::new(address, PORT + number), server, order);
+    }
+}
+
 /// Sends the fragments of one datagram with a packet socket and waits for the echo at an ordinary one.
-fn assert_echoed_in(lab: &Lab, path: Path, number: u16, order: Order) {
-    let client = SocketAddr::new(lab.setup.client_address(path.vip), PORT + number);
-    let server = path.names();
-    let socket = lab.client.enter(|| UdpSocket::bind(client)).expect("the port is free");
+fn assert_echoed(host: &Namespace, client: SocketAddr, server: SocketAddr, order: Order) {
+    let socket = host.enter(|| UdpSocket::bind(client)).expect("the port is free");
     socket.set_read_timeout(Some(Duration::from_millis(700))).expect("a time-out can be set");
-    let wire = packets::packet_socket(&lab.client, "eth0");
-    let source = packets::mac(&Lab::mac(&lab.client, "eth0"));
-    let destination = packets::neighbor(&lab.client, server.ip());
+    let wire = packets::packet_socket(host, "eth0");
+    let source = packets::mac(&Lab::mac(host, "eth0"));
+    let destination = packets::neighbor(host, server.ip());
+    let number = client.port() - PORT;
     let payload = text(number);
     let datagram = packets::udp(client, server, payload.as_bytes());
-    let size = if path.vip == Family::V4 { FULL } else { SMALL };
+    let size = if server.is_ipv4() { FULL } else { SMALL };
 
     // As any client does, it asks again when nothing comes; with another identification.
     let echoed = (0..3).any(|attempt| {
@@ -122,7 +128,7 @@ fn assert_echoed_in(lab: &Lab, path: Path, number: u16, order: Order) {
         let mut buffer = vec![0; 65_535];
         socket.recv(&mut buffer).is_ok_and(|length| buffer[..length].ends_with(payload.as_bytes()))
     });
-    assert!(echoed, "{}: order {number} was not echoed", path.label());
+    assert!(echoed, "{server} did not echo fragments in order {number}");
 }
 
 /// Text in which no two pieces are alike.

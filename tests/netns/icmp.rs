@@ -9,6 +9,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, socket_with};
 
 use crate::common::capture::Capture;
 use crate::common::lab::{Family, Lab, Path, Setup, vip};
+use crate::common::namespace::Namespace;
 use crate::common::packets;
 use crate::common::switch::Switch;
 use crate::common::traffic::{Datagrams, any_port};
@@ -29,52 +30,54 @@ fn the_vip_behaves_as_a_host(setup: Setup) {
     let capture = Capture::start(&lab.client, "eth0", lab.directory());
     let switch = Switch::start(&lab);
     for &family in setup.families() {
-        assert_pings(&lab, family);
-        assert_traces(&lab, vip(family));
-        assert_refuses(&lab, vip(family));
+        assert_behaves_as_a_host(&lab.client, vip(family), 80);
     }
     capture.stop().assert_clean();
     switch.finish();
 }
 
-fn assert_pings(lab: &Lab, family: Family) {
-    let largest = if family == Family::V4 { 1472 } else { 1452 };
-    for size in [0, 1, 33, 56, largest] {
-        let line = format!("ping -n -c 3 -i 0.05 -W 2 -s {size} {}", vip(family));
-        let finished = lab.client.run_within(Duration::from_secs(10), &line);
-        assert!(finished.stdout.contains(" 0% packet loss"), "{line}: {}", finished.stdout);
-        assert!(!finished.stdout.contains("wrong data"), "{line}: {}", finished.stdout);
-    }
-}
-
-fn assert_traces(lab: &Lab, vip: IpAddr) {
-    let limit = Duration::from_secs(30);
-    let trace = lab.client.run_within(limit, &format!("tracepath -n -m 8 {vip}")).stdout;
-    assert!(trace.lines().any(|line| line.contains(&vip.to_string()) && line.contains("reached")), "{trace}");
-    for method in ["", "-I", "-T -p 80"] {
-        let line = format!("traceroute -n -q 2 -w 2 -m 8 {method} {vip}");
-        let trace = lab.client.run_within(limit, &line).stdout;
-        let last = trace.lines().last().unwrap_or_default();
-        assert!(last.contains(&vip.to_string()) && !last.contains('*'), "{line}: {trace}");
-        // Behind an exclamation mark stands what a hop complained of.
-        assert!(!trace.contains('!'), "{line}: {trace}");
-    }
-}
-
-fn assert_refuses(lab: &Lab, vip: IpAddr) {
-    let server = SocketAddr::new(vip, UNSERVED);
-    let refused = lab.client.enter(|| TcpStream::connect_timeout(&server, Duration::from_millis(900)));
+/// Whoever is there answers ping, ends every kind of trace and refuses what nobody serves; `served` is a TCP port.
+pub fn assert_behaves_as_a_host(client: &Namespace, address: IpAddr, served: u16) {
+    assert_answers_ping(client, address);
+    assert_ends_traces(client, address, served);
+    let server = SocketAddr::new(address, UNSERVED);
+    let refused = client.enter(|| TcpStream::connect_timeout(&server, Duration::from_millis(900)));
     assert_eq!(
         refused.expect_err("nobody serves this port").kind(),
         ErrorKind::ConnectionRefused,
         "{server}"
     );
-    assert_refuses_datagrams(lab, server);
+    assert_refuses_datagrams(client, server);
+}
+
+fn assert_answers_ping(client: &Namespace, address: IpAddr) {
+    let largest = if address.is_ipv4() { 1472 } else { 1452 };
+    for size in [0, 1, 33, 56, largest] {
+        let line = format!("ping -n -c 3 -i 0.05 -W 2 -s {size} {address}");
+        let finished = client.run_within(Duration::from_secs(10), &line);
+        assert!(finished.stdout.contains(" 0% packet loss"), "{line}: {}", finished.stdout);
+        assert!(!finished.stdout.contains("wrong data"), "{line}: {}", finished.stdout);
+    }
+}
+
+fn assert_ends_traces(client: &Namespace, address: IpAddr, served: u16) {
+    let limit = Duration::from_secs(30);
+    let name = address.to_string();
+    let trace = client.run_within(limit, &format!("tracepath -n -m 8 {address}")).stdout;
+    assert!(trace.lines().any(|line| line.contains(&name) && line.contains("reached")), "tracepath: {trace}");
+    for method in [String::new(), "-I".into(), format!("-T -p {served}")] {
+        let line = format!("traceroute -n -q 2 -w 2 -m 8 {method} {address}");
+        let trace = client.run_within(limit, &line).stdout;
+        let last = trace.lines().last().unwrap_or_default();
+        assert!(last.contains(&name) && !last.contains('*'), "{line}: {trace}");
+        // Behind an exclamation mark stands what a hop complained of.
+        assert!(!trace.contains('!'), "{line}: {trace}");
+    }
 }
 
 /// A connected socket hears of ICMP errors as `ConnectionRefused`.
-fn assert_refuses_datagrams(lab: &Lab, server: SocketAddr) {
-    let socket = lab.client.enter(|| UdpSocket::bind(any_port(server))).expect("there are free ports");
+fn assert_refuses_datagrams(client: &Namespace, server: SocketAddr) {
+    let socket = client.enter(|| UdpSocket::bind(any_port(server))).expect("there are free ports");
     socket.connect(server).expect("a UDP socket connects");
     socket.set_read_timeout(Some(Duration::from_millis(200))).expect("a time-out can be set");
     wait_until("the datagram is refused", Duration::from_secs(3), || {
@@ -93,7 +96,7 @@ fn errors_of_icmp_follow_their_connection(setup: Setup) {
     let switch = Switch::start(&lab);
     for &path in setup.paths {
         // Nobody runs a server there: the backend's kernel says so.
-        assert_refuses_datagrams(&lab, path.bulk());
+        assert_refuses_datagrams(&lab.client, path.bulk());
         // An answer to a client that is gone: the client's kernel says so.
         Datagrams::open(&lab.client, path.names()).ask("find the way first");
         let before = complaints_heard(&lab);

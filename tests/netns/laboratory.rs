@@ -10,8 +10,10 @@ use crate::common::decapsulator::Tunnel;
 use crate::common::lab::{
     Family, Lab, NAMES_PORT, Path, V4, V6, WEB_PORT, bridge, dsr, gue, home, ipip, vip,
 };
+use crate::common::servers;
 use crate::common::traffic;
 use crate::common::wait::wait_for;
+use crate::{fragments, icmp};
 
 /// Where the client waits for answers to packets that somebody else sends for it.
 const PORT: u16 = 41_000;
@@ -58,6 +60,22 @@ fn backends_that_hold_the_vip_stay_silent_and_answer_whoever_finds_them() {
         lab.client.ip(&format!("neighbor replace {} lladdr {mac} dev eth0", path.web().ip()));
         let answers = traffic::requests(&lab.client, path.web(), 3);
         assert_eq!(answers.counts(), [0, 3, 0], "{}", path.label());
+    }
+}
+
+#[test]
+fn what_scenes_demand_of_a_vip_holds_for_an_ordinary_host() {
+    let lab = Lab::new(dsr(1));
+    for &family in lab.setup.families() {
+        let address = lab.setup.backend_address_of(1, family);
+        let _server = servers::udp_names(&lab.backends[0].host, "b1", SocketAddr::new(address, NAMES_PORT));
+        let _web = servers::tcp_echo(&lab.backends[0].host, SocketAddr::new(address, WEB_PORT));
+        icmp::assert_behaves_as_a_host(&lab.client, address, WEB_PORT);
+        let server = SocketAddr::new(address, NAMES_PORT);
+        fragments::assert_echoed_in_any_order(&lab.client, lab.setup.client_address(family), server);
+        let data = traffic::random_bytes(50);
+        let echoed = traffic::echo_in_datagrams(&lab.client, server, &data);
+        assert!(echoed.expect("every datagram is answered") == data);
     }
 }
 
