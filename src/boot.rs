@@ -18,6 +18,7 @@ use crate::dataplane::{FlowTables, Flows, Secret};
 use crate::sys::interface;
 use crate::sys::wait::Waker;
 use crate::tables::{InterfaceId, Mailbox, Snapshot, Steering, Tick, WorkerCounters};
+use crate::xsk::jumbo;
 use crate::xsk::steer::MAX_QUEUES;
 use crate::xsk::{AttachMode, CopyMode, Port, RingSet, Steer, Umem};
 
@@ -41,6 +42,17 @@ pub enum BootError {
         wanted: u32,
         /// Why.
         reason: String,
+    },
+    /// An interface carries packets that are larger than any the switch can hold.
+    #[error(
+        "{interface} has MTU {mtu}, but {} is the largest that can be forwarded: `ip link set dev {interface} mtu 9000`",
+        jumbo::LARGEST_PACKET
+    )]
+    Mtu {
+        /// Which interface.
+        interface: String,
+        /// Its MTU.
+        mtu: u32,
     },
     /// Packet memory or sockets.
     #[error("{0}")]
@@ -244,12 +256,13 @@ impl Plant {
         let ring = self.switch.ring_size;
         // Each port: a full fill ring and a full TX ring. Besides: a batch in hand, and some to breathe.
         let frames = self.switch.interfaces.len() as u32 * 2 * ring + 256;
-        let umem = Umem::new(frames, ring)?;
+        let jumbo = self.needs_jumbo()?;
+        let umem = Umem::new(frames, ring, jumbo)?;
         let mut ports = Vec::new();
         for (name, attached) in self.switch.interfaces.iter().zip(&mut *interfaces) {
             ports.push(match attached.link {
                 Link::Gone => None,
-                Link::Down | Link::Up => Some(Port::open(&umem, name, queue, ring, mode)?),
+                Link::Down | Link::Up => Some(Port::open(&umem, name, queue, ring, mode, jumbo)?),
             });
         }
         for ((name, attached), port) in self.switch.interfaces.iter().zip(interfaces).zip(&ports) {
@@ -259,6 +272,19 @@ impl Plant {
             attached.sockets.push((port.fd(), port.copy_mode));
         }
         Ok(RingSet { ports, umem })
+    }
+
+    /// Whether a frame of some interface may be larger than a chunk of packet memory.
+    fn needs_jumbo(&self) -> Result<bool, BootError> {
+        let mut largest = 0;
+        for interface in &self.switch.interfaces {
+            let mtu = interface::mtu(interface).unwrap_or(0);
+            if mtu > u32::from(jumbo::LARGEST_PACKET) {
+                return Err(BootError::Mtu { interface: interface.clone(), mtu });
+            }
+            largest = largest.max(mtu);
+        }
+        Ok(largest > u32::from(jumbo::LARGEST_IN_ONE))
     }
 
     fn attach_one(&self, crew: &mut Crew, position: usize, steering: &Steering) -> Result<(), BootError> {
