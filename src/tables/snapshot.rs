@@ -174,8 +174,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Fills the maps that follow from the rows of `services` and `backends`, and from the interfaces' addresses. Part of
-    /// building a snapshot.
+    /// Fills the maps that follow from the rows of `services` and `backends`. Part of building a snapshot.
     pub fn index(&mut self) {
         let services = || self.services.iter().flatten();
         let nat = self.backends.iter().flatten().filter_map(|backend| {
@@ -184,11 +183,6 @@ impl Snapshot {
         });
         let replies = ServiceMap::of(nat);
         self.vips = ExactMap::build(services().map(|service| (ExactKey::new(service.vip.ip(), 0), ())));
-        let kernel_owns = |address| {
-            self.interfaces.iter().flat_map(|interface| &interface.addresses).any(|(own, _)| *own == address)
-        };
-        let hosts = services().map(|service| service.vip.ip()).filter(|vip| !kernel_owns(*vip));
-        self.hosts = ExactMap::build(hosts.map(|vip| (ExactKey::new(vip, 0), ())));
         self.service_map = ServiceMap::of(services().map(|s| (s.vip, s.protocol, s.id)));
         self.replies = replies;
     }

@@ -168,7 +168,9 @@ pub fn upper_layer_field(packet: &[u8]) -> usize {
     let (mut field, mut offset) = (NEXT_HEADER, HEADER);
     for _ in 0..MOST_EXTENSIONS {
         let unit = match packet.get(field) {
-            Some(&(HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION_OPTIONS)) => packet.get(offset + 1),
+            Some(&(HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION_OPTIONS)) => {
+                packet.get(offset + 1)
+            }
             _ => None,
         };
         let Some(length) = unit.map(|length| usize::from(*length)) else { break };

@@ -17,6 +17,7 @@
 
 use std::net::IpAddr;
 
+use crate::dataplane::admit;
 use crate::dataplane::batch::Meta;
 use crate::dataplane::conntrack::{Direction, FlowKey, Hit, Kind as Rewriting};
 use crate::dataplane::family::Pair;
@@ -25,7 +26,6 @@ use crate::dataplane::parse::{TCP, UDP};
 use crate::dataplane::rewrite::{self, link};
 use crate::dataplane::turn::Turn;
 use crate::dataplane::verdict::Verdict;
-use crate::dataplane::admit;
 use crate::tables::{DropReason, Protocol, Snapshot};
 use crate::wire::icmp::{self, Kind, Message, Quote, Translation, Transport};
 use crate::xsk::Frame;

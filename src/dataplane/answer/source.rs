@@ -73,8 +73,13 @@ mod tests {
 
     #[test]
     fn the_address_on_the_peers_subnet_speaks_if_there_is_one() {
-        let tables =
-            tables(&[("fe80::1", 64), ("198.18.0.2", 24), ("10.0.0.2", 8), ("2001:db8::2", 64), ("2001:db8:1::2", 64)]);
+        let tables = tables(&[
+            ("fe80::1", 64),
+            ("198.18.0.2", 24),
+            ("10.0.0.2", 8),
+            ("2001:db8::2", 64),
+            ("2001:db8:1::2", 64),
+        ]);
         let own = |peer| own_address(&tables, InterfaceId(0), ip(peer));
         assert_eq!(own("10.9.9.9"), Some(ip("10.0.0.2")));
         assert_eq!(own("203.0.113.9"), Some(ip("198.18.0.2")));
@@ -102,7 +107,9 @@ mod tests {
 
     #[test]
     fn private_is_what_the_registries_say() {
-        for address in ["10.0.0.1", "172.16.0.1", "192.168.0.1", "100.64.0.1", "169.254.0.1", "fd00::1", "fe80::1"] {
+        for address in
+            ["10.0.0.1", "172.16.0.1", "192.168.0.1", "100.64.0.1", "169.254.0.1", "fd00::1", "fe80::1"]
+        {
             assert!(is_private(ip(address)), "{address}");
         }
         for address in ["198.18.0.1", "100.128.0.1", "2001:db8::1"] {

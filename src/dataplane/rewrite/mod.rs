@@ -89,9 +89,8 @@ impl<'a> Egress<'a> {
 #[inline]
 pub fn largest<P: Pair>(hit: &Hit<P>, egress: &Egress<'_>, turn: &Turn<'_>) -> Result<u16, DropReason> {
     let Some(outer) = outer(hit, egress)? else { return Ok(egress.link_mtu()) };
-    let path = egress.backend.and_then(|backend| {
-        turn.flows.tables().paths.get(backend.id, turn.now.coarse())
-    });
+    let path =
+        egress.backend.and_then(|backend| turn.flows.tables().paths.get(backend.id, turn.now.coarse()));
     Ok(egress.link_mtu().min(path.unwrap_or(u16::MAX)).saturating_sub(outer.overhead()))
 }
 

@@ -114,7 +114,10 @@ impl Outer {
             Family::V4 => Addresses::V4(u64::from_be_bytes(*self.template.get(12..)?.first_chunk()?)),
             Family::V6 => {
                 let (addresses, _) = self.template.get(8..ipv6::HEADER)?.as_chunks::<16>();
-                Addresses::V6([u128::from_be_bytes(*addresses.first()?), u128::from_be_bytes(*addresses.get(1)?)])
+                Addresses::V6([
+                    u128::from_be_bytes(*addresses.first()?),
+                    u128::from_be_bytes(*addresses.get(1)?),
+                ])
             }
         })
     }
