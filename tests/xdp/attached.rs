@@ -165,3 +165,15 @@ fn large_frames_cross_a_bridge_in_both_modes() {
         wait_until("the kernel gets its own", PATIENCE, || wire.steers[0].ways().unwrap().kernel > before);
     }
 }
+
+#[test]
+fn large_frames_of_a_service_arrive_whole_with_their_headroom() {
+    for mode in MODES {
+        let mut wire = Wire::new(&steering(), mode, 9000);
+        for net in BOTH {
+            let frame = large(tcp((net.client, 1), (net.vip, 443))).frame();
+            wire.send(&frame);
+            assert!(wire.receive() == (frame, true), "{mode:?}");
+        }
+    }
+}
