@@ -42,8 +42,8 @@ impl Wire {
         }
         let peers = [ifindex(&namespace, "eth1"), ifindex(&namespace, "eth0")];
         let (steers, port, umem) = namespace.enter(|| {
-            let mut umem = Umem::new(256, 64).unwrap();
-            let mut port = Port::open(&umem, "eth0", 0, 64, CopyMode::Copy).unwrap();
+            let mut umem = Umem::new(256, 64, false).unwrap();
+            let mut port = Port::open(&umem, "eth0", 0, 64, CopyMode::Copy, false).unwrap();
             port.refill(&mut umem);
             let mut steers = [Steer::load().unwrap(), Steer::load().unwrap()];
             for (position, steer) in steers.iter_mut().enumerate() {
@@ -80,7 +80,7 @@ impl Wire {
         let counters = PortCounters::default();
         let mut frames = Vec::new();
         wait_until("a frame arrives at the socket", PATIENCE, || {
-            self.port.receive(&self.umem, 1, &counters, |frame| frames.push(frame));
+            self.port.receive(&mut self.umem, 1, &counters, |frame| frames.push(frame));
             !frames.is_empty()
         });
         let frame = frames.pop().unwrap();

@@ -152,8 +152,8 @@ impl Bench {
         assert!(rustix::process::geteuid().is_root(), "these tests need root: they load an XDP program");
         let namespace = namespace("bench");
         let (steer, port, umem) = namespace.enter(|| {
-            let umem = Umem::new(256, 64).unwrap();
-            let port = Port::open(&umem, "lo", 0, 64, CopyMode::Copy).unwrap();
+            let umem = Umem::new(256, 64, false).unwrap();
+            let port = Port::open(&umem, "lo", 0, 64, CopyMode::Copy, false).unwrap();
             let mut steer = Steer::load().unwrap();
             steer.set(steering, InterfaceId(0)).unwrap();
             steer.set_socket(0, port.fd()).unwrap();
