@@ -266,6 +266,8 @@ hold_vips() {
 start_decapsulator() {
     local log=$2/$1.decapsulator.log attempt
     ip netns exec "$LAB-$1" "$DECAPSULATOR" >"$log" 2>&1 &
+    # Its end is no news to this shell.
+    disown
     for attempt in {1..50}; do
         ! grep --quiet 'taking tunnels off' "$log" || return 0
         sleep 0.1
