@@ -95,7 +95,7 @@ pub fn connect<P: Pair>(
     let backend = pick(service, &key, turn)?;
     let kind = Rewriting::of(service.forwarding);
     let egress = Egress::backend(known::resolved(backend.next_hop, turn.tables, turn.extras)?, backend);
-    rewrite::admits(meta, &Hit::prospect(kind, key), &egress, turn.tables)?;
+    rewrite::admits(meta, &Hit::prospect(kind, key), &egress, turn)?;
     let connection = Connection {
         kind,
         request: key,

@@ -81,7 +81,7 @@ pub fn forward<P: Pair>(
         parse::verify(frame.bytes(), &meta.parsed, &P::key(meta))?;
     }
     let egress = egress(hit, meta, turn)?;
-    rewrite::admits(meta, hit, &egress, turn.tables)?;
+    rewrite::admits(meta, hit, &egress, turn)?;
     let Parsed { flags, sequence, .. } = meta.parsed;
     let entry = turn.flows.entry::<P>(hit.entry);
     entry.touch(hit, sequence, turn.now.coarse());

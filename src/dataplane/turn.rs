@@ -22,6 +22,17 @@ pub struct Turn<'a> {
     pub extras: &'a mut Extras,
 }
 
+impl Turn<'_> {
+    /// Whether the switch may say something of its own accord: so much per second, and no more.
+    pub fn may_speak(&mut self) -> bool {
+        let may = self.flows.limiter.take(self.tables.icmp_rate, self.now);
+        if !may {
+            self.counters.icmp_limited.add(1);
+        }
+        may
+    }
+}
+
 /// Spare frames at hand, for packets that leave in several pieces: a 9,000-byte packet into a 1,280-byte path is 8 pieces.
 pub const SPARES: usize = 16;
 

@@ -11,6 +11,7 @@ mod checksums;
 #[path = "../frames/mod.rs"]
 mod frames;
 mod full_nat;
+mod icmp;
 mod nat;
 mod refused;
 mod reloads;
