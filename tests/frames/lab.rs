@@ -49,7 +49,7 @@ impl Lab {
 
     /// The same with counters for `rows` services and backends, for snapshots to come.
     pub fn with_rows(snapshot: Snapshot, connections: u32, rows: usize) -> Self {
-        let table = Arc::new(FlowTables::new(connections, connections, 1, Secret::from_seed(1)));
+        let table = Arc::new(FlowTables::new(connections, connections, FRAGMENTED, 1, Secret::from_seed(1)));
         Self {
             flows: Flows::join(table, 1, Tick(0)),
             counters: WorkerCounters::with_capacity(rows, rows),

@@ -32,6 +32,8 @@ pub struct Settings {
     pub max_connections: u32,
     /// Bound of the IPv6 connection table.
     pub max_connections_ipv6: u32,
+    /// Datagrams in fragments that are tracked at once.
+    pub max_fragmented: u32,
 }
 
 /// One data path over captures.
@@ -55,7 +57,7 @@ impl Replay {
     pub fn new(snapshot: Snapshot, settings: Settings, outputs: Vec<Option<Output>>) -> Self {
         let secret = Secret::from_seed(settings.seed);
         let (v4, v6) = (settings.max_connections, settings.max_connections_ipv6);
-        let table = Arc::new(FlowTables::new(v4, v6, 1, secret));
+        let table = Arc::new(FlowTables::new(v4, v6, settings.max_fragmented, 1, secret));
         Self {
             flows: Flows::join(table, 1, Tick::default()),
             counters: WorkerCounters::with_capacity(snapshot.services.len(), snapshot.backends.len()),
