@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam::queue::ArrayQueue;
 
-use crate::config::valid::{Config, Idle, Switch, XdpMode, ZeroCopy};
+use crate::config::valid::{Config, Idle, Switch, Topology, XdpMode, ZeroCopy};
 use crate::control::dataplane::{DataPlane, PortStatus, WorkerHandle};
 use crate::dataplane::worker::{Shared, Worker};
 use crate::dataplane::{FlowTables, Flows, Secret};
@@ -301,6 +301,19 @@ impl Plant {
         let mode = steer.attach(name, attach_modes(self.switch.xdp_mode))?;
         tracing::info!(interface = name, xdp_mode = mode.name(), "XDP program attached");
         attached.xdp_mode = Some(mode);
+        self.join_bridge(crew)
+    }
+
+    /// Tells the program of each port of a bridge which interface the other is: a new one where it came back.
+    fn join_bridge(&self, crew: &mut Crew) -> Result<(), BootError> {
+        let ([one, two], Topology::Bridge) = (&self.switch.interfaces[..], self.switch.topology) else {
+            return Ok(());
+        };
+        for (attached, peer) in crew.interfaces.iter_mut().zip([two, one]) {
+            if let (Some(steer), Some(index)) = (&mut attached.steer, interface::index(peer)) {
+                steer.set_peer(index)?;
+            }
+        }
         Ok(())
     }
 }

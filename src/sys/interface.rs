@@ -14,6 +14,11 @@ pub fn rx_queues(interface: &str) -> u32 {
     entries.map_or(0, |entries| entries.flatten().filter(rx).count() as u32)
 }
 
+/// The kernel's number of the interface; none where there is no such interface.
+pub fn index(interface: &str) -> Option<u32> {
+    std::fs::read_to_string(sysfs(interface).join("ifindex")).ok()?.trim().parse().ok()
+}
+
 /// Largest IP packet of the interface, in bytes; none where there is no such interface.
 pub fn mtu(interface: &str) -> Option<u32> {
     std::fs::read_to_string(sysfs(interface).join("mtu")).ok()?.trim().parse().ok()
@@ -41,5 +46,6 @@ mod tests {
         assert_eq!(mtu("lo"), Some(65536));
         assert!(!exists("no-such-interface"));
         assert_eq!((rx_queues("no-such-interface"), mtu("no-such-interface")), (0, None));
+        assert_eq!((index("lo").is_some(), index("no-such-interface")), (true, None));
     }
 }
