@@ -30,7 +30,8 @@ pub fn run(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>) {
     meta.verdict = verdict.unwrap_or_else(|reason| Some(Verdict::Drop(reason)));
 }
 
-fn flow<P: Pair>(
+/// Decides on a flow that was named and has no connection. None where no service takes it.
+pub fn flow<P: Pair>(
     frame: &mut Frame,
     meta: &mut Meta,
     turn: &mut Turn<'_>,
@@ -84,10 +85,7 @@ pub fn connect<P: Pair>(
 ) -> Result<Hit<P>, DropReason> {
     let key = P::key(meta);
     let state = first_state(meta, key.protocol)?;
-    // A fragment's checksum is that of the whole datagram, which is nowhere in one piece.
-    if meta.parsed.kind == Kind::Flow {
-        parse::verify(frame.bytes(), &meta.parsed, &key)?;
-    }
+    parse::verify(frame.bytes(), &meta.parsed, &key)?;
     let client = key.addresses.source();
     if !may_connect(client, turn.tables) {
         return Err(DropReason::BadSource);

@@ -40,8 +40,9 @@ pub fn run(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>) {
     }
 }
 
+/// Forwards a frame of a flow that was named, if it belongs to a connection.
 #[inline(always)]
-fn flow<P: Pair>(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>) {
+pub fn flow<P: Pair>(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>) {
     let Some(hit) = turn.flows.find(P::key(meta), meta.hash) else { return };
     if starts_over(frame, &hit, meta, turn.tables) {
         // Tier 2 finds no connection then, and makes one.

@@ -13,6 +13,8 @@ pub mod known;
 
 pub mod admit;
 
+pub mod fragments;
+
 pub mod answer;
 
 pub mod conntrack;

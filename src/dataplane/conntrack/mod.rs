@@ -38,6 +38,7 @@ pub use table::{FlowTable, Refused};
 pub use tcp::{Direction, State};
 
 use super::family::{Pair, V4, V6};
+use super::fragments::Datagrams;
 use crate::tables::counters::MAX_SERVICES;
 use crate::tables::{ServiceId, Tick, Timeouts, WorkerCounters};
 use limiter::Limiter;
@@ -59,19 +60,22 @@ pub struct FlowTables {
     pub nearby: Nearby,
     /// What the paths to tunnel backends carry.
     pub paths: PathMtus,
+    /// Datagrams of which fragments were seen.
+    pub fragments: Datagrams,
     secret: Secret,
     workers: AtomicU32,
 }
 
 impl FlowTables {
-    /// Tables for so many connections of each family (rounded up to a multiple of 64) and so many `workers`. Allocates
-    /// everything.
-    pub fn new(max_v4: u32, max_v6: u32, workers: u16, secret: Secret) -> Self {
+    /// Tables for so many connections of each family (rounded up to a multiple of 64), so many datagrams in fragments and
+    /// so many `workers`. Allocates everything.
+    pub fn new(max_v4: u32, max_v6: u32, max_fragmented: u32, workers: u16, secret: Secret) -> Self {
         Self {
             v4: Arc::new(FlowTable::new(max_v4, workers, secret)),
             v6: Arc::new(FlowTable::new(max_v6, workers, secret)),
             nearby: Nearby::default(),
             paths: PathMtus::default(),
+            fragments: Datagrams::new(max_fragmented),
             secret,
             workers: AtomicU32::new(0),
         }
