@@ -8,6 +8,7 @@
 
 mod arp;
 mod checksums;
+mod fragments;
 #[path = "../frames/mod.rs"]
 mod frames;
 mod full_nat;

@@ -117,7 +117,7 @@ pub struct Datagrams {
 }
 
 /// One datagram in the table.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Datagram {
     position: usize,
     generation: u64,
