@@ -13,6 +13,8 @@ pub mod known;
 
 pub mod admit;
 
+pub mod outbound;
+
 pub mod answer;
 
 pub mod conntrack;
