@@ -12,6 +12,7 @@ mod checksums;
 mod frames;
 mod full_nat;
 mod nat;
+mod outbound;
 mod refused;
 mod reloads;
 mod support;

@@ -6,7 +6,7 @@ use super::entry::{Connection, Hit, Kind};
 use super::mapping;
 use super::table::{CHAIN, FlowTable, Refused};
 use super::tcp::{Direction, State};
-use super::wheel::Wheel;
+use super::wheel::{HORIZON, Wheel};
 use crate::dataplane::family::Pair;
 use crate::tables::{BackendId, Coarse, Tick, Timeouts, WorkerCounters};
 
@@ -23,13 +23,17 @@ pub struct Side<P: Pair> {
     wheel: Wheel,
     /// Where the search for an entry to reclaim stands.
     hand: u32,
+    /// When connections were last looked at, and when that was last taken up again after a standstill.
+    looked: Coarse,
+    resumed: Coarse,
 }
 
 impl<P: Pair> Side<P> {
     /// The hold of `worker`.
     pub(super) fn new(table: Arc<FlowTable<P>>, worker: u16, now: Tick) -> Self {
         let free = Vec::with_capacity(table.capacity() as usize);
-        Self { table, worker, free, wheel: Wheel::new(now.coarse()), hand: 0 }
+        let now = now.coarse();
+        Self { table, worker, free, wheel: Wheel::new(now), hand: 0, looked: now, resumed: now }
     }
 
     /// The table.
@@ -94,6 +98,10 @@ impl<P: Pair> Side<P> {
         budget: usize,
     ) -> usize {
         let now = now.coarse();
+        if now.since(self.looked) > HORIZON {
+            self.resumed = now;
+        }
+        self.looked = now;
         for looked in 0..budget {
             let Some(position) = self.wheel.next_due(self.table.as_ref(), now) else { return looked };
             self.visit(position, now, timeouts, counters);
@@ -107,7 +115,11 @@ impl<P: Pair> Side<P> {
         let kind = entry.kind();
         if entry.is_live() {
             let timeout = timeout(kind, state, timeouts);
-            let idle = now.since(last_seen);
+            let mut idle = now.since(last_seen);
+            if kind == Kind::Mapping && idle < u32::MAX / 2 {
+                // Nobody could say that it was still there while nobody looked.
+                idle = idle.min(now.since(self.resumed));
+            }
             // A frame handled by another worker may be newer than this worker's clock.
             if idle > u32::MAX / 2 || idle < timeout {
                 let rest = timeout.saturating_sub(if idle > u32::MAX / 2 { 0 } else { idle });
