@@ -14,6 +14,7 @@ mod frames;
 mod full_nat;
 mod icmp;
 mod nat;
+mod outbound;
 mod refused;
 mod reloads;
 mod support;

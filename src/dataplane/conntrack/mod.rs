@@ -3,13 +3,14 @@
 //! | file | holds |
 //! |---|---|
 //! | [`key`] | one direction of a flow, and its keyed hash |
+//! | [`mapping`] | what outbound NAT remembers besides connections |
 //! | [`tcp`] | the states and what moves between them |
 //! | [`entry`] | one connection, 64 bytes, read without a lock |
 //! | [`index`] | from hash to entries |
 //! | [`table`] | the two together, shared by all workers |
 //! | [`side`] | one worker's hold on the connections of one family |
 //! | [`wheel`] | when to look at which again |
-//! | [`ports`] | source ports of full NAT |
+//! | [`ports`] | source ports of full NAT and outbound NAT |
 //! | [`nearby`] | on-link clients that the kernel does not know yet |
 //! | [`path`] | what the paths to tunnel backends carry |
 //! | [`limiter`] | how much ICMP a worker originates |
@@ -20,9 +21,11 @@ pub mod entry;
 pub mod index;
 pub mod key;
 pub mod limiter;
+pub mod mapping;
 pub mod nearby;
 pub mod path;
 pub mod ports;
+mod route;
 pub mod side;
 pub mod table;
 pub mod tcp;

@@ -31,7 +31,8 @@ fn first(payload: &[u8], protocol: u8, parsed: &mut Parsed) -> Option<u32> {
         }
         UDP => {
             // The length is that of the whole datagram.
-            let [a, b, c, d, length_high, length_low, high, low] = *payload.first_chunk::<{ udp::HEADER }>()?;
+            let [a, b, c, d, length_high, length_low, high, low] =
+                *payload.first_chunk::<{ udp::HEADER }>()?;
             let length = u16::from_be_bytes([length_high, length_low]);
             parsed.checksum = u16::from_be_bytes([high, low]);
             (usize::from(length) > payload.len()).then_some(u32::from_be_bytes([a, b, c, d]))

@@ -148,11 +148,7 @@ fn later<P: Pair>(
 }
 
 /// Forwards a later fragment of a connection that exists. It says nothing about the connection's state.
-fn follow<P: Pair>(
-    frame: &mut Frame,
-    meta: &mut Meta,
-    turn: &mut Turn<'_>,
-) -> Result<Verdict, DropReason> {
+fn follow<P: Pair>(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>) -> Result<Verdict, DropReason> {
     let hit = turn.flows.find(P::key(meta), meta.hash).ok_or(DropReason::NoConnection)?;
     let egress = known::egress(&hit, meta, turn)?;
     rewrite::admits(meta, &hit, &egress, turn)?;
@@ -163,13 +159,7 @@ fn follow<P: Pair>(
 /// The end of every call of the pipeline: puts aside what is to wait, and looks whether the waiting of others is over.
 /// Those whose is leave the batch behind its own frames, and so behind the first of their datagram.
 #[inline]
-pub fn finish(
-    batch: &mut Batch,
-    tables: &Snapshot,
-    flows: &mut Flows,
-    now: Tick,
-    counters: &WorkerCounters,
-) {
+pub fn finish(batch: &mut Batch, tables: &Snapshot, flows: &mut Flows, now: Tick, counters: &WorkerCounters) {
     if batch.has_waiting() {
         wait_and_release(batch, tables, flows, now, counters);
     }
