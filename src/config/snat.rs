@@ -13,6 +13,9 @@ use super::reader::Field;
 use super::valid::Topology;
 use super::values::masked;
 
+/// First and last port.
+type Ports = (u16, u16);
+
 /// Applies them.
 pub(super) fn check(raw: &Raw, findings: &mut Findings<'_>) {
     let mut names = HashMap::new();
@@ -124,7 +127,7 @@ fn disjoint_insides(raw: &Raw, findings: &mut Findings<'_>) {
 fn disjoint_pools(raw: &Raw, findings: &mut Findings<'_>) {
     let Some(switch) = &raw.switch else { return };
     let Some(default) = switch.snat_ports.as_ref().map(|ports| *ports.get_ref()) else { return };
-    let mut taken: HashMap<IpAddr, Vec<((u16, u16), usize)>> = HashMap::new();
+    let mut taken: HashMap<IpAddr, Vec<(Ports, usize)>> = HashMap::new();
     for address in right(&switch.snat_addresses) {
         let line = findings.line(address.span().start);
         taken.entry(*address.get_ref()).or_default().push((default, line));

@@ -2,14 +2,14 @@
 
 use std::net::IpAddr;
 
-use crate::wire::arp;
 use crate::wire::ethernet::{self, Tags};
+use crate::wire::{arp, ndp};
 
 /// Announces that `address` is at `mac` (RFC 5227 §2.3 for ARP, RFC 4861 §7.2.6 for neighbour discovery).
 pub fn announcement(address: IpAddr, mac: [u8; 6], tags: &Tags) -> Vec<u8> {
     match address {
-        IpAddr::V4(v4) => tagged(&arp::announcement(v4.to_bits(), mac), tags),
-        IpAddr::V6(v6) => tagged(&ndp::unsolicited(v6.to_bits(), mac, false), tags),
+        IpAddr::V4(v4) => ethernet::tagged(&arp::announcement(v4.to_bits(), mac), tags),
+        IpAddr::V6(v6) => ethernet::tagged(&ndp::unsolicited(v6.to_bits(), mac, false), tags),
     }
 }
 
@@ -27,85 +27,20 @@ pub fn question(target: IpAddr, source: Option<IpAddr>, mac: [u8; 6], tags: &Tag
             let mut frame = arp::announcement(target.to_bits(), mac);
             let sender = ethernet::HEADER + 14;
             frame[sender..sender + 4].copy_from_slice(&source.to_be_bytes());
-            tagged(&frame, tags)
+            ethernet::tagged(&frame, tags)
         }
         (IpAddr::V6(target), Some(IpAddr::V6(source))) => {
-            tagged(&ndp::solicitation(target.to_bits(), source.to_bits(), mac), tags)
+            ethernet::tagged(&ndp::solicitation(target.to_bits(), source.to_bits(), mac), tags)
         }
-        (IpAddr::V6(target), _) => tagged(&ndp::solicitation(target.to_bits(), link_local(mac), mac), tags),
+        (IpAddr::V6(target), _) => {
+            ethernet::tagged(&ndp::solicitation(target.to_bits(), link_local(mac), mac), tags)
+        }
     }
 }
 
 /// The address that an interface gives itself (RFC 4291, appendix A).
 fn link_local([a, b, c, d, e, f]: [u8; 6]) -> u128 {
     u128::from_be_bytes([0xFE, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xFF, 0xFE, d, e, f])
-}
-
-/// The frame with tags behind its MAC addresses.
-fn tagged(frame: &[u8], tags: &Tags) -> Vec<u8> {
-    let (macs, rest) = frame.split_at(12);
-    [macs, tags.bytes(), rest].concat()
-}
-
-/// Neighbour discovery (RFC 4861).
-mod ndp {
-    use crate::wire::ethernet::{self, HEADER, IPV6};
-
-    /// Ethernet and IPv6 headers, the message and one option: 14 + 40 + 24 + 8.
-    const FRAME: usize = 86;
-    const ALL_NODES: u128 = (0xFF02 << 112) | 1;
-    const SOLICITATION: u8 = 135;
-    const ADVERTISEMENT: u8 = 136;
-    const OVERRIDE: u8 = 0x20;
-    const ROUTER: u8 = 0x80;
-
-    /// Tells all nodes that `target` is at `mac`.
-    pub fn unsolicited(target: u128, mac: [u8; 6], router: bool) -> [u8; FRAME] {
-        let flags = OVERRIDE | if router { ROUTER } else { 0 };
-        frame([target, ALL_NODES], [ADVERTISEMENT, flags, 2], target, mac)
-    }
-
-    /// Asks for the MAC address of `target`.
-    pub fn solicitation(target: u128, source: u128, mac: [u8; 6]) -> [u8; FRAME] {
-        let solicited_node = (0xFF02 << 112) | (0x1_FF00_0000) | (target & 0xFF_FFFF);
-        frame([source, solicited_node], [SOLICITATION, 0, 1], target, mac)
-    }
-
-    fn frame(
-        [source, destination]: [u128; 2],
-        [kind, flags, option]: [u8; 3],
-        target: u128,
-        mac: [u8; 6],
-    ) -> [u8; FRAME] {
-        let mut frame = [0; FRAME];
-        let [.., a, b, c, d] = destination.to_be_bytes();
-        ethernet::set_macs(&mut frame, &ethernet::macs([0x33, 0x33, a, b, c, d], mac));
-        frame[12..HEADER].copy_from_slice(&IPV6.to_be_bytes());
-        // Version 6, payload 32 bytes, ICMPv6, hop limit 255.
-        frame[HEADER..22].copy_from_slice(&[0x60, 0, 0, 0, 0, 32, 58, 255]);
-        frame[22..38].copy_from_slice(&source.to_be_bytes());
-        frame[38..54].copy_from_slice(&destination.to_be_bytes());
-        frame[54] = kind;
-        frame[58] = flags;
-        frame[62..78].copy_from_slice(&target.to_be_bytes());
-        frame[78..80].copy_from_slice(&[option, 1]);
-        frame[80..].copy_from_slice(&mac);
-        let checksum = checksum(&frame[22..]);
-        frame[56..58].copy_from_slice(&checksum.to_be_bytes());
-        frame
-    }
-
-    /// Over both addresses and the message, with length and protocol of the pseudo-header (RFC 4443 §2.3).
-    fn checksum(addresses_and_message: &[u8]) -> u16 {
-        let words = addresses_and_message
-            .chunks_exact(2)
-            .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
-        let mut sum = words.sum::<u32>() + 32 + 58;
-        while sum > 0xFFFF {
-            sum = (sum & 0xFFFF) + (sum >> 16);
-        }
-        !(sum as u16)
-    }
 }
 
 #[cfg(test)]

@@ -14,8 +14,10 @@ use super::frames;
 use super::topology::{Port, Topology, network};
 use crate::tables::{Event, InterfaceId};
 
-/// Between two questions about a neighbour that does not answer.
+/// Between the first two questions about a neighbour that does not answer; every further pause is as much longer.
 const RETRY: Duration = Duration::from_secs(1);
+/// The longest of these pauses, in times [`RETRY`].
+const LONGEST_PAUSE: u32 = 5;
 /// A neighbour that was heard of this long ago is asked again.
 const CONFIRM: Duration = Duration::from_secs(30);
 /// A neighbour that was not heard of for this long is gone.
@@ -40,6 +42,8 @@ struct Entry {
     found: Option<Found>,
     /// When to ask next.
     ask: Instant,
+    /// Questions since it was heard of.
+    asked: u32,
     /// Until when it is of interest although it is neither backend nor gateway.
     until: Instant,
 }
@@ -62,7 +66,7 @@ impl Prober {
     pub fn want(&mut self, wanted: &[Wanted], now: Instant) {
         self.wanted = wanted.iter().map(|wanted| wanted.address).collect();
         for address in &self.wanted {
-            let entry = || Entry { found: None, ask: now, until: now };
+            let entry = || Entry { found: None, ask: now, asked: 0, until: now };
             self.entries.entry(*address).or_insert_with(entry);
         }
     }
@@ -86,7 +90,8 @@ impl Prober {
         match self.entries.get_mut(&address) {
             Some(entry) => entry.until = now + INTEREST,
             None if room => {
-                self.entries.insert(address, Entry { found: None, ask: now, until: now + INTEREST });
+                let entry = Entry { found: None, ask: now, asked: 0, until: now + INTEREST };
+                self.entries.insert(address, entry);
             }
             None => {}
         }
@@ -99,7 +104,7 @@ impl Prober {
         let same = |found: Found| (found.interface, found.mac) == (interface, mac);
         let changed = !entry.found.is_some_and(same);
         entry.found = Some(Found { interface, mac, heard: now });
-        entry.ask = now + CONFIRM;
+        (entry.ask, entry.asked) = (now + CONFIRM, 0);
         changed
     }
 
@@ -119,7 +124,8 @@ impl Prober {
         let due = self.entries.iter_mut().filter(|(_, entry)| entry.ask <= now).take(PER_TURN);
         let mut questions = Vec::new();
         for (address, entry) in due {
-            entry.ask = now + RETRY;
+            entry.asked = (entry.asked + 1).min(LONGEST_PAUSE);
+            entry.ask = now + RETRY * entry.asked;
             let pinned = topology.neighbors.get(&(InterfaceId(0), *address)).is_some_and(|n| n.pinned);
             if !pinned {
                 questions.extend(topology.ports.iter().filter_map(|port| question(topology, port, *address)));
@@ -241,6 +247,15 @@ mod tests {
         assert!(!prober.event(Event::Learned { interface: ETH0, address: ip(BACKEND), mac: [1; 6] }, now));
         prober.turn(&topology, now + INTEREST);
         assert_eq!(prober.entries.keys().collect::<Vec<_>>(), [&ip(BACKEND)]);
+    }
+
+    #[test]
+    fn whoever_never_answers_is_asked_less_often() {
+        let (topology, start) = (topology(), Instant::now());
+        let mut prober = prober(start);
+        let asked: Vec<u64> =
+            (0..30).filter(|at| !prober.turn(&topology, start + seconds(*at)).0.is_empty()).collect();
+        assert_eq!(asked, [0, 1, 3, 6, 10, 15, 20, 25]);
     }
 
     #[test]

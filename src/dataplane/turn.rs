@@ -24,6 +24,17 @@ pub struct Turn<'a> {
     pub extras: &'a mut Extras,
 }
 
+impl Turn<'_> {
+    /// Whether the switch may say something of its own accord: so much per second, and no more.
+    pub fn may_speak(&mut self) -> bool {
+        let may = self.flows.limiter.take(self.tables.icmp_rate, self.now);
+        if !may {
+            self.counters.icmp_limited.add(1);
+        }
+        may
+    }
+}
+
 /// Spare frames at hand, for packets that leave in several pieces: a whole batch of them may leave in two each.
 pub const SPARES: usize = BATCH;
 

@@ -12,8 +12,10 @@ use super::wait::wait_until;
 /// Most frames of one capture: about 100 MB of full-sized ones.
 const FRAMES_MAX: u32 = 60_000;
 
-/// Makes tshark verify what it leaves alone by default.
-const VERIFY: &str = "-o ip.check_checksum:TRUE -o tcp.check_checksum:TRUE -o udp.check_checksum:TRUE -n";
+/// Makes tshark verify what it leaves alone by default, and take payloads for what they are: full NAT chooses ports in
+/// which it would see other protocols, malformed.
+const VERIFY: &str = "-n -o ip.check_checksum:TRUE -o tcp.check_checksum:TRUE -o udp.check_checksum:TRUE \
+                      -d udp.port==1024-65535,data -d tcp.port==1024-65535,data";
 
 /// A capture that runs.
 #[derive(Debug)]

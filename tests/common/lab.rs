@@ -104,7 +104,7 @@ pub const BULK: SocketAddrV4 = SocketAddrV4::new(VIP, 31003);
 /// Number of backends.
 pub const BACKENDS: u8 = 3;
 /// The TUN device of a backend behind tunnels.
-const TUNNEL_DEVICE: &str = "tun0";
+pub const TUNNEL_DEVICE: &str = "tun0";
 /// Where backends take GUE.
 const GUE_PORT: u16 = 6080;
 

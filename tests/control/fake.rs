@@ -101,7 +101,7 @@ pub fn static_config(socket: &Path) -> Config {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Said {
     /// Steer so.
-    Steer(Steering),
+    Steer(Box<Steering>),
     /// The interface is gone.
     Gone(InterfaceId),
     /// It is here (again).
@@ -161,7 +161,7 @@ impl DataPlane for FakeDataPlane {
     }
 
     fn steer(&self, steering: &Steering) -> Vec<String> {
-        self.say(Said::Steer(steering.clone()));
+        self.say(Said::Steer(Box::new(steering.clone())));
         vec![]
     }
 

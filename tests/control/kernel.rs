@@ -332,8 +332,8 @@ mod inside {
         }
         assert_eq!(running.next_hop("2001:db8:7::12").unwrap().address, ip(router));
         let told = || sh(&format!("ip -n {peer} neigh show 2001:db8::100 dev peer0"));
-        let ours = sh("cat /sys/class/net/eth0/address");
-        eventually("announced", LIMIT, || told().contains(ours.trim())).await;
+        let ours = mac(None, "eth0").map(|byte| format!("{byte:02x}")).join(":");
+        eventually("announced", LIMIT, || told().contains(&ours)).await;
         running.raise(Event::Learned {
             interface: ETH1,
             address: ip("2001:db8:1::77"),

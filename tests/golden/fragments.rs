@@ -183,7 +183,11 @@ fn overlaps_never_get_through() {
         [THROUGH, THROUGH, OVERLAP, OVERLAP],
         "it overlaps: all that follows is dropped"
     );
-    assert_eq!(play(&[at(0, 1480), at(0, 1480), at(1480, 2960)]), [THROUGH, OVERLAP, THROUGH], "a repetition");
+    assert_eq!(
+        play(&[at(0, 1480), at(0, 1480), at(1480, 2960)]),
+        [THROUGH, OVERLAP, THROUGH],
+        "a repetition"
+    );
     assert_eq!(
         play(&[at(8, 800), at(0, 1480), at(1480, 2960)]),
         [THROUGH, THROUGH, OVERLAP],

@@ -12,7 +12,9 @@ mod fragments;
 #[path = "../frames/mod.rs"]
 mod frames;
 mod full_nat;
+mod icmp;
 mod nat;
+mod outbound;
 mod refused;
 mod reloads;
 mod support;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::common::capture::{Capture, Frames};
-use crate::common::lab::{Lab, Path, Setup, vip};
+use crate::common::lab::{Lab, Path, Setup, TUNNEL_DEVICE, vip};
 use crate::common::switch::{Configuration, Switch, number};
 use crate::common::traffic;
 
@@ -26,6 +26,10 @@ fn requests_go_where_they_should_and_answers_come_the_right_way(setup: Setup) {
     let beyond: Vec<_> = beyond.collect();
     let ends: Vec<_> =
         lab.backends.iter().map(|backend| Capture::start(&backend.host, "eth0", lab.directory())).collect();
+    // tshark does not look into GUE, so also where it has been taken off.
+    let inside = lab.backends.iter().filter(|_| setup.is_tunnel());
+    let inside: Vec<_> =
+        inside.map(|backend| Capture::start(&backend.host, TUNNEL_DEVICE, lab.directory())).collect();
     let switch = Switch::start(&lab);
 
     for &path in setup.paths {
@@ -36,10 +40,8 @@ fn requests_go_where_they_should_and_answers_come_the_right_way(setup: Setup) {
     }
 
     let beyond: Vec<_> = beyond.into_iter().map(Capture::stop).collect();
-    ends.into_iter()
-        .map(Capture::stop)
-        .chain(beyond.iter().cloned())
-        .for_each(|frames| frames.assert_clean());
+    let ends = ends.into_iter().chain(inside).map(Capture::stop);
+    ends.chain(beyond.iter().cloned()).for_each(|frames| frames.assert_clean());
     assert_right_way_back(&lab, &switch.status(), &beyond);
     switch.finish();
 }

@@ -8,5 +8,6 @@ mod fragments;
 #[path = "../frames/mod.rs"]
 mod frames;
 mod model;
+mod outbound;
 mod sequences;
 mod world;

@@ -42,8 +42,8 @@ impl Wire {
         }
         let peers = [ifindex(&namespace, "eth1"), ifindex(&namespace, "eth0")];
         let (steers, port, umem) = namespace.enter(|| {
-            let mut umem = Umem::new(256, 64, false).unwrap();
-            let mut port = Port::open(&umem, "eth0", 0, 64, CopyMode::Copy, false).unwrap();
+            let mut umem = Umem::new(256, 64, mtu > 1500).unwrap();
+            let mut port = Port::open(&umem, "eth0", 0, 64, CopyMode::Copy, mtu > 1500).unwrap();
             port.refill(&mut umem);
             let mut steers = [Steer::load().unwrap(), Steer::load().unwrap()];
             for (position, steer) in steers.iter_mut().enumerate() {
@@ -80,7 +80,7 @@ impl Wire {
         let counters = PortCounters::default();
         let mut frames = Vec::new();
         wait_until("a frame arrives at the socket", PATIENCE, || {
-            self.port.receive(&mut self.umem, 1, &counters, |frame| frames.push(frame));
+            self.port.receive(&mut self.umem, 64, &counters, |frame| frames.push(frame));
             !frames.is_empty()
         });
         let frame = frames.pop().unwrap();
@@ -163,5 +163,17 @@ fn large_frames_cross_a_bridge_in_both_modes() {
         let before = wire.steers[0].ways().unwrap().kernel;
         wire.send(&large(tcp((BOTH[0].client, 1), (BOTH[0].local, 22))).frame_to(OWN));
         wait_until("the kernel gets its own", PATIENCE, || wire.steers[0].ways().unwrap().kernel > before);
+    }
+}
+
+#[test]
+fn large_frames_of_a_service_arrive_whole_with_their_headroom() {
+    for mode in MODES {
+        let mut wire = Wire::new(&steering(), mode, 9000);
+        for net in BOTH {
+            let frame = large(tcp((net.client, 1), (net.vip, 443))).frame();
+            wire.send(&frame);
+            assert!(wire.receive() == (frame, true), "{mode:?}");
+        }
     }
 }

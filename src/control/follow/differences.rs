@@ -48,7 +48,8 @@ pub(super) fn log_next_hops(before: &[Wanted], after: &[Wanted], topology: &Topo
         before.iter().map(|wanted| ((wanted.interface, wanted.address), wanted.resolved)).collect();
     for wanted in after {
         let was = before.get(&(wanted.interface, wanted.address)).copied().unwrap_or(false);
-        let Some(port) = topology.port(wanted.interface) else { continue };
+        let place = topology.place(wanted.interface, wanted.address);
+        let Some(port) = topology.port(place) else { continue };
         let (interface, address) = (&port.interface.name, wanted.address);
         match (was, wanted.resolved) {
             (false, true) => tracing::info!(interface, %address, "next hop resolved"),

@@ -81,6 +81,7 @@ fn piece_off(frame: &mut Frame, spare: &mut Frame, link: usize, mtu: u16) -> Opt
     spare.bytes_mut().get_mut(..link)?.copy_from_slice(frame.bytes().get(..link)?);
     let packet = frame.bytes_mut().get_mut(link..)?;
     let pieces = fragment::cut(packet, mtu, spare.bytes_mut().get_mut(link..)?)?;
-    let fits = frame.resize(link + usize::from(pieces.first)) && spare.resize(link + usize::from(pieces.rest));
+    let fits =
+        frame.resize(link + usize::from(pieces.first)) && spare.resize(link + usize::from(pieces.rest));
     fits.then_some(pieces)
 }

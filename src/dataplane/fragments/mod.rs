@@ -104,18 +104,15 @@ fn way_of_first<P: Pair>(
     meta: &mut Meta,
     turn: &mut Turn<'_>,
 ) -> Result<Option<Verdict>, DropReason> {
-    let key = P::key(meta);
-    let is_service = matches!(key.protocol, TCP | UDP);
-    if !is_service && key.ports == 0 {
+    let has_flow = matches!(P::key(meta).protocol, TCP | UDP) || meta.parsed.echo.is_some();
+    if !has_flow {
         return Ok(None);
     }
     known::flow::<P>(frame, meta, turn);
     match meta.verdict.take() {
         Some(Verdict::Drop(reason)) => Err(reason),
         Some(verdict) => Ok(Some(verdict)),
-        // ICMP queries have connections, but no services.
-        None if is_service => admit::flow::<P>(frame, meta, turn),
-        None => Ok(None),
+        None => admit::flow::<P>(frame, meta, turn),
     }
 }
 
@@ -148,14 +145,10 @@ fn later<P: Pair>(
 }
 
 /// Forwards a later fragment of a connection that exists. It says nothing about the connection's state.
-fn follow<P: Pair>(
-    frame: &mut Frame,
-    meta: &mut Meta,
-    turn: &mut Turn<'_>,
-) -> Result<Verdict, DropReason> {
+fn follow<P: Pair>(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>) -> Result<Verdict, DropReason> {
     let hit = turn.flows.find(P::key(meta), meta.hash).ok_or(DropReason::NoConnection)?;
     let egress = known::egress(&hit, meta, turn)?;
-    rewrite::admits(meta, &hit, &egress, turn.tables)?;
+    rewrite::admits(meta, &hit, &egress, turn)?;
     known::count(turn.counters, &hit, frame.len());
     rewrite::apply(frame, meta, &hit, &egress, turn)
 }
@@ -163,13 +156,7 @@ fn follow<P: Pair>(
 /// The end of every call of the pipeline: puts aside what is to wait, and looks whether the waiting of others is over.
 /// Those whose is leave the batch behind its own frames, and so behind the first of their datagram.
 #[inline]
-pub fn finish(
-    batch: &mut Batch,
-    tables: &Snapshot,
-    flows: &mut Flows,
-    now: Tick,
-    counters: &WorkerCounters,
-) {
+pub fn finish(batch: &mut Batch, tables: &Snapshot, flows: &mut Flows, now: Tick, counters: &WorkerCounters) {
     if batch.has_waiting() {
         wait_and_release(batch, tables, flows, now, counters);
     }

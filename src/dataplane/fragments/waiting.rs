@@ -23,12 +23,7 @@ pub struct Waiting {
 
 impl Default for Waiting {
     fn default() -> Self {
-        Self {
-            frames: Vec::with_capacity(WAITING),
-            hashes: Vec::with_capacity(WAITING),
-            hand: 0,
-            wanted: 0,
-        }
+        Self { frames: Vec::with_capacity(WAITING), hashes: Vec::with_capacity(WAITING), hand: 0, wanted: 0 }
     }
 }
 
@@ -47,7 +42,8 @@ impl Waiting {
 
     /// Whether one more of this datagram may wait.
     pub fn has_room(&self, hash: u64) -> bool {
-        self.frames.len() < WAITING && self.hashes.iter().filter(|other| **other == hash).count() < PER_DATAGRAM
+        self.frames.len() < WAITING
+            && self.hashes.iter().filter(|other| **other == hash).count() < PER_DATAGRAM
     }
 
     /// Lets a fragment wait for which there is room.

@@ -54,8 +54,9 @@ fn a_datagram_is_found_by_its_whole_name_and_for_its_lifetime() {
 #[test]
 fn what_becomes_of_it_is_said_once_and_spoilt_for_good() {
     let table = Datagrams::new(8);
-    for fate in
-        [Fate::Flow(0x9C40_0035, 17), Fate::Kernel, Fate::Dropped(DropReason::TableFull)].into_iter().enumerate()
+    for fate in [Fate::Flow(0x9C40_0035, 17), Fate::Kernel, Fate::Dropped(DropReason::TableFull)]
+        .into_iter()
+        .enumerate()
     {
         let datagram = enter(&table, fate.0 as u32, 0).unwrap();
         assert_eq!(table.fate(datagram), Fate::Open);
@@ -88,8 +89,16 @@ fn repetitions_spoil_nothing_and_disagreement_does() {
     assert_eq!(spoilt(&[first, first, last, last]), (vec![true, false, true, false], false));
     assert_eq!(spoilt(&[first, ((0, 1488), false)]), (vec![true, false], true), "longer than before");
     assert_eq!(spoilt(&[first, ((8, 16), false)]), (vec![true, false], false), "nothing new");
-    assert_eq!(spoilt(&[first, last, ((2008, 2016), false)]), (vec![true, true, false], true), "behind the end");
-    assert_eq!(spoilt(&[((2008, 2016), false), last]), (vec![true, false], true), "an end before the others'");
+    assert_eq!(
+        spoilt(&[first, last, ((2008, 2016), false)]),
+        (vec![true, true, false], true),
+        "behind the end"
+    );
+    assert_eq!(
+        spoilt(&[((2008, 2016), false), last]),
+        (vec![true, false], true),
+        "an end before the others'"
+    );
     assert_eq!(spoilt(&[last, ((2008, 2016), true)]), (vec![true, false], true), "two ends");
     assert_eq!(spoilt(&[((0, 65_528), false), ((65_528, 65_535), true)]), (vec![true, true], false));
 }
