@@ -132,7 +132,7 @@ fn later<P: Pair>(
             turn.extras.waiting.wanted += 1;
             Ok(None)
         }
-        Some((_, Fate::Kernel)) => Ok(Some(Verdict::ToKernel)),
+        Some((_, Fate::Kernel)) => Ok(None),
         Some((_, Fate::Dropped(reason))) => Err(reason),
         Some((datagram, Fate::Flow(ports, protocol))) => {
             pass(meta, datagram, turn)?;
