@@ -174,10 +174,10 @@ fn wait_and_release(
     let kernel_reachable = batch.kernel_reachable();
     let (_, extras) = batch.parts();
     let mut turn = Turn { tables, flows, now, counters, extras };
-    for _ in 0..LOOKS.min(turn.extras.waiting.len()) {
+    for _ in 0..LOOKS.min(turn.extras.waiting.count()) {
         release_one(&mut turn, kernel_reachable);
     }
-    counters.held.set(turn.extras.waiting.len() as u64);
+    counters.held.set(turn.extras.waiting.count() as u64);
 }
 
 fn release_one(turn: &mut Turn<'_>, kernel_reachable: bool) {
