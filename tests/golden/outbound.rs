@@ -29,7 +29,7 @@ fn router(filtering: Filtering) -> Lab {
 
 /// Sends from inside, and expects it to go out from a public endpoint, which is returned.
 fn goes_out(lab: &mut Lab, packet: &Datagram) -> SocketAddr {
-    let outcome = lab.send(ETH1, &packet.from_inside());
+    let outcome = lab.send(ETH1, &packet.sent_from_inside());
     assert_eq!(outcome.verdict, Verdict::Forward(ETH0), "{packet:?}");
     let public = source_of(&outcome.bytes);
     assert!(lab.snapshot.snat_rules.iter().any(|rule| rule.pool.contains(public.ip(), public.port())));
@@ -40,7 +40,7 @@ fn goes_out(lab: &mut Lab, packet: &Datagram) -> SocketAddr {
 
 /// Sends from outside, and expects it to arrive at this inside endpoint.
 fn comes_in(lab: &mut Lab, packet: &Datagram, inside: SocketAddr) {
-    let outcome = lab.send(ETH0, &packet.from_outside());
+    let outcome = lab.send(ETH0, &packet.sent_from_outside());
     assert_eq!(outcome.verdict, Verdict::Forward(ETH1), "{packet:?}");
     let expected = Datagram { destination: inside, ..packet.clone() };
     assert_eq!(outcome.bytes, expected.gone_inside(), "{packet:?}");
@@ -48,7 +48,7 @@ fn comes_in(lab: &mut Lab, packet: &Datagram, inside: SocketAddr) {
 
 /// Sends, and expects the frame not to leave.
 fn stays(lab: &mut Lab, ingress: InterfaceId, packet: &Datagram, verdict: Verdict) {
-    let frame = if ingress == ETH0 { packet.from_outside() } else { packet.from_inside() };
+    let frame = if ingress == ETH0 { packet.sent_from_outside() } else { packet.sent_from_inside() };
     let outcome = lab.send(ingress, &frame);
     assert_eq!(outcome.verdict, verdict, "{packet:?}");
     assert_eq!(outcome.bytes, frame, "a frame that does not leave is not changed");
@@ -121,7 +121,7 @@ fn identifier_0_is_one_like_any_other() {
         let (host, server) = (version.inside(11, 0), version.server(1, 0));
         let public = goes_out(&mut lab, &datagram(Ping, host, server));
         comes_in(&mut lab, &datagram(Pong, server, public), host);
-        let outcome = lab.send(ETH1, &datagram(Pong, host, server).from_inside());
+        let outcome = lab.send(ETH1, &datagram(Pong, host, server).sent_from_inside());
         assert_ne!(outcome.verdict, Verdict::Forward(ETH0), "an answer is no request");
     }
 }
@@ -130,7 +130,7 @@ fn identifier_0_is_one_like_any_other() {
 fn a_ping_with_a_wrong_checksum_is_dropped() {
     for version in BOTH {
         let mut lab = router(AddressAndPortDependent);
-        let mut frame = datagram(Ping, version.inside(11, 7), version.server(1, 0)).from_inside();
+        let mut frame = datagram(Ping, version.inside(11, 7), version.server(1, 0)).sent_from_inside();
         *frame.last_mut().unwrap() ^= 1;
         let verdict = lab.send(ETH1, &frame).verdict;
         assert_eq!(verdict, Verdict::Drop(DropReason::IcmpChecksum));
@@ -308,7 +308,7 @@ fn a_standstill_of_the_switch_costs_no_mapping() {
 
 /// Sends from one inside host to another's public endpoint, and expects it to arrive from its own.
 fn turns_back(lab: &mut Lab, packet: &Datagram, to: SocketAddr) -> SocketAddr {
-    let outcome = lab.send(ETH1, &packet.from_inside());
+    let outcome = lab.send(ETH1, &packet.sent_from_inside());
     assert_eq!(outcome.verdict, Verdict::Forward(ETH1), "{packet:?}");
     let public = source_of(&outcome.bytes);
     let expected = Datagram { source: public, destination: to, ..packet.clone() };
@@ -408,7 +408,7 @@ fn nothing_is_made_for_a_frame_that_cannot_go_on() {
         let mut lab = router(EndpointIndependent);
         let (inside, server) = (version.inside(11, 5000), version.server(1, 53));
         dropped(&mut lab, ETH1, &datagram(Udp, inside, server).ttl(1), DropReason::TtlExpired);
-        let mut damaged = datagram(Udp, inside, server).from_inside();
+        let mut damaged = datagram(Udp, inside, server).sent_from_inside();
         *damaged.last_mut().unwrap() ^= 1;
         assert_eq!(lab.send(ETH1, &damaged).verdict, Verdict::Drop(DropReason::L4Checksum));
         dropped(&mut lab, ETH1, &datagram(Tcp(SYN | FIN), inside, server), DropReason::TcpFlags);
@@ -457,7 +457,7 @@ fn no_frame_is_taken_for_a_mapping() {
         let to_nobody = datagram(Udp, inside, nobody.parse().unwrap());
         stays(&mut lab, ETH1, &to_nobody, Verdict::ToKernel);
         // Under the protocol number that its key has, too.
-        let mut frame = to_nobody.from_inside();
+        let mut frame = to_nobody.sent_from_inside();
         if version == Version::V6 {
             frame[14 + 6] |= 0x80;
             assert_eq!(lab.send(ETH1, &frame).verdict, Verdict::ToKernel);
@@ -481,7 +481,7 @@ fn both_ways_follow_the_routes_as_they_change() {
         lab.snapshot.next_hops[1] = lab.snapshot.next_hops[3];
         lab.snapshot.routes_epoch = 2;
         let expected = Datagram { source: public, ..datagram(Udp, inside, server) }.ttl(63);
-        let outcome = lab.send(ETH1, &datagram(Udp, inside, server).from_inside());
+        let outcome = lab.send(ETH1, &datagram(Udp, inside, server).sent_from_inside());
         assert_eq!(outcome.bytes, expected.build(SWITCH0, CLIENT7));
         comes_in(&mut lab, &datagram(Udp, server, public), inside);
         let gone = Routes::build([], []);
@@ -507,11 +507,11 @@ fn an_inside_host_that_the_kernel_does_not_know_yet_gets_its_answer() {
         ],
         [],
     );
-    let outcome = lab.send(ETH1, &datagram(Udp, inside, server).from_inside());
+    let outcome = lab.send(ETH1, &datagram(Udp, inside, server).sent_from_inside());
     assert_eq!(outcome.verdict, Verdict::Forward(ETH0));
     assert!(lab.events.contains(&Event::Resolve { interface: ETH1, address: inside.ip() }));
     let public = source_of(&outcome.bytes);
-    let answer = lab.send(ETH0, &datagram(Udp, server, public).from_outside());
+    let answer = lab.send(ETH0, &datagram(Udp, server, public).sent_from_outside());
     let expected = datagram(Udp, server, inside).ttl(63).build(SWITCH1, BACKEND11);
     assert_eq!((answer.verdict, answer.bytes), (Verdict::Forward(ETH1), expected));
 }
@@ -524,7 +524,7 @@ fn connections_keep_their_public_endpoint_when_the_rule_changes() {
     let public = goes_out(&mut lab, &datagram(Udp, inside, server));
     lab.snapshot.snat_rules[0].pool.first_port = 40_000;
     lab.snapshot.snat_rules[0].pool.last_port = 40_100;
-    let outcome = lab.send(ETH1, &datagram(Udp, inside, server).from_inside());
+    let outcome = lab.send(ETH1, &datagram(Udp, inside, server).sent_from_inside());
     assert_eq!(source_of(&outcome.bytes), public);
     comes_in(&mut lab, &datagram(Udp, server, public), inside);
     let moved = goes_out(&mut lab, &datagram(Udp, inside, version.server(1, 54)));

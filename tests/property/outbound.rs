@@ -172,7 +172,7 @@ impl Router {
     }
 
     fn check(&mut self, ingress: InterfaceId, packet: Datagram, expected: Expected, egress: InterfaceId) {
-        let frame = if ingress == ETH0 { packet.from_outside() } else { packet.from_inside() };
+        let frame = if ingress == ETH0 { packet.sent_from_outside() } else { packet.sent_from_inside() };
         let Outcome { verdict, bytes } = self.lab.send(ingress, &frame);
         match expected {
             Expected::Dropped(reason) => {
@@ -246,7 +246,7 @@ fn workers_that_start_at_the_same_moment_agree_on_every_mapping() {
                     Version::V4.server(server, 53),
                 );
                 // Where both gave way, the host sends again.
-                let sent = (0..1000).map(|_| lab.send(ETH1, &packet.from_inside()));
+                let sent = (0..1000).map(|_| lab.send(ETH1, &packet.sent_from_inside()));
                 let mut gone = sent.filter(|outcome| outcome.verdict == Verdict::Forward(ETH0));
                 publics.push(source_of(&gone.next().unwrap().bytes));
             }
