@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 const SOURCE: &str = "src/xsk/steer.bpf.c";
+const HEADERS: &str = "src/xsk/steer";
 
 fn main() -> ExitCode {
     println!("cargo::rerun-if-changed={SOURCE}");
+    println!("cargo::rerun-if-changed={HEADERS}");
     println!("cargo::rerun-if-env-changed=CLANG");
     let Some(out) = std::env::var_os("OUT_DIR") else {
         println!("cargo::error=OUT_DIR is not set: run this through cargo");

@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 
 use crossbeam::queue::ArrayQueue;
 
-use crate::config::valid::{Config, Idle, Switch, XdpMode, ZeroCopy};
+use crate::config::valid::{Config, Idle, Switch, Topology, XdpMode, ZeroCopy};
 use crate::control::dataplane::{DataPlane, PortStatus, WorkerHandle};
 use crate::dataplane::worker::{Shared, Worker};
 use crate::dataplane::{FlowTables, Flows, Secret};
 use crate::sys::interface;
 use crate::sys::wait::Waker;
 use crate::tables::{InterfaceId, Mailbox, Snapshot, Steering, Tick, WorkerCounters};
+use crate::xsk::jumbo;
 use crate::xsk::steer::MAX_QUEUES;
 use crate::xsk::{AttachMode, CopyMode, Port, RingSet, Steer, Umem};
 
@@ -41,6 +42,17 @@ pub enum BootError {
         wanted: u32,
         /// Why.
         reason: String,
+    },
+    /// An interface carries packets that are larger than any the switch can hold.
+    #[error(
+        "{interface} has MTU {mtu}, but {} is the largest that can be forwarded: `ip link set dev {interface} mtu 9000`",
+        jumbo::LARGEST_PACKET
+    )]
+    Mtu {
+        /// Which interface.
+        interface: String,
+        /// Its MTU.
+        mtu: u32,
     },
     /// Packet memory or sockets.
     #[error("{0}")]
@@ -118,7 +130,7 @@ impl Plant {
         }
         let secret = random_secret()?;
         let (v4, v6) = (switch.max_connections, switch.max_connections_ipv6);
-        let table = Arc::new(FlowTables::new(v4, v6, queues as u16, secret));
+        let table = Arc::new(FlowTables::new(v4, v6, switch.max_fragmented, queues as u16, secret));
         let cores = core_affinity::get_core_ids().unwrap_or_default();
         let started = Instant::now();
         let mut crew = Crew { shared: Vec::new(), threads: Vec::new(), interfaces: Vec::new() };
@@ -244,12 +256,13 @@ impl Plant {
         let ring = self.switch.ring_size;
         // Each port: a full fill ring and a full TX ring. Besides: a batch in hand, and some to breathe.
         let frames = self.switch.interfaces.len() as u32 * 2 * ring + 256;
-        let umem = Umem::new(frames, ring)?;
+        let jumbo = self.needs_jumbo()?;
+        let umem = Umem::new(frames, ring, jumbo)?;
         let mut ports = Vec::new();
         for (name, attached) in self.switch.interfaces.iter().zip(&mut *interfaces) {
             ports.push(match attached.link {
                 Link::Gone => None,
-                Link::Down | Link::Up => Some(Port::open(&umem, name, queue, ring, mode)?),
+                Link::Down | Link::Up => Some(Port::open(&umem, name, queue, ring, mode, jumbo)?),
             });
         }
         for ((name, attached), port) in self.switch.interfaces.iter().zip(interfaces).zip(&ports) {
@@ -259,6 +272,19 @@ impl Plant {
             attached.sockets.push((port.fd(), port.copy_mode));
         }
         Ok(RingSet { ports, umem })
+    }
+
+    /// Whether a frame of some interface may be larger than a chunk of packet memory.
+    fn needs_jumbo(&self) -> Result<bool, BootError> {
+        let mut largest = 0;
+        for interface in &self.switch.interfaces {
+            let mtu = interface::mtu(interface).unwrap_or(0);
+            if mtu > u32::from(jumbo::LARGEST_PACKET) {
+                return Err(BootError::Mtu { interface: interface.clone(), mtu });
+            }
+            largest = largest.max(mtu);
+        }
+        Ok(largest > u32::from(jumbo::LARGEST_IN_ONE))
     }
 
     fn attach_one(&self, crew: &mut Crew, position: usize, steering: &Steering) -> Result<(), BootError> {
@@ -275,6 +301,19 @@ impl Plant {
         let mode = steer.attach(name, attach_modes(self.switch.xdp_mode))?;
         tracing::info!(interface = name, xdp_mode = mode.name(), "XDP program attached");
         attached.xdp_mode = Some(mode);
+        self.join_bridge(crew)
+    }
+
+    /// Tells the program of each port of a bridge which interface the other is: a new one where it came back.
+    fn join_bridge(&self, crew: &mut Crew) -> Result<(), BootError> {
+        let ([one, two], Topology::Bridge) = (&self.switch.interfaces[..], self.switch.topology) else {
+            return Ok(());
+        };
+        for (attached, peer) in crew.interfaces.iter_mut().zip([two, one]) {
+            if let (Some(steer), Some(index)) = (&mut attached.steer, interface::index(peer)) {
+                steer.set_peer(index)?;
+            }
+        }
         Ok(())
     }
 }

@@ -1,18 +1,17 @@
-//! Rules between the values of a file, for `[switch]`, `[timeouts]` and `[[service]]`.
+//! Rules between the values of a file, for `[switch]`, `[timeouts]` and each `[[service]]` by itself.
 //!
 //! A rule looks at what is there and right by itself; what is wrong has been noted and raises no second error.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
-
-use toml::Spanned;
+use std::net::SocketAddr;
 
 use super::diagnostic::{Findings, Severity};
-use super::raw::{Backend, Raw, RawTimeouts, Service, Switch};
+use super::forwarding::addresses;
+use super::raw::{Raw, RawTimeouts, Service, Switch};
 use super::reader::Field;
-use super::valid::Scheduler;
+use super::valid::{Scheduler, Topology};
+use crate::tables::Protocol;
 use crate::tables::scheduler::is_prime;
-use crate::tables::{Forwarding, Protocol};
 
 /// More interfaces than any of the topologies needs; a worker polls every one.
 const MOST_INTERFACES: usize = 8;
@@ -22,8 +21,10 @@ pub(super) fn check(raw: &Raw, findings: &mut Findings<'_>) {
     match &raw.switch {
         Some(switch) => {
             interfaces(raw, switch, findings);
+            topology(switch, findings);
             sizes(switch, findings);
             snat_pool(switch, findings);
+            tunnel_sources(switch, findings);
         }
         None => findings.missing(
             Severity::Error,
@@ -42,10 +43,9 @@ pub(super) fn check(raw: &Raw, findings: &mut Findings<'_>) {
         scheduling(service, findings);
         health(service, findings);
         distinct_backends(service, findings);
-        snat_needed(raw, service, findings);
     }
-    backends_are_others(raw, findings);
-    shared_backends(raw, findings);
+    super::forwarding::check(raw, findings);
+    super::snat::check(raw, findings);
     super::limits::check(raw, findings);
     super::statics::check(raw, findings);
 }
@@ -57,7 +57,7 @@ fn interfaces(raw: &Raw, switch: &Switch, findings: &mut Findings<'_>) {
             // What [[interface]] lists is offered, not taken: where programs are attached is never guessed.
             let listed: Vec<_> = named(raw.interfaces.iter().map(|interface| &interface.name)).collect();
             let list = if listed.is_empty() { "\"eth0\", \"eth1\"".to_owned() } else { listed.join(", ") };
-            let help = format!("add interfaces = [{list}]; one = one-arm, two = routed");
+            let help = format!("add interfaces = [{list}]; one = one-arm, two = routed or bridge");
             return findings.missing(
                 Severity::Error,
                 switch.heading.clone(),
@@ -88,6 +88,20 @@ fn named<'a>(fields: impl Iterator<Item = &'a Field<String>>) -> impl Iterator<I
     fields.flatten().map(|name| format!("{:?}", name.get_ref()))
 }
 
+/// A wire has two ends.
+fn topology(switch: &Switch, findings: &mut Findings<'_>) {
+    let Some(topology) = switch.topology.as_ref().filter(|field| *field.get_ref() == Topology::Bridge) else {
+        return;
+    };
+    if let Some(Some(names)) = switch.interfaces.as_ref().map(|field| field.get_ref())
+        && names.len() != 2
+    {
+        let message =
+            format!("`topology`: \"bridge\" joins two interfaces, and `interfaces` has {}", names.len());
+        findings.error(topology.span(), message, "two in interfaces, or topology = \"routed\"");
+    }
+}
+
 fn sizes(switch: &Switch, findings: &mut Findings<'_>) {
     if let Some(size) = switch.ring_size.as_ref().filter(|size| !size.get_ref().is_power_of_two()) {
         let above = size.get_ref().next_power_of_two();
@@ -110,10 +124,21 @@ fn snat_pool(switch: &Switch, findings: &mut Findings<'_>) {
     }
 }
 
+fn tunnel_sources(switch: &Switch, findings: &mut Findings<'_>) {
+    let mut seen = HashMap::new();
+    for source in switch.tunnel_sources.iter().flat_map(|list| list.get_ref()).flatten() {
+        if let Some(first) = seen.insert(source.get_ref().is_ipv4(), source.get_ref()) {
+            let message = format!("`tunnel_sources`: {} is of the same family as {first}", source.get_ref());
+            findings.error(source.span(), message, "at most one IPv4 and one IPv6 address");
+        }
+    }
+}
+
 fn timeouts(timeouts: &RawTimeouts, findings: &mut Findings<'_>) {
     const TRANSITORY_S: (u32, &str) = (240, "RFC 5382 §5 asks for 4 minutes");
     const ESTABLISHED_S: (u32, &str) = (7440, "RFC 5382 §5 asks for 2 hours 4 minutes");
     const UDP_S: (u32, &str) = (120, "RFC 4787 §4.3 asks for 2 minutes");
+    const ICMP_S: (u32, &str) = (60, "RFC 5508 §3.2 asks for 60 seconds");
     let minima = [
         ("tcp_syn_s", &timeouts.tcp_syn_s, TRANSITORY_S),
         ("tcp_established_s", &timeouts.tcp_established_s, ESTABLISHED_S),
@@ -121,6 +146,7 @@ fn timeouts(timeouts: &RawTimeouts, findings: &mut Findings<'_>) {
         ("tcp_closed_s", &timeouts.tcp_closed_s, TRANSITORY_S),
         ("tcp_reset_s", &timeouts.tcp_reset_s, TRANSITORY_S),
         ("udp_s", &timeouts.udp_s, UDP_S),
+        ("icmp_s", &timeouts.icmp_s, ICMP_S),
     ];
     for (key, field, (least, demand)) in minima {
         if let Some(seconds) = field.as_ref().filter(|seconds| *seconds.get_ref() < least) {
@@ -216,75 +242,6 @@ fn distinct_backends(service: &Service, findings: &mut Findings<'_>) {
                 message,
                 "list each backend once; its weight makes its share larger",
             );
-        }
-    }
-}
-
-fn addresses(service: &Service) -> impl Iterator<Item = &Spanned<SocketAddr>> {
-    service.backends.iter().filter_map(|backend: &Backend| backend.address.as_ref())
-}
-
-fn snat_needed(raw: &Raw, service: &Service, findings: &mut Findings<'_>) {
-    let Some(switch) = &raw.switch else { return };
-    let Some(pool) = &switch.snat_addresses else { return };
-    if let Some(forwarding) = service.forwarding.as_ref().filter(|_| pool.get_ref().is_empty())
-        && *forwarding.get_ref() == Forwarding::FullNat
-    {
-        let message = "`forwarding`: \"full-nat\" has no address to send from";
-        let help = "add an address that backends answer to, in [switch]: snat_addresses = [\"198.18.1.2\"]";
-        findings.missing(Severity::Error, forwarding.span(), message, help);
-    }
-    let (Some(vip), Some(ports)) = (&service.vip, &switch.snat_ports) else { return };
-    let (first, last) = *ports.get_ref();
-    let shared = pool.get_ref().iter().flatten().any(|address| *address.get_ref() == vip.get_ref().ip());
-    if shared && (first..=last).contains(&vip.get_ref().port()) {
-        let message = format!("`vip`: {} is also a source of full NAT, {first}-{last}", vip.get_ref());
-        let help = "another address in snat_addresses, or snat_ports that leave this port out";
-        findings.error(vip.span(), message, help);
-    }
-}
-
-/// A backend that is the switch itself would get its frames back for ever.
-fn backends_are_others(raw: &Raw, findings: &mut Findings<'_>) {
-    let mut own: HashMap<IpAddr, &str> = HashMap::new();
-    for interface in &raw.interfaces {
-        let addresses = interface.addresses.iter().flat_map(|list| list.get_ref()).flatten();
-        own.extend(addresses.map(|address| (address.get_ref().0, "an address of the switch")));
-    }
-    let pool = raw.switch.iter().filter_map(|switch| switch.snat_addresses.as_ref());
-    let pool = pool.flat_map(|list| list.get_ref()).flatten();
-    own.extend(pool.map(|address| (*address.get_ref(), "one of snat_addresses")));
-    let vips = raw.services.iter().filter_map(|service| service.vip.as_ref());
-    own.extend(vips.map(|vip| (vip.get_ref().ip(), "the VIP of a service")));
-    for address in raw.services.iter().flat_map(addresses) {
-        if let Some(what) = own.get(&address.get_ref().ip()) {
-            let message = format!("`address`: {} is {what}", address.get_ref().ip());
-            findings.error(address.span(), message, "a backend is another host: its own address");
-        }
-    }
-}
-
-/// The backend tells two `nat` services apart only by the client's address and port.
-fn shared_backends(raw: &Raw, findings: &mut Findings<'_>) {
-    let mut seen: HashMap<(SocketAddr, Protocol), (usize, usize)> = HashMap::new();
-    for (row, service) in raw.services.iter().enumerate() {
-        let (Some(protocol), Some(forwarding)) = (&service.protocol, &service.forwarding) else { continue };
-        if *forwarding.get_ref() != Forwarding::Nat {
-            continue;
-        }
-        for address in addresses(service) {
-            let line = findings.line(address.span().start);
-            let key = (*address.get_ref(), *protocol.get_ref());
-            let (first, first_line) = *seen.entry(key).or_insert((row, line));
-            if first != row {
-                let message = format!(
-                    "`address`: {} also serves the service of line {first_line} by \"nat\": \
-                     a client that uses one source port for both cannot be told apart",
-                    address.get_ref()
-                );
-                let help = "another port at the backend for one of the two, or forwarding = \"full-nat\"";
-                findings.warning(address.span(), message, help);
-            }
         }
     }
 }

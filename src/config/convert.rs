@@ -4,12 +4,17 @@ use super::raw::{self, Raw};
 use super::reader::Field;
 use super::valid;
 
+/// Where Linux and everybody else listens for GUE (draft-ietf-intarea-gue §8; IANA).
+const GUE_PORT: u16 = 6080;
+
 /// The valid configuration; none if a value of the file is wrong.
 pub(super) fn convert(raw: Raw) -> Option<valid::Config> {
+    let switch = switch(raw.switch?)?;
+    let snat_ports = switch.snat_ports;
     Some(valid::Config {
-        switch: switch(raw.switch?)?,
+        switch,
         timeouts: timeouts(raw.timeouts)?,
-        snat: Vec::new(),
+        snat: snat_rules(raw.snat, snat_ports)?,
         services: raw.services.into_iter().map(service).collect::<Option<_>>()?,
         neighbors: raw.neighbors.into_iter().map(neighbor).collect::<Option<_>>()?,
         routes: raw.routes.into_iter().map(route).collect::<Option<_>>()?,
@@ -26,20 +31,21 @@ fn values<T>(fields: Vec<Field<T>>) -> Option<Vec<T>> {
 }
 
 fn switch(raw: raw::Switch) -> Option<valid::Switch> {
+    let max_connections = value(raw.max_connections)?;
     Some(valid::Switch {
         interfaces: values(value(raw.interfaces)??)?,
-        topology: valid::Topology::Routed,
+        topology: value(raw.topology)?,
         workers: value(raw.workers)?,
         xdp_mode: value(raw.xdp_mode)?,
         zero_copy: value(raw.zero_copy)?,
         idle: value(raw.idle)?,
         snat_addresses: values(value(raw.snat_addresses)?)?,
         snat_ports: value(raw.snat_ports)?,
-        max_connections: value(raw.max_connections)?,
-        max_connections_ipv6: 1 << 16,
-        max_fragmented: 1024,
-        icmp_rate: 1000,
-        tunnel_sources: Vec::new(),
+        max_connections,
+        max_connections_ipv6: value(raw.max_connections_ipv6)?.unwrap_or((max_connections / 4).max(1024)),
+        max_fragmented: value(raw.max_fragmented)?,
+        icmp_rate: value(raw.icmp_rate)?,
+        tunnel_sources: values(value(raw.tunnel_sources)?)?,
         ring_size: value(raw.ring_size)?,
         verify_checksums: value(raw.verify_checksums)?,
         control_socket: value(raw.control_socket)?,
@@ -55,8 +61,8 @@ fn timeouts(raw: raw::RawTimeouts) -> Option<valid::Timeouts> {
         tcp_closed_s: value(raw.tcp_closed_s)?,
         tcp_reset_s: value(raw.tcp_reset_s)?,
         udp_s: value(raw.udp_s)?,
-        icmp_s: 60,
-        fragment_s: 5,
+        icmp_s: value(raw.icmp_s)?,
+        fragment_s: value(raw.fragment_s)?,
     })
 }
 
@@ -71,8 +77,8 @@ fn service(raw: raw::Service) -> Option<valid::Service> {
         protocol: value(raw.protocol)?,
         forwarding: value(raw.forwarding)?,
         scheduler: value(raw.scheduler)?,
-        mss_clamp: crate::tables::MssClamp::Off,
-        gue_port: 6080,
+        mss_clamp: value(raw.mss_clamp)?,
+        gue_port: value(raw.gue_port)?.unwrap_or(GUE_PORT),
         maglev_table_size: value(raw.maglev_table_size)?,
         announce: value(raw.announce)?,
         health,
@@ -95,6 +101,21 @@ fn backend(raw: raw::Backend) -> Option<valid::Backend> {
     Some(valid::Backend { address: value(raw.address)?, weight: value(raw.weight)? })
 }
 
+fn snat_rules(rules: Vec<raw::Snat>, default_ports: (u16, u16)) -> Option<Vec<valid::Snat>> {
+    let rule = |raw: raw::Snat| {
+        Some(valid::Snat {
+            name: value(raw.name)?,
+            inside: values(value(raw.inside)?)?,
+            addresses: values(value(raw.addresses)?)?,
+            ports: value(raw.ports)?.unwrap_or(default_ports),
+            mapping: value(raw.mapping)?,
+            filtering: value(raw.filtering)?,
+            hairpinning: value(raw.hairpinning)?,
+        })
+    };
+    rules.into_iter().map(rule).collect()
+}
+
 fn neighbor(raw: raw::Neighbor) -> Option<valid::StaticNeighbor> {
     Some(valid::StaticNeighbor {
         interface: value(raw.interface)?,
@@ -115,7 +136,7 @@ fn interface(raw: raw::Interface) -> Option<valid::StaticInterface> {
     Some(valid::StaticInterface {
         name: value(raw.name)?,
         mac: value(raw.mac)?,
-        vlan: Vec::new(),
+        vlan: value(raw.vlan)?,
         addresses: values(value(raw.addresses)?)?,
         mtu: value(raw.mtu)?,
     })

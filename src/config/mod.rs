@@ -3,8 +3,8 @@
 //! | step | file | what can be wrong |
 //! |---|---|---|
 //! | text → tree | `syntax` | a line is not TOML |
-//! | tree → raw | `reader`, `schema`, `raw`, `values` | unknown keys, missing keys, a value wrong by itself |
-//! | raw → raw | `checks`, `limits`, `statics` | values that do not go together |
+//! | tree → raw | `reader`, `schema`, `raw`, `values`, `variants` | unknown keys, missing keys, a value wrong by itself |
+//! | raw → raw | `checks`, `forwarding`, `snat`, `limits`, `statics` | values that do not go together |
 //! | raw → valid | `convert`, [`valid`] | nothing any more |
 //!
 //! No step stops at a mistake: it notes it with its place (`diagnostic`) and goes on with the rest.
@@ -17,16 +17,19 @@ mod checks;
 mod convert;
 mod diagnostic;
 mod file;
+mod forwarding;
 mod leaf;
 mod limits;
 mod raw;
 mod reader;
 mod schema;
+mod snat;
 mod source;
 mod statics;
 mod syntax;
 pub mod valid;
 mod values;
+mod variants;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use schema::known_keys;

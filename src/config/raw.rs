@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use super::limits;
 use super::reader::{Field, Reader};
-use super::valid::{Idle, Scheduler, Timeouts, XdpMode, ZeroCopy};
-use super::values;
-use crate::tables::{Forwarding, Protocol, VerifyChecksums};
+use super::valid::{Idle, Scheduler, Timeouts, Topology, XdpMode, ZeroCopy};
+use super::{values, variants};
+use crate::tables::{Filtering, Forwarding, Mapping, MssClamp, Protocol, VerifyChecksums};
 
 /// The whole file.
 #[derive(Debug)]
@@ -16,6 +16,7 @@ pub(super) struct Raw {
     pub switch: Option<Switch>,
     pub timeouts: RawTimeouts,
     pub services: Vec<Service>,
+    pub snat: Vec<Snat>,
     pub neighbors: Vec<Neighbor>,
     pub routes: Vec<Route>,
     pub interfaces: Vec<Interface>,
@@ -27,6 +28,7 @@ pub(super) struct Switch {
     pub heading: Range<usize>,
     /// None where the key is missing; the list's items are none where they are wrong.
     pub interfaces: Field<Option<Vec<Field<String>>>>,
+    pub topology: Field<Topology>,
     pub workers: Field<u16>,
     pub xdp_mode: Field<XdpMode>,
     pub zero_copy: Field<ZeroCopy>,
@@ -34,6 +36,11 @@ pub(super) struct Switch {
     pub snat_addresses: Field<Vec<Field<IpAddr>>>,
     pub snat_ports: Field<(u16, u16)>,
     pub max_connections: Field<u32>,
+    /// None where it follows from `max_connections`.
+    pub max_connections_ipv6: Field<Option<u32>>,
+    pub max_fragmented: Field<u32>,
+    pub icmp_rate: Field<u32>,
+    pub tunnel_sources: Field<Vec<Field<IpAddr>>>,
     pub ring_size: Field<u32>,
     pub verify_checksums: Field<VerifyChecksums>,
     pub control_socket: Field<PathBuf>,
@@ -49,6 +56,8 @@ pub(super) struct RawTimeouts {
     pub tcp_closed_s: Field<u32>,
     pub tcp_reset_s: Field<u32>,
     pub udp_s: Field<u32>,
+    pub icmp_s: Field<u32>,
+    pub fragment_s: Field<u32>,
 }
 
 /// `[[service]]`.
@@ -60,6 +69,8 @@ pub(super) struct Service {
     pub protocol: Field<Protocol>,
     pub forwarding: Field<Forwarding>,
     pub scheduler: Field<Scheduler>,
+    pub mss_clamp: Field<MssClamp>,
+    pub gue_port: Field<Option<u16>>,
     pub maglev_table_size: Field<u32>,
     pub announce: Field<bool>,
     pub health: Option<Health>,
@@ -85,6 +96,19 @@ pub(super) struct Backend {
     pub weight: Field<u32>,
 }
 
+/// `[[snat]]`.
+#[derive(Debug)]
+pub(super) struct Snat {
+    pub name: Field<String>,
+    pub inside: Field<Vec<Field<(IpAddr, u8)>>>,
+    pub addresses: Field<Vec<Field<IpAddr>>>,
+    /// None where they are those of full NAT.
+    pub ports: Field<Option<(u16, u16)>>,
+    pub mapping: Field<Mapping>,
+    pub filtering: Field<Filtering>,
+    pub hairpinning: Field<bool>,
+}
+
 /// `[[neighbor]]`.
 #[derive(Debug)]
 pub(super) struct Neighbor {
@@ -106,6 +130,7 @@ pub(super) struct Route {
 pub(super) struct Interface {
     pub name: Field<String>,
     pub mac: Field<Option<[u8; 6]>>,
+    pub vlan: Field<Vec<u16>>,
     pub addresses: Field<Vec<Field<(IpAddr, u8)>>>,
     pub mtu: Field<Option<u16>>,
 }
@@ -115,13 +140,13 @@ impl Raw {
     pub fn read(file: &mut Reader<'_, '_>) -> Self {
         let switch = file.table("switch", Switch::read);
         let defaults = Timeouts::default();
-        file.planned("snat");
         Self {
             switch,
             timeouts: file
                 .table("timeouts", |table| RawTimeouts::read(table, defaults))
                 .unwrap_or_else(|| RawTimeouts::at(0..0, defaults)),
             services: file.tables("service", Service::read),
+            snat: file.tables("snat", Snat::read),
             neighbors: file.tables("neighbor", Neighbor::read),
             routes: file.tables("route", Route::read),
             interfaces: file.tables("interface", Interface::read),
@@ -131,18 +156,22 @@ impl Raw {
 
 impl Switch {
     fn read(table: &mut Reader<'_, '_>) -> Self {
-        // Read for its mistakes: frames are always routed.
-        table.word("topology", &values::TOPOLOGY);
+        const MOST_CONNECTIONS: i64 = 64 << 20;
         Self {
             heading: table.span(),
             interfaces: table.texts("interfaces", values::interface_name).optional(),
+            topology: table.word("topology", &values::TOPOLOGY).or(Topology::Routed),
             workers: table.integer("workers", 0..=limits::MOST_WORKERS).or(0),
             xdp_mode: table.word("xdp_mode", &values::XDP_MODE).or(XdpMode::Auto),
             zero_copy: table.word("zero_copy", &values::ZERO_COPY).or(ZeroCopy::Auto),
             idle: table.word("idle", &values::IDLE).or(Idle::Adaptive),
             snat_addresses: table.texts("snat_addresses", values::forwarded_address).or(Vec::new()),
             snat_ports: table.text("snat_ports", values::port_range).or((1024, 32767)),
-            max_connections: table.integer("max_connections", 1024..=64 << 20).or(1 << 20),
+            max_connections: table.integer("max_connections", 1024..=MOST_CONNECTIONS).or(1 << 20),
+            max_connections_ipv6: table.integer("max_connections_ipv6", 1024..=MOST_CONNECTIONS).optional(),
+            max_fragmented: table.integer("max_fragmented", 64..=65536).or(1024),
+            icmp_rate: table.integer("icmp_rate", 0..=1_000_000).or(1000),
+            tunnel_sources: table.texts("tunnel_sources", values::forwarded_address).or(Vec::new()),
             ring_size: table.integer("ring_size", 64..=32768).or(2048),
             verify_checksums: table
                 .word("verify_checksums", &values::VERIFY_CHECKSUMS)
@@ -168,6 +197,9 @@ impl RawTimeouts {
             tcp_closed_s: table.integer("tcp_closed_s", BOUNDS).or(defaults.tcp_closed_s),
             tcp_reset_s: table.integer("tcp_reset_s", BOUNDS).or(defaults.tcp_reset_s),
             udp_s: table.integer("udp_s", BOUNDS).or(defaults.udp_s),
+            icmp_s: table.integer("icmp_s", BOUNDS).or(defaults.icmp_s),
+            // Longer than any stack waits for the rest of a datagram (RFC 8200 §4.5) helps nobody.
+            fragment_s: table.integer("fragment_s", 1..=60).or(defaults.fragment_s),
         }
     }
 
@@ -180,6 +212,8 @@ impl RawTimeouts {
             tcp_closed_s: field(seconds.tcp_closed_s),
             tcp_reset_s: field(seconds.tcp_reset_s),
             udp_s: field(seconds.udp_s),
+            icmp_s: field(seconds.icmp_s),
+            fragment_s: field(seconds.fragment_s),
         }
     }
 }
@@ -197,6 +231,8 @@ impl Service {
             protocol: table.word("protocol", &values::PROTOCOL).or(Protocol::Tcp),
             forwarding: table.word("forwarding", &values::FORWARDING).or(Forwarding::Nat),
             scheduler: table.word("scheduler", &values::SCHEDULER).or(Scheduler::WeightedRoundRobin),
+            mss_clamp: table.value("mss_clamp", variants::mss_clamp).or(MssClamp::Off),
+            gue_port: table.integer("gue_port", 1..=65535).optional(),
             maglev_table_size: table.integer("maglev_table_size", 2..=LARGEST_TABLE).or(65_537),
             announce: table.flag("announce").or(true),
             health: table.table("health", Health::read),
@@ -235,6 +271,25 @@ impl Backend {
     }
 }
 
+impl Snat {
+    fn read(table: &mut Reader<'_, '_>) -> Self {
+        let name = table.text("name", values::rule_name);
+        let inside = table.texts("inside", values::network);
+        let addresses = table.texts("addresses", values::forwarded_address);
+        let inside_help = "add whose packets are translated: inside = [\"10.0.0.0/24\"]";
+        let addresses_help = "add what they are translated to: addresses = [\"198.18.0.3\"]";
+        Self {
+            name: table.require("name", name, "add a unique name: name = \"home\""),
+            inside: table.require("inside", inside, inside_help),
+            addresses: table.require("addresses", addresses, addresses_help),
+            ports: table.text("ports", values::port_range).optional(),
+            mapping: table.word("mapping", &values::MAPPING).or(Mapping::default()),
+            filtering: table.word("filtering", &values::FILTERING).or(Filtering::default()),
+            hairpinning: table.flag("hairpinning").or(true),
+        }
+    }
+}
+
 impl Neighbor {
     fn read(table: &mut Reader<'_, '_>) -> Self {
         let interface = table.text("interface", values::interface_name);
@@ -266,6 +321,7 @@ impl Interface {
         Self {
             name: table.require("name", name, "add which one it is: name = \"eth0\""),
             mac: table.text("mac", values::mac).optional(),
+            vlan: table.value("vlan", variants::vlans).or(Vec::new()),
             addresses: table.texts("addresses", values::interface_address).or(Vec::new()),
             // 68 bytes: what every IPv4 link carries (RFC 791 §3.2).
             mtu: table.integer("mtu", 68..=65535).optional(),

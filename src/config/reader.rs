@@ -178,6 +178,16 @@ impl<'r, 's> Reader<'r, 's> {
         flag.map(|flag| Spanned::new(value.span(), flag)).into()
     }
 
+    /// A value that may be of several types, which `parse` tells apart.
+    pub fn value<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl FnOnce(&DeValue<'_>) -> Result<T, Mistake>,
+    ) -> Given<T> {
+        let Some((_, value)) = self.ask(key) else { return Given::Absent(self.span()) };
+        self.judge(key, value.span(), parse(value.get_ref())).into()
+    }
+
     /// Notes it if a key that must be there is not.
     pub fn require<T>(&mut self, key: &'static str, given: Given<T>, help: &str) -> Field<T> {
         if let Given::Absent(heading) = &given {
@@ -295,7 +305,8 @@ fn between(bounds: &RangeInclusive<i64>) -> String {
     format!("a number from {} to {}", bounds.start(), bounds.end())
 }
 
-fn article(kind: &str) -> String {
+/// With the article that it takes.
+pub(super) fn article(kind: &str) -> String {
     let article = if kind.starts_with(['a', 'i']) { "an" } else { "a" };
     format!("{article} {kind}")
 }

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use super::valid::{Idle, Scheduler, XdpMode, ZeroCopy};
-use crate::tables::{Forwarding, Protocol, VerifyChecksums};
+use super::valid::{Idle, Scheduler, Topology, XdpMode, ZeroCopy};
+use crate::tables::{Filtering, Forwarding, Mapping, Protocol, VerifyChecksums};
 
 /// What is wrong with a value, and what would be right.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,8 +26,9 @@ pub(super) struct Words<T: 'static> {
     planned: &'static [&'static str],
 }
 
-/// `topology`. There is no value for it yet: frames are routed.
-pub(super) const TOPOLOGY: Words<()> = Words { available: &[("routed", ())], planned: &["bridge"] };
+/// `topology`.
+pub(super) const TOPOLOGY: Words<Topology> =
+    Words { available: &[("routed", Topology::Routed), ("bridge", Topology::Bridge)], planned: &[] };
 /// `xdp_mode`.
 pub(super) const XDP_MODE: Words<XdpMode> = Words {
     available: &[("auto", XdpMode::Auto), ("native", XdpMode::Native), ("generic", XdpMode::Generic)],
@@ -51,8 +52,31 @@ pub(super) const PROTOCOL: Words<Protocol> =
     Words { available: &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)], planned: &[] };
 /// `forwarding`.
 pub(super) const FORWARDING: Words<Forwarding> = Words {
-    available: &[("nat", Forwarding::Nat), ("full-nat", Forwarding::FullNat)],
-    planned: &["dsr", "ipip", "gue"],
+    available: &[
+        ("nat", Forwarding::Nat),
+        ("full-nat", Forwarding::FullNat),
+        ("dsr", Forwarding::Dsr),
+        ("ipip", Forwarding::Ipip),
+        ("gue", Forwarding::Gue),
+    ],
+    planned: &[],
+};
+/// `mapping` of `[[snat]]`.
+pub(super) const MAPPING: Words<Mapping> = Words {
+    available: &[
+        ("endpoint-independent", Mapping::EndpointIndependent),
+        ("address-and-port-dependent", Mapping::AddressAndPortDependent),
+    ],
+    planned: &[],
+};
+/// `filtering` of `[[snat]]`.
+pub(super) const FILTERING: Words<Filtering> = Words {
+    available: &[
+        ("endpoint-independent", Filtering::EndpointIndependent),
+        ("address-dependent", Filtering::AddressDependent),
+        ("address-and-port-dependent", Filtering::AddressAndPortDependent),
+    ],
+    planned: &[],
 };
 /// `scheduler`.
 pub(super) const SCHEDULER: Words<Scheduler> = Words {
@@ -120,22 +144,25 @@ pub(super) fn endpoint(text: &str) -> Result<SocketAddr, Mistake> {
         let help = match text.parse::<IpAddr>() {
             Ok(IpAddr::V4(address)) => format!("add the port: \"{address}:80\""),
             Ok(IpAddr::V6(address)) => format!("add the port: \"[{address}]:80\""),
-            Err(_) => "an IPv4 address, a colon and a port from 1 to 65535: \"198.18.0.100:80\"".to_owned(),
+            Err(_) => "an address, a colon and a port from 1 to 65535: \"198.18.0.100:80\" or \"[2001:db8::100]:80\""
+                .to_owned(),
         };
         return Err(Mistake::new(format!("{text:?} is not an address with a port"), help));
     };
-    available(endpoint.ip())?;
+    forwardable(endpoint.ip())?;
+    // A zone means an interface, and flow information nothing at all: what is left is address and port.
+    let endpoint = SocketAddr::new(endpoint.ip(), endpoint.port());
     if endpoint.port() == 0 {
-        let help = format!("a port from 1 to 65535: \"{}:80\"", endpoint.ip());
+        let help = format!("a port from 1 to 65535: \"{}\"", SocketAddr::new(endpoint.ip(), 80));
         return Err(Mistake::new("port 0 cannot be connected to", help));
     }
     Ok(endpoint)
 }
 
-/// An address that frames can be sent to, of a family that is forwarded.
+/// An address that frames can be sent to through a router.
 pub(super) fn forwarded_address(text: &str) -> Result<IpAddr, Mistake> {
     let address = any_address(text)?;
-    available(address)?;
+    forwardable(address)?;
     Ok(address)
 }
 
@@ -157,16 +184,23 @@ fn any_address(text: &str) -> Result<IpAddr, Mistake> {
     })
 }
 
-fn available(address: IpAddr) -> Result<(), Mistake> {
-    if address.is_ipv6() {
-        let message = format!("{address}: IPv6 is not forwarded, it is not available in this version");
-        return Err(Mistake::new(message, "available: IPv4 addresses, such as 198.18.0.100"));
+/// Link-local addresses mean another host on every link, so they never leave theirs (RFC 4291 §2.5.6).
+fn forwardable(address: IpAddr) -> Result<(), Mistake> {
+    if matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local()) {
+        let message = format!("{address} is a link-local address: it means another host on every link");
+        return Err(Mistake::new(message, "a global or unique local address, such as 2001:db8::100"));
     }
     unicast(address)
 }
 
 /// Frames to and from other addresses never pass a router (RFC 1812 §5.3.7, RFC 6890).
 fn unicast(address: IpAddr) -> Result<(), Mistake> {
+    if let IpAddr::V6(v6) = address
+        && let Some(v4) = v6.to_ipv4_mapped()
+    {
+        let message = format!("{address} is an IPv4 address written as IPv6");
+        return Err(Mistake::new(message, format!("write it as IPv4: {v4}")));
+    }
     let kind = match address {
         IpAddr::V4(v4) if v4.octets()[0] == 0 => "unspecified",
         IpAddr::V6(v6) if v6.is_unspecified() => "unspecified",
@@ -277,11 +311,20 @@ pub(super) fn port_range(text: &str) -> Result<(u16, u16), Mistake> {
 
 /// A service's name: it becomes a label of metrics and an argument of commands.
 pub(super) fn service_name(text: &str) -> Result<String, Mistake> {
+    label(text, "a service", "web")
+}
+
+/// The name of a rule of `[[snat]]`.
+pub(super) fn rule_name(text: &str) -> Result<String, Mistake> {
+    label(text, "a rule", "home")
+}
+
+fn label(text: &str, whose: &str, example: &str) -> Result<String, Mistake> {
     const LONGEST: usize = 63;
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if text.is_empty() || text.len() > LONGEST || !text.chars().all(allowed) {
-        let help = format!("1 to {LONGEST} letters, digits, \"-\", \"_\" and \".\": \"web\"");
-        return Err(Mistake::new(format!("{text:?} is not a name for a service"), help));
+        let help = format!("1 to {LONGEST} letters, digits, \"-\", \"_\" and \".\": {example:?}");
+        return Err(Mistake::new(format!("{text:?} is not a name for {whose}"), help));
     }
     Ok(text.to_owned())
 }

@@ -1,13 +1,13 @@
-//! Gratuitous ARP: tells the neighbours where an address lives now (RFC 5227 §2.3: an ARP request for the address itself,
-//! sent by itself). A pure state machine, `now` passed in; [`crate::sys::packet`] sends.
+//! Gratuitous ARP and unsolicited neighbour advertisements: tells the neighbours where an address lives now. A pure state
+//! machine, `now` passed in; [`super::frames`] builds, [`crate::sys::packet`] sends.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use super::frames;
 use super::topology::{Port, Topology};
 use crate::tables::InterfaceId;
-use crate::wire::arp;
 
 /// Times each address is announced: a single frame may get lost.
 const REPEATS: u8 = 3;
@@ -22,14 +22,14 @@ pub struct Announcement {
     /// The interface's index in the kernel.
     pub ifindex: u32,
     /// The frame, Ethernet header included.
-    pub frame: [u8; arp::FRAME],
+    pub frame: Vec<u8>,
 }
 
 /// What is to be announced where, how often still, and when next.
 #[derive(Debug, Default)]
 pub struct Announcer {
-    pending: BTreeMap<(InterfaceId, Ipv4Addr), (Instant, u8)>,
-    addresses: BTreeSet<Ipv4Addr>,
+    pending: BTreeMap<(InterfaceId, IpAddr), (Instant, u8)>,
+    addresses: BTreeSet<IpAddr>,
     /// Interfaces that were up, and who they were then.
     up: BTreeMap<InterfaceId, (Option<u32>, [u8; 6])>,
 }
@@ -38,7 +38,6 @@ impl Announcer {
     /// Compares with what was before: new addresses are announced on every interface that is up, and all addresses on
     /// an interface that came up (or has another MAC address now).
     pub fn update(&mut self, announced: &BTreeSet<IpAddr>, topology: &Topology, now: Instant) {
-        let addresses: BTreeSet<Ipv4Addr> = announced.iter().filter_map(v4).collect();
         let up: BTreeMap<_, _> = topology
             .ports
             .iter()
@@ -47,13 +46,13 @@ impl Announcer {
             .collect();
         for (interface, identity) in &up {
             let came_up = self.up.get(interface) != Some(identity);
-            for address in addresses.iter().filter(|address| came_up || !self.addresses.contains(address)) {
+            for address in announced.iter().filter(|address| came_up || !self.addresses.contains(address)) {
                 self.pending.insert((*interface, *address), (now, REPEATS));
             }
         }
         self.pending
-            .retain(|(interface, address), _| up.contains_key(interface) && addresses.contains(address));
-        (self.addresses, self.up) = (addresses, up);
+            .retain(|(interface, address), _| up.contains_key(interface) && announced.contains(address));
+        (self.addresses, self.up) = (announced.clone(), up);
     }
 
     /// The frames that are due, a few at a time.
@@ -79,15 +78,8 @@ impl Announcer {
     }
 }
 
-fn v4(address: &IpAddr) -> Option<Ipv4Addr> {
-    match address {
-        IpAddr::V4(v4) => Some(*v4),
-        IpAddr::V6(_) => None,
-    }
-}
-
-fn announcement(port: &Port, address: Ipv4Addr) -> Option<Announcement> {
-    let frame = arp::announcement(u32::from(address), port.interface.mac);
+fn announcement(port: &Port, address: IpAddr) -> Option<Announcement> {
+    let frame = frames::announcement(address, port.interface.mac, &port.interface.tags);
     Some(Announcement { ifindex: port.ifindex?, frame })
 }
 
@@ -103,6 +95,7 @@ mod tests {
             mac: Some([2, 0, 0, 0, 0, last]),
             mtu: 1500,
             up,
+            vlan: None,
         };
         let links = [(2, link("eth0", 1, true)), (3, link("eth1", 2, eth1_up))];
         Topology::new(&config(), &NetworkView { links: links.into(), ..NetworkView::default() })
@@ -115,7 +108,7 @@ mod tests {
         announcer.update(&[ip("198.18.0.100"), ip("2001:db8::1")].into(), &topology, start);
         let mut at =
             |milliseconds| announcer.turn(&topology, start + Duration::from_millis(milliseconds)).len();
-        assert_eq!([at(0), at(500), at(1000), at(2000), at(3000), at(9000)], [2, 0, 2, 2, 0, 0]);
+        assert_eq!([at(0), at(500), at(1000), at(2000), at(3000), at(9000)], [4, 0, 4, 4, 0, 0]);
     }
 
     #[test]
@@ -145,7 +138,7 @@ mod tests {
         let (topology, start) = (topology(false), Instant::now());
         let mut announcer = Announcer::default();
         announcer.update(&[ip("198.18.0.100")].into(), &topology, start);
-        let frame = arp::announcement(0xC612_0064, [2, 0, 0, 0, 0, 1]);
+        let frame = frames::announcement(ip("198.18.0.100"), [2, 0, 0, 0, 0, 1], &Default::default());
         assert_eq!(announcer.turn(&topology, start), [Announcement { ifindex: 2, frame }]);
     }
 }

@@ -15,13 +15,14 @@ use crate::tables::counters::{MAX_BACKENDS, MAX_SERVICES};
 use crate::tables::exact::{ExactKey, ExactMap};
 use crate::tables::{
     Backend, BackendId, Coarse, InterfaceId, NextHopId, Protocol, Resolution, Routes, Service, ServiceId,
-    Snapshot, SnatPool, Steering, Timeouts,
+    Snapshot, SnatPool, SnatRule, Steering, Timeouts,
 };
 
 mod paths;
 mod schedulers;
 #[cfg(test)]
 mod tests;
+mod tunnels;
 
 /// What cannot be compiled.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -87,6 +88,7 @@ pub struct Compiler {
     backends: Rows<(ServiceId, SocketAddr)>,
     paths: paths::Paths,
     schedulers: schedulers::Schedulers,
+    tunnels: tunnels::Tunnels,
 }
 
 impl Default for Compiler {
@@ -97,6 +99,7 @@ impl Default for Compiler {
             backends: Rows::new(MAX_BACKENDS, usize::MAX),
             paths: paths::Paths::default(),
             schedulers: schedulers::Schedulers::default(),
+            tunnels: tunnels::Tunnels::default(),
         }
     }
 }
@@ -122,7 +125,7 @@ impl Compiler {
         let services = self.assign_services(config, usage)?;
         let routes = self.paths.assign_gateways(topology)?;
         let exits = Routes::build(routes.iter().copied(), []);
-        let backends = self.assign_backends(config, &services, &exits, usage)?;
+        let backends = self.assign_backends(config, topology, &services, &exits, usage)?;
         self.epoch += 1;
         self.retire(&services, &backends);
         let needed = self.paths.settle(routes, topology, &backends, self.epoch);
@@ -133,10 +136,14 @@ impl Compiler {
             routes_epoch: self.paths.routes_epoch(),
             services: service_table,
             backends: self.backend_table(&backends),
-            announced: ExactMap::build(announced.iter().map(|address| (ExactKey::new(*address, 0), ()))),
+            announced: set(&announced),
             interfaces: topology.ports.iter().map(|port| port.interface.clone()).collect(),
             routes: self.paths.routes(),
-            snat: snat_pool(config),
+            snat: SnatPool::of(&config.switch.snat_addresses, config.switch.snat_ports),
+            snat_rules: config.snat.iter().map(snat_rule).collect(),
+            bridge: topology.bridge,
+            icmp_rate: config.switch.icmp_rate,
+            hosts: set(vips.difference(&topology.locals)),
             timeouts: timeouts(&config.timeouts),
             verify_checksums: config.switch.verify_checksums,
             next_hops: self.paths.table(topology),
@@ -172,22 +179,31 @@ impl Compiler {
     fn assign_backends(
         &mut self,
         config: &Config,
+        topology: &Topology,
         services: &[ServiceId],
         exits: &Routes,
         usage: &Usage<'_>,
     ) -> Result<Vec<Backend>, CompileError> {
-        let mut backends = Vec::new();
+        let mut backends: Vec<Backend> = Vec::new();
+        let tunneled = config.services.iter().any(|service| service.forwarding.is_tunnel());
+        let gateways = if tunneled { self.paths.interfaces(topology) } else { HashMap::new() };
         for (service, id) in config.services.iter().zip(services) {
+            let mut egress = HashMap::new();
+            let first = backends.len();
             for backend in &service.backends {
                 let row = self
                     .backends
                     .assign(&(*id, backend.address), |row, retired| usage.unused(row, retired))
                     .ok_or(CompileError::TooManyBackends)?;
-                let next_hop = match exits.resolve(backend.address.ip()) {
-                    Resolution::NextHop(gateway) => gateway,
-                    Resolution::Unknown(interface) => self.paths.assign(interface, backend.address.ip())?,
-                    Resolution::Unroutable => NextHopId::NONE,
+                let address = backend.address.ip();
+                let (next_hop, interface) = match exits.resolve(address) {
+                    Resolution::NextHop(gateway) => (gateway, gateways.get(&gateway).copied()),
+                    Resolution::Unknown(interface) => {
+                        (self.paths.assign(interface, address)?, Some(interface))
+                    }
+                    Resolution::Unroutable => (NextHopId::NONE, None),
                 };
+                egress.extend(interface.map(|interface| (address, interface)));
                 backends.push(Backend {
                     id: BackendId(row),
                     service: *id,
@@ -197,6 +213,10 @@ impl Compiler {
                     forwarding: service.forwarding,
                     outer: None,
                 });
+            }
+            let outers = self.tunnels.outers(config, topology, service, &egress);
+            for backend in &mut backends[first..] {
+                backend.outer = outers.get(&backend.address.ip()).copied();
             }
         }
         Ok(backends)
@@ -252,19 +272,26 @@ fn wanted(topology: &Topology, snapshot: &Snapshot, needed: &HashSet<paths::Key>
     snapshot
         .next_hops
         .iter()
-        .filter(|next_hop| needed.contains(&(next_hop.interface, next_hop.address)))
-        .map(|next_hop| (next_hop, topology.neighbors.get(&(next_hop.interface, next_hop.address))))
-        .filter(|(_, neighbor)| neighbor.is_none_or(|neighbor| !neighbor.pinned))
-        .map(|(next_hop, _)| Wanted {
-            interface: next_hop.interface,
-            address: next_hop.address,
-            resolved: next_hop.resolved,
-        })
+        .map(|next_hop| ((topology.segment(next_hop.interface), next_hop.address), next_hop.resolved))
+        .filter(|(key, _)| needed.contains(key))
+        .filter(|(key, _)| topology.neighbors.get(key).is_none_or(|neighbor| !neighbor.pinned))
+        .map(|((interface, address), resolved)| Wanted { interface, address, resolved })
         .collect()
 }
 
-fn snat_pool(config: &Config) -> SnatPool {
-    SnatPool::of(&config.switch.snat_addresses, config.switch.snat_ports)
+fn set<'a>(addresses: impl IntoIterator<Item = &'a IpAddr>) -> ExactMap<()> {
+    ExactMap::build(addresses.into_iter().map(|address| (ExactKey::new(*address, 0), ())))
+}
+
+fn snat_rule(rule: &valid::Snat) -> SnatRule {
+    SnatRule {
+        name: rule.name.clone(),
+        inside: rule.inside.clone(),
+        pool: SnatPool::of(&rule.addresses, rule.ports),
+        mapping: rule.mapping,
+        filtering: rule.filtering,
+        hairpinning: rule.hairpinning,
+    }
 }
 
 fn timeouts(seconds: &valid::Timeouts) -> Timeouts {

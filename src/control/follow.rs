@@ -7,11 +7,12 @@ use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
-use super::announce::Announcer;
+use super::announce::{Announcement, Announcer};
 use super::compile::{CompileError, Compiled, Usage};
 use super::dataplane::DataPlane;
 use super::neighbors::{Request, Resolver};
 use super::netlink::{Netlink, NetlinkError, Notice};
+use super::prober::Prober;
 use super::topology::Topology;
 use super::{Loader, State, ports, steering};
 use crate::config::valid::Config;
@@ -21,7 +22,7 @@ use crate::tables::{Snapshot, Steering};
 mod differences;
 mod interfaces;
 
-use differences::{keep_fixed, log_next_hops};
+use differences::{beyond_a_bridge, keep_fixed, log_next_hops};
 
 /// One turn: short enough that a client waiting for ARP does not notice, long enough to gather a burst of changes into
 /// one snapshot.
@@ -42,6 +43,8 @@ pub struct Follower {
     dataplane: Arc<dyn DataPlane>,
     publisher: watch::Sender<Arc<Snapshot>>,
     resolver: Resolver,
+    /// Resolves instead of the kernel, in a bridge.
+    prober: Prober,
     announcer: Announcer,
     sender: Option<PacketSender>,
     /// What the data plane was told about each interface: its index, if its rings are open, and whether it is up (which
@@ -75,6 +78,7 @@ impl Follower {
             dataplane,
             publisher,
             resolver: Resolver::new(now),
+            prober: Prober::default(),
             announcer: Announcer::default(),
             sender,
             told,
@@ -91,6 +95,7 @@ impl Follower {
     pub async fn run(mut self, mut loader: Loader, mut hangup: Option<Signal>) {
         self.steer(self.state.steering.clone()).await;
         self.announcer.update(&steering::told(&self.state.steering), &self.state.topology, Instant::now());
+        self.prober.want(&self.state.wanted, Instant::now());
         let mut turns = tokio::time::interval(TURN);
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -128,14 +133,24 @@ impl Follower {
             self.tell_interfaces().await;
         }
         self.hear_workers(now);
-        for request in self.resolver.turn(&self.state.wanted, &self.state.topology, now) {
-            self.ask(request);
+        if self.state.topology.bridge {
+            let (questions, lost) = self.prober.turn(&self.state.topology, now);
+            self.changed |= lost;
+            self.send(questions);
+        } else {
+            for request in self.resolver.turn(&self.state.wanted, &self.state.topology, now) {
+                self.ask(request);
+            }
         }
-        for announcement in self.announcer.turn(&self.state.topology, now) {
-            if let Some(sender) = &self.sender
-                && let Err(error) = sender.send(announcement.ifindex, &announcement.frame)
-            {
-                tracing::debug!(ifindex = announcement.ifindex, %error, "an announcement was not sent");
+        let announcements = self.announcer.turn(&self.state.topology, now);
+        self.send(announcements);
+    }
+
+    fn send(&self, frames: Vec<Announcement>) {
+        let Some(sender) = &self.sender else { return };
+        for Announcement { ifindex, frame } in frames {
+            if let Err(error) = sender.send(ifindex, &frame) {
+                tracing::debug!(ifindex, %error, "a frame was not sent");
             }
         }
     }
@@ -178,7 +193,9 @@ impl Follower {
         for worker in dataplane.workers() {
             worker.mailbox.collect();
             for event in std::iter::from_fn(|| worker.mailbox.event()).take(EVENTS_PER_TURN) {
-                if let Some(request) = self.resolver.event(event, &self.state.topology, now) {
+                if self.state.topology.bridge {
+                    self.changed |= self.prober.event(event, now);
+                } else if let Some(request) = self.resolver.event(event, &self.state.topology, now) {
                     self.ask(request);
                 }
             }
@@ -201,6 +218,13 @@ impl Follower {
             }
         };
         let config = Config { switch: keep_fixed(&self.state.config.switch, config.switch), ..config };
+        if beyond_a_bridge(&config) {
+            tracing::error!(
+                "the configuration was not reloaded, nothing changed: until the next start the switch is a bridge, \
+                 which has \"nat\" services only and no [[snat]]"
+            );
+            return;
+        }
         if let Err(error) = ports::check(&config, &self.state.view) {
             tracing::error!(%error, "the configuration was not reloaded, nothing changed");
             return;
@@ -213,11 +237,15 @@ impl Follower {
 
     /// Makes this configuration, and the network as it is known now, the one in force.
     async fn apply(&mut self, config: Config) -> Result<(), CompileError> {
-        let topology = Topology::new(&config, &self.state.view);
+        let mut topology = Topology::new(&config, &self.state.view);
+        if topology.bridge {
+            topology.learn(self.prober.neighbors());
+        }
         let compiled = self.compile(&config, &topology)?;
         (self.state.config, self.state.topology) = (config, topology);
         log_next_hops(&self.state.wanted, &compiled.wanted, &self.state.topology);
         let now = Instant::now();
+        self.prober.want(&compiled.wanted, now);
         self.announcer.update(&steering::told(&compiled.steering), &self.state.topology, now);
         if compiled.wanted.iter().any(|wanted| !wanted.resolved && !self.state.wanted.contains(wanted)) {
             self.resolver.look_again(now);

@@ -62,15 +62,27 @@ impl Sheet {
     }
 
     fn frames(&self, status: &Status) {
-        let Totals { received, forwarded, replied, to_kernel, .. } = status.totals;
+        let Totals {
+            received, forwarded, replied, created, to_kernel, held, icmp_errors, icmp_limited, ..
+        } = status.totals;
         for (name, help, value) in [
             ("received", "Frames taken from RX rings", received),
             ("forwarded", "Frames rewritten and handed to an egress ring", forwarded),
             ("replied", "Frames answered by the switch itself", replied),
+            (
+                "created",
+                "Frames made besides those received: pieces of packets that were fragmented",
+                created,
+            ),
             ("to_kernel", "Frames that belong to no service", to_kernel),
         ] {
             self.counter(&format!("xswitch_frames_{name}_total"), help, &[], value);
         }
+        self.gauge("xswitch_frames_held", "Fragments that wait for the first of their datagram", &[], held);
+        let help = "ICMP errors sent, each in place of a frame that was dropped";
+        self.counter("xswitch_icmp_errors_total", help, &[], icmp_errors);
+        let help = "ICMP messages not sent because of icmp_rate";
+        self.counter("xswitch_icmp_limited_total", help, &[], icmp_limited);
         for (reason, value) in &status.dropped {
             let help = "Frames dropped, by reason";
             self.counter("xswitch_frames_dropped_total", help, &[("reason", reason)], *value);

@@ -15,7 +15,7 @@
 //! | [`topology`] | that view with the configuration's static facts laid over it |
 //! | [`compile`], [`rows`], [`steering`] | configuration and topology to snapshot and steering |
 //! | [`ports`] | who else uses the SNAT ports |
-//! | [`neighbors`], [`announce`] | when to ask for a MAC address, when to tell ours |
+//! | [`neighbors`], [`prober`], [`announce`], [`frames`] | when to ask for a MAC address, when to tell ours, and how |
 //! | [`follow`] | the loop that reacts to all of it |
 //! | [`dataplane`] | what the loop asks of the workers' owner |
 //! | [`api`], [`serve`], [`status`], [`metrics`] | what others may ask |
@@ -47,11 +47,13 @@ pub mod client;
 pub mod compile;
 pub mod dataplane;
 pub mod follow;
+pub mod frames;
 pub mod metrics;
 pub mod neighbors;
 pub mod netlink;
 pub mod network;
 pub mod ports;
+pub mod prober;
 pub mod rows;
 pub mod serve;
 pub mod status;

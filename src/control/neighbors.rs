@@ -1,4 +1,5 @@
-//! When to ask the kernel about a neighbour: a pure state machine, `now` passed in.
+//! When to ask the kernel about a neighbour: a pure state machine, `now` passed in. In a bridge [`super::prober`] asks
+//! instead.
 //!
 //! The kernel resolves neighbours for its own packets only, and ours bypass it. So it is asked on their behalf: for every
 //! backend and gateway at start, for whatever a worker has frames for, and every 15 s for those it knows: that makes
@@ -74,7 +75,7 @@ impl Resolver {
     pub fn event(&mut self, event: Event, topology: &Topology, now: Instant) -> Option<Request> {
         let (Event::Resolve { interface, address } | Event::Learned { interface, address, .. }) = event;
         let known = topology.neighbors.get(&(interface, address));
-        let target = Target { ifindex: topology.port(interface)?.ifindex?, address };
+        let target = Target { ifindex: topology.port(interface)?.device?, address };
         if known.is_some_and(|neighbor| neighbor.pinned) || address.is_multicast() || address.is_unspecified()
         {
             return None;
@@ -115,7 +116,7 @@ impl Resolver {
         self.queue
             .drain(..due)
             .filter_map(|(interface, address)| {
-                let ifindex = topology.port(interface)?.ifindex?;
+                let ifindex = topology.port(interface)?.device?;
                 Some(Request::Resolve(Target { ifindex, address }))
             })
             .collect()
@@ -162,7 +163,7 @@ mod tests {
     const ETH0: InterfaceId = InterfaceId(0);
 
     fn topology() -> Topology {
-        let link = Link { name: "eth0".into(), mac: Some([2; 6]), mtu: 1500, up: true };
+        let link = Link { name: "eth0".into(), mac: Some([2; 6]), mtu: 1500, up: true, vlan: None };
         let view = NetworkView {
             links: [(2, link)].into(),
             addresses: [(2, ip("198.18.0.2"), 24)].into(),
@@ -227,6 +228,22 @@ mod tests {
         }
         let target = Target { ifindex: 2, address: ip("198.18.0.9") };
         assert_eq!(Resolver::new(now).turn(&[], &topology, now), [Request::Resolve(target)]);
+    }
+
+    #[test]
+    fn ipv6_neighbours_are_asked_for_and_teach_alike() {
+        let (mut topology, now) = (topology(), Instant::now());
+        topology.ports[0].interface.addresses = vec![(ip("2001:db8::2"), 64), (ip("fe80::2"), 64)];
+        let mut resolver = Resolver::new(now);
+        for address in ["2001:db8::9", "fe80::1"] {
+            let target = Target { ifindex: 2, address: ip(address) };
+            assert_eq!(resolver.event(resolve(address), &topology, now), Some(Request::Resolve(target)));
+            let later = now + Duration::from_secs(1);
+            let lesson = resolver.event(learned(address, [6; 6]), &topology, later);
+            assert_eq!(lesson, Some(Request::Learn { target, mac: [6; 6], fresh: true }));
+        }
+        assert_eq!(resolver.event(learned("2001:db8:7::9", [6; 6]), &topology, now), None, "not on the link");
+        assert_eq!(resolver.event(resolve("ff02::1"), &topology, now), None);
     }
 
     #[test]

@@ -14,6 +14,19 @@ pub struct Link {
     pub mtu: u32,
     /// Administratively up and with carrier.
     pub up: bool,
+    /// What it is on another link, if it is a VLAN device.
+    pub vlan: Option<Vlan>,
+}
+
+/// A VLAN device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vlan {
+    /// The link that carries its frames, tagged.
+    pub parent: u32,
+    /// The VLAN's number.
+    pub id: u16,
+    /// A service tag (IEEE 802.1ad) rather than a customer tag.
+    pub service: bool,
 }
 
 /// One way out of a route.
@@ -80,6 +93,15 @@ impl NetworkView {
             None => self.neighbors.remove(&key),
         };
         before != change.neighbor
+    }
+
+    /// The VLAN device on this link whose frames bear these tags, outermost first; without tags, the link itself.
+    pub fn vlan_device(&self, link: u32, tags: &[u16]) -> Option<u32> {
+        let [tag, rest @ ..] = tags else { return Some(link) };
+        // The outer of two tags is a service tag.
+        let wanted = Vlan { parent: link, id: *tag, service: !rest.is_empty() };
+        let (device, _) = self.links.iter().find(|(_, link)| link.vlan == Some(wanted))?;
+        self.vlan_device(*device, rest)
     }
 
     /// The link of this name.

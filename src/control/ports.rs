@@ -1,24 +1,26 @@
-//! The ports that `full-nat` takes, and who else uses them: the kernel for its own connections, or programs that listen.
+//! The ports that `full-nat` and `[[snat]]` take, and who else uses them: the kernel for its own connections, or programs that listen.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
 use super::network::NetworkView;
-use crate::config::valid::{Config, Switch};
+use crate::config::valid::Config;
 use crate::sys::interface;
 use crate::tables::Forwarding;
 
-/// Why `snat_ports` cannot be used.
+/// Why the ports of source NAT cannot be used.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum PortsError {
     /// They would collide with the kernel's own.
     #[error(
-        "snat_ports {first}-{last} overlap the kernel's own source ports {kernel_first}-{kernel_last}: replies to the \
-         host's own connections would be taken for ours; choose others in [switch], or move the kernel's with \
+        "{what} {first}-{last} overlap the kernel's own source ports {kernel_first}-{kernel_last}: replies to the \
+         host's own connections would be taken for ours; choose others, or move the kernel's with \
          `sysctl net.ipv4.ip_local_port_range=\"{above} 65535\"`"
     )]
     Overlap {
+        /// Which setting they come from.
+        what: String,
         /// First SNAT port.
         first: u16,
         /// Last SNAT port.
@@ -32,10 +34,12 @@ pub enum PortsError {
     },
     /// Nobody could read the metrics.
     #[error(
-        "`metrics_listen` {listen} lies within snat_ports {first}-{last}, which the switch takes over at its own \
+        "`metrics_listen` {listen} lies within {what} {first}-{last}, which the switch takes over at its own \
          address {address}: nobody could reach it; choose another port, or listen at another address, in [switch]"
     )]
     Metrics {
+        /// Which setting the ports come from.
+        what: String,
         /// Where metrics are to be had.
         listen: SocketAddr,
         /// The SNAT address that is this host's, too.
@@ -47,24 +51,41 @@ pub enum PortsError {
     },
 }
 
+/// Ports of one public address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Claim {
+    /// The setting.
+    what: String,
+    address: IpAddr,
+    ports: (u16, u16),
+}
+
 /// Checks the configuration's SNAT ports against the kernel's and our own, and warns of programs that become
 /// unreachable.
 pub fn check(config: &Config, view: &NetworkView) -> Result<(), PortsError> {
-    let switch = &config.switch;
-    outside(switch, interface::local_port_range())?;
-    let shared = shared_addresses(config, view);
-    metrics_outside(switch, &shared)?;
+    let kernel = interface::local_port_range();
+    // The pool of full NAT keeps clear of the kernel wherever its addresses are, which may change while the switch runs.
+    if let (Some(kernel), false) = (kernel, config.switch.snat_addresses.is_empty()) {
+        outside("snat_ports", config.switch.snat_ports, kernel)?;
+    }
+    let shared = shared_claims(config, view);
+    for claim in &shared {
+        if let Some(kernel) = kernel {
+            outside(&claim.what, claim.ports, kernel)?;
+        }
+        metrics_outside(config.switch.metrics_listen, claim)?;
+    }
     if shared.is_empty() {
         return Ok(());
     }
     let listeners = listeners();
-    for address in shared {
-        if let Some(hidden) = hidden(address, switch.snat_ports, &listeners) {
-            let (first, last) = switch.snat_ports;
+    for Claim { what, address, ports } in shared {
+        if let Some(hidden) = hidden(address, ports, &listeners) {
+            let (first, last) = ports;
             tracing::warn!(
-                "{address} is an address of this host, and the switch takes its ports {first}-{last} (snat_ports): \
-                 nobody reaches what listens there: {hidden}; move it, or choose other snat_ports or an address of \
-                 its own for snat_addresses"
+                "{address} is an address of this host, and the switch takes its ports {first}-{last} ({what}): nobody \
+                 reaches what listens there: {hidden}; move it, or choose other ports or an address of its own for the \
+                 switch"
             );
         }
     }
@@ -72,30 +93,38 @@ pub fn check(config: &Config, view: &NetworkView) -> Result<(), PortsError> {
 }
 
 /// SNAT ports must lie outside the range from which the kernel takes its own source ports.
-fn outside(switch: &Switch, kernel: Option<(u16, u16)>) -> Result<(), PortsError> {
-    let Some((kernel_first, kernel_last)) = kernel else { return Ok(()) };
-    let (first, last) = switch.snat_ports;
-    if switch.snat_addresses.is_empty() || last < kernel_first || first > kernel_last {
+fn outside(what: &str, (first, last): (u16, u16), kernel: (u16, u16)) -> Result<(), PortsError> {
+    let (kernel_first, kernel_last) = kernel;
+    if last < kernel_first || first > kernel_last {
         return Ok(());
     }
-    Err(PortsError::Overlap { first, last, kernel_first, kernel_last, above: u32::from(last) + 1 })
+    let (what, above) = (what.to_owned(), u32::from(last) + 1);
+    Err(PortsError::Overlap { what, first, last, kernel_first, kernel_last, above })
 }
 
-/// The SNAT addresses in use that are this host's own, too.
-fn shared_addresses(config: &Config, view: &NetworkView) -> Vec<IpAddr> {
-    if !config.services.iter().any(|service| service.forwarding == Forwarding::FullNat) {
-        return Vec::new();
-    }
+/// The SNAT addresses in use that are this host's own, too, with their ports.
+fn shared_claims(config: &Config, view: &NetworkView) -> Vec<Claim> {
     let local: BTreeSet<IpAddr> = view.addresses.iter().map(|(_, address, _)| *address).collect();
-    config.switch.snat_addresses.iter().copied().filter(|address| local.contains(address)).collect()
+    let mut claims = Vec::new();
+    let mut claim = |what: &str, addresses: &[IpAddr], ports| {
+        let shared = addresses.iter().filter(|address| local.contains(address));
+        claims.extend(shared.map(|address| Claim { what: what.to_owned(), address: *address, ports }));
+    };
+    if config.services.iter().any(|service| service.forwarding == Forwarding::FullNat) {
+        claim("snat_ports", &config.switch.snat_addresses, config.switch.snat_ports);
+    }
+    for rule in &config.snat {
+        claim(&format!("the ports of [[snat]] {:?}", rule.name), &rule.addresses, rule.ports);
+    }
+    claims
 }
 
-fn metrics_outside(switch: &Switch, shared: &[IpAddr]) -> Result<(), PortsError> {
-    let Some(listen) = switch.metrics_listen else { return Ok(()) };
-    let (first, last) = switch.snat_ports;
-    match shared.iter().find(|address| covers(listen.ip(), **address)) {
-        Some(address) if (first..=last).contains(&listen.port()) => {
-            Err(PortsError::Metrics { listen, address: *address, first, last })
+fn metrics_outside(listen: Option<SocketAddr>, claim: &Claim) -> Result<(), PortsError> {
+    let (first, last) = claim.ports;
+    match listen {
+        Some(listen) if covers(listen.ip(), claim.address) && (first..=last).contains(&listen.port()) => {
+            let (what, address) = (claim.what.clone(), claim.address);
+            Err(PortsError::Metrics { what, listen, address, first, last })
         }
         _ => Ok(()),
     }
@@ -177,7 +206,7 @@ fn parse_address(text: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{config, ip};
+    use super::super::testing::{config, home, ip};
     use super::*;
 
     const TCP: &str = "\
@@ -223,32 +252,36 @@ mod tests {
 
     #[test]
     fn snat_ports_lie_outside_the_kernels() {
-        let mut switch = config().switch;
-        switch.snat_addresses = vec![ip("198.18.1.2")];
-        let outside = |ports, switch: &Switch| {
-            outside(&Switch { snat_ports: ports, ..switch.clone() }, Some((32768, 60999)))
+        let outside = |ports| outside("snat_ports", ports, (32768, 60999));
+        assert_eq!(outside((1024, 32767)), Ok(()));
+        assert_eq!(outside((61000, 65535)), Ok(()));
+        let error = outside((1024, 32768)).unwrap_err().to_string();
+        assert!(error.starts_with("snat_ports 1024-32768 overlap"), "{error}");
+        assert!(error.contains("32768-60999") && error.contains("\"32769 65535\""), "{error}");
+    }
+
+    #[test]
+    fn only_addresses_of_the_host_are_shared_and_only_those_in_use() {
+        let mut config = config();
+        let view = NetworkView {
+            addresses: [(2, ip("198.18.1.2"), 24), (2, ip("198.18.0.3"), 24)].into(),
+            ..NetworkView::default()
         };
-        assert_eq!(outside((1024, 32767), &switch), Ok(()));
-        assert_eq!(outside((61000, 65535), &switch), Ok(()));
-        let error = outside((1024, 32768), &switch).unwrap_err().to_string();
-        assert!(
-            error.contains("1024-32768")
-                && error.contains("32768-60999")
-                && error.contains("\"32769 65535\"")
+        assert_eq!(shared_claims(&config, &view), [], "no full NAT");
+        config.services[0].forwarding = Forwarding::FullNat;
+        config.snat.push(home(&["198.18.0.3", "198.18.0.4"], (40000, 50000)));
+        let claim = |what: &str, address, ports| Claim { what: what.into(), address: ip(address), ports };
+        let rule = "the ports of [[snat]] \"home\"";
+        assert_eq!(
+            shared_claims(&config, &view),
+            [claim("snat_ports", "198.18.1.2", (1024, 32767)), claim(rule, "198.18.0.3", (40000, 50000))]
         );
-        switch.snat_addresses.clear();
-        assert_eq!(outside((1024, 65535), &switch), Ok(()), "they are not used");
     }
 
     #[test]
     fn the_metrics_may_not_lie_within() {
-        let mut switch = config().switch;
-        switch.snat_ports = (1024, 32767);
-        let shared = [ip("198.18.1.2")];
-        let mut outside = |listen: &str| {
-            switch.metrics_listen = Some(listen.parse().unwrap());
-            metrics_outside(&switch, &shared).is_ok()
-        };
+        let claim = Claim { what: "snat_ports".into(), address: ip("198.18.1.2"), ports: (1024, 32767) };
+        let outside = |listen: &str| metrics_outside(Some(listen.parse().unwrap()), &claim).is_ok();
         assert!(outside("127.0.0.1:9500") && outside("0.0.0.0:40000") && outside("198.18.0.2:9500"));
         assert!(!outside("0.0.0.0:9500") && !outside("198.18.1.2:9500") && !outside("[::]:9500"));
     }

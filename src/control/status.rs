@@ -32,13 +32,17 @@ pub struct Status {
     pub dropped: BTreeMap<String, u64>,
     /// In the order of the configuration's rows.
     pub services: Vec<ServiceStatus>,
+    /// Rules of outbound source NAT, in the order of the configuration.
+    #[serde(default)]
+    pub snat: Vec<SnatStatus>,
     /// By number.
     pub workers: Vec<WorkerStatus>,
     /// How every queue of every interface is attached.
     pub ports: Vec<PortStatus>,
 }
 
-/// Sums over the workers: `received = forwarded + replied + to_kernel + dropped_total + unexplained`.
+/// Sums over the workers:
+/// `received + created = forwarded + replied + to_kernel + dropped_total + held + unexplained`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// Frames taken from RX rings.
@@ -47,10 +51,22 @@ pub struct Totals {
     pub forwarded: u64,
     /// Frames answered by the switch itself.
     pub replied: u64,
+    /// Frames made besides those received: pieces of packets that had to be fragmented.
+    #[serde(default)]
+    pub created: u64,
+    /// Fragments that wait for the first of their datagram, now.
+    #[serde(default)]
+    pub held: u64,
     /// Frames that belong to no service.
     pub to_kernel: u64,
     /// Frames dropped, for whatever reason.
     pub dropped_total: u64,
+    /// ICMP errors sent, each in place of a frame that was dropped.
+    #[serde(default)]
+    pub icmp_errors: u64,
+    /// ICMP messages not sent because of `icmp_rate`.
+    #[serde(default)]
+    pub icmp_limited: u64,
     /// Frames in the middle of a turn when the counters were read; zero once the workers are quiet.
     pub unexplained: i64,
 }
@@ -96,7 +112,7 @@ pub struct ServiceStatus {
     pub vip: SocketAddr,
     /// `tcp` or `udp`.
     pub protocol: String,
-    /// `nat` or `full-nat`.
+    /// `nat`, `full-nat`, `dsr`, `ipip` or `gue`.
     pub forwarding: String,
     /// `rr`, `wrr` or `maglev`.
     pub scheduler: String,
@@ -134,6 +150,25 @@ pub struct NextHopStatus {
     pub mac: Option<String>,
     /// Whether it is known.
     pub resolved: bool,
+}
+
+/// One rule of outbound source NAT.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnatStatus {
+    /// Its name.
+    pub name: String,
+    /// Whose packets are translated: prefixes.
+    pub inside: Vec<String>,
+    /// What they are translated to.
+    pub addresses: Vec<IpAddr>,
+    /// First and last public port: `1024-32767`.
+    pub ports: String,
+    /// `endpoint-independent` or `address-and-port-dependent`.
+    pub mapping: String,
+    /// `endpoint-independent`, `address-dependent` or `address-and-port-dependent`.
+    pub filtering: String,
+    /// Whether inside hosts reach each other by their public addresses.
+    pub hairpinning: bool,
 }
 
 /// One worker.

@@ -2,8 +2,10 @@
 
 use std::net::IpAddr;
 
-use crate::config::valid::{Backend, Config, Idle, Scheduler, Service, Switch, Timeouts, XdpMode, ZeroCopy};
-use crate::tables::{Forwarding, Protocol, VerifyChecksums};
+use crate::config::valid::{
+    Backend, Config, Idle, Scheduler, Service, Snat, Switch, Timeouts, XdpMode, ZeroCopy,
+};
+use crate::tables::{Filtering, Forwarding, Mapping, Protocol, VerifyChecksums};
 
 /// An address.
 pub fn ip(text: &str) -> IpAddr {
@@ -28,6 +30,19 @@ pub fn service(name: &str, vip: &str, weights: &[u32]) -> Service {
         announce: true,
         health: None,
         backends: weights.iter().enumerate().map(backend).collect(),
+    }
+}
+
+/// A rule "home" for 10.0.0.0/24.
+pub fn home(addresses: &[&str], ports: (u16, u16)) -> Snat {
+    Snat {
+        name: "home".into(),
+        inside: vec![(ip("10.0.0.0"), 24)],
+        addresses: addresses.iter().map(|address| ip(address)).collect(),
+        ports,
+        mapping: Mapping::default(),
+        filtering: Filtering::default(),
+        hairpinning: true,
     }
 }
 

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::network::{KernelRoute, Neighbor, NetworkView};
-use crate::config::valid::Config;
+use crate::config::valid::{self, Config};
 use crate::tables::exact::address_bits;
 use crate::tables::{Interface, InterfaceId};
+use crate::wire::ethernet::Tags;
 
 /// MTU assumed where neither the kernel nor the configuration tells one.
 const DEFAULT_MTU: u16 = 1500;
@@ -21,6 +22,8 @@ pub struct Port {
     pub has_mac: bool,
     /// Its index in the kernel; none while the kernel has no such interface.
     pub ifindex: Option<u32>,
+    /// Index of the kernel's device that has its addresses, routes and neighbours: the VLAN device of its tags, or itself.
+    pub device: Option<u32>,
     /// Administratively up and with carrier.
     pub up: bool,
 }
@@ -47,17 +50,52 @@ pub struct Topology {
     pub neighbors: BTreeMap<(InterfaceId, IpAddr), Neighbor>,
     /// Every address of the host, on whatever interface.
     pub locals: BTreeSet<IpAddr>,
+    /// The interfaces are two ends of one wire: one link, which is called interface 0 in `routes` and `neighbors`.
+    pub bridge: bool,
+    /// Behind which end of the wire neighbours are.
+    behind: BTreeMap<IpAddr, InterfaceId>,
 }
 
 impl Topology {
     /// Lays the configuration over the kernel's view.
     pub fn new(config: &Config, kernel: &NetworkView) -> Self {
-        let mut topology = Self { ports: ports(config, kernel), ..Self::default() };
+        let bridge = config.switch.topology == valid::Topology::Bridge;
+        let mut topology = Self { ports: ports(config, kernel), bridge, ..Self::default() };
         topology.locals = kernel.addresses.iter().map(|(_, address, _)| *address).collect();
         topology.add_kernel_routes(&kernel.routes);
         topology.add_kernel_neighbors(kernel);
         topology.add_static(config);
+        if bridge {
+            topology.add_backends(config);
+        }
         topology
+    }
+
+    /// The name of an interface's link in `routes` and `neighbors`.
+    pub fn segment(&self, interface: InterfaceId) -> InterfaceId {
+        if self.bridge { InterfaceId(0) } else { interface }
+    }
+
+    /// The interface that leads to a neighbour on a link.
+    pub fn place(&self, segment: InterfaceId, address: IpAddr) -> InterfaceId {
+        self.behind.get(&address).copied().unwrap_or(segment)
+    }
+
+    /// Takes over what the switch itself learned of the neighbours in a bridge: the kernel hears one end of the wire only.
+    pub fn learn(&mut self, neighbors: impl IntoIterator<Item = (InterfaceId, IpAddr, [u8; 6])>) {
+        for (interface, address, mac) in neighbors {
+            let pinned = self.neighbors.get(&(self.segment(interface), address)).is_some_and(|n| n.pinned);
+            if !pinned {
+                self.add_neighbor(interface, address, Neighbor { mac: Some(mac), pinned: false });
+            }
+        }
+    }
+
+    fn add_neighbor(&mut self, interface: InterfaceId, address: IpAddr, neighbor: Neighbor) {
+        self.neighbors.insert((self.segment(interface), address), neighbor);
+        if self.bridge {
+            self.behind.insert(address, interface);
+        }
     }
 
     /// The interface of this name.
@@ -70,8 +108,8 @@ impl Topology {
         self.ports.get(id.index())
     }
 
-    fn by_ifindex(&self, ifindex: u32) -> Option<InterfaceId> {
-        self.ports.iter().find(|port| port.ifindex == Some(ifindex)).map(|port| port.interface.id)
+    fn by_device(&self, index: u32) -> Option<InterfaceId> {
+        self.ports.iter().find(|port| port.device == Some(index)).map(|port| port.interface.id)
     }
 
     /// Of the routes to one prefix the kernel uses the one with the lowest metric, and of equals the first. It counts
@@ -86,7 +124,7 @@ impl Topology {
         }
         for (prefix, route) in best {
             let exit = route.hops.iter().find_map(|hop| {
-                let interface = self.by_ifindex(hop.ifindex)?;
+                let interface = self.segment(self.by_device(hop.ifindex)?);
                 Some(hop.via.map_or(Exit::OnLink(interface), |via| Exit::Via(interface, via)))
             });
             self.routes.insert(prefix, exit.unwrap_or(Exit::None));
@@ -95,8 +133,11 @@ impl Topology {
 
     fn add_kernel_neighbors(&mut self, kernel: &NetworkView) {
         for ((ifindex, address), neighbor) in &kernel.neighbors {
-            if let Some(interface) = self.by_ifindex(*ifindex) {
-                self.neighbors.insert((interface, *address), *neighbor);
+            let Some(interface) = self.by_device(*ifindex) else { continue };
+            // What one end of a wire says of a neighbour, the other end must not deny.
+            let known = self.neighbors.get(&(self.segment(interface), *address));
+            if neighbor.mac.is_some() || known.is_none() {
+                self.add_neighbor(interface, *address, *neighbor);
             }
         }
     }
@@ -106,18 +147,36 @@ impl Topology {
             let Some(id) = self.id(&interface.name) else { continue };
             for (address, length) in &interface.addresses {
                 self.locals.insert(*address);
-                self.routes.entry((network(*address, *length), *length)).or_insert(Exit::OnLink(id));
+                let exit = Exit::OnLink(self.segment(id));
+                self.routes.entry((network(*address, *length), *length)).or_insert(exit);
             }
         }
         for route in &config.routes {
-            let Some(id) = self.id(&route.interface) else { continue };
+            let Some(id) = self.id(&route.interface).map(|id| self.segment(id)) else { continue };
             let exit = route.via.map_or(Exit::OnLink(id), |via| Exit::Via(id, via));
             self.routes.insert(route.prefix, exit);
         }
         for neighbor in &config.neighbors {
             let Some(id) = self.id(&neighbor.interface) else { continue };
-            let entry = Neighbor { mac: Some(neighbor.mac), pinned: true };
-            self.neighbors.insert((id, neighbor.address), entry);
+            self.add_neighbor(id, neighbor.address, Neighbor { mac: Some(neighbor.mac), pinned: true });
+        }
+    }
+
+    /// The kernel need not have an address on the wire, and so no route to those who live there. A default route says
+    /// nothing about them: it is for everybody else.
+    fn add_backends(&mut self, config: &Config) {
+        let lengths: BTreeSet<u8> =
+            self.routes.keys().map(|(_, length)| *length).filter(|l| *l > 0).collect();
+        for backend in config.services.iter().flat_map(|service| &service.backends) {
+            let address = backend.address.ip();
+            let longest = if address.is_ipv4() { 32 } else { 128 };
+            let covers = |length: &&u8| {
+                let route = self.routes.get(&(network(address, **length), **length));
+                **length <= longest && route.is_some_and(|exit| *exit != Exit::None)
+            };
+            if lengths.iter().rev().find(covers).is_none() {
+                self.routes.insert((address, longest), Exit::OnLink(InterfaceId(0)));
+            }
         }
     }
 }
@@ -127,11 +186,15 @@ fn ports(config: &Config, kernel: &NetworkView) -> Vec<Port> {
         let link = kernel.link(name);
         let fixed = config.interfaces.iter().find(|interface| interface.name == *name);
         let mac = fixed.and_then(|fixed| fixed.mac).or(link.and_then(|(_, link)| link.mac));
-        let kernel_mtu = link.map(|(_, link)| u16::try_from(link.mtu).unwrap_or(u16::MAX));
+        let tags = fixed.map_or(&[][..], |fixed| &fixed.vlan);
+        // Without a device for the VLAN the kernel has no part in it, and what it says of the interface has to do.
+        let device = link.map(|(index, _)| kernel.vlan_device(index, tags).unwrap_or(index));
+        let device_link = device.and_then(|index| kernel.links.get(&index));
+        let kernel_mtu = device_link.map(|link| u16::try_from(link.mtu).unwrap_or(u16::MAX));
         let mut addresses: Vec<(IpAddr, u8)> = kernel
             .addresses
             .iter()
-            .filter(|(index, ..)| link.is_some_and(|(own, _)| own == *index))
+            .filter(|(index, ..)| device == Some(*index))
             .map(|(_, address, length)| (*address, *length))
             .collect();
         for extra in fixed.iter().flat_map(|fixed| &fixed.addresses) {
@@ -145,15 +208,24 @@ fn ports(config: &Config, kernel: &NetworkView) -> Vec<Port> {
                 name: name.clone(),
                 mac: mac.unwrap_or_default(),
                 mtu: fixed.and_then(|fixed| fixed.mtu).or(kernel_mtu).unwrap_or(DEFAULT_MTU),
-                tags: Default::default(),
+                tags: wire_tags(tags),
                 addresses,
             },
             has_mac: mac.is_some(),
             ifindex: link.map(|(index, _)| index),
+            device,
             up: link.is_some_and(|(_, link)| link.up),
         }
     };
     config.switch.interfaces.iter().enumerate().map(port).collect()
+}
+
+fn wire_tags(tags: &[u16]) -> Tags {
+    match tags {
+        [] => Tags::none(),
+        [vlan] => Tags::single(*vlan),
+        [service, customer, ..] => Tags::double(*service, *customer),
+    }
 }
 
 /// The address with its host bits cleared.
@@ -172,98 +244,4 @@ pub fn network(address: IpAddr, length: u8) -> IpAddr {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::network::{Hop, Link};
-    use super::super::testing::{config, ip};
-    use super::*;
-    use crate::config::valid::{StaticInterface, StaticNeighbor, StaticRoute};
-
-    /// eth0 has index 2, eth1 index 3; index 9 is none of ours.
-    fn kernel() -> NetworkView {
-        let link = |name: &str, last| Link {
-            name: name.into(),
-            mac: Some([2, 0, 0, 0, 0, last]),
-            mtu: 1500,
-            up: true,
-        };
-        NetworkView {
-            links: [(2, link("eth0", 1)), (3, link("eth1", 2)), (9, link("other", 9))].into(),
-            addresses: [(2, ip("198.18.0.2"), 24), (9, ip("10.9.0.1"), 24)].into(),
-            ..NetworkView::default()
-        }
-    }
-
-    fn route(prefix: &str, length: u8, metric: u32, hops: &[(u32, Option<&str>)]) -> KernelRoute {
-        let hops = hops.iter().map(|(ifindex, via)| Hop { ifindex: *ifindex, via: via.map(ip) }).collect();
-        KernelRoute { prefix: (ip(prefix), length), metric, hops }
-    }
-
-    #[test]
-    fn the_lowest_metric_counts_and_of_equals_the_first() {
-        let mut view = kernel();
-        view.routes = vec![
-            route("0.0.0.0", 0, 200, &[(2, Some("198.18.0.1"))]),
-            route("0.0.0.0", 0, 100, &[(3, Some("198.18.1.1"))]),
-            route("0.0.0.0", 0, 100, &[(2, Some("198.18.0.7"))]),
-        ];
-        let topology = Topology::new(&config(), &view);
-        assert_eq!(topology.routes[&(ip("0.0.0.0"), 0)], Exit::Via(InterfaceId(1), ip("198.18.1.1")));
-    }
-
-    #[test]
-    fn a_route_through_another_interface_hides_shorter_prefixes() {
-        let mut view = kernel();
-        view.routes =
-            vec![route("10.9.0.0", 24, 0, &[(9, None)]), route("0.0.0.0", 0, 0, &[(2, Some("198.18.0.1"))])];
-        let topology = Topology::new(&config(), &view);
-        assert_eq!(topology.routes[&(ip("10.9.0.0"), 24)], Exit::None);
-    }
-
-    #[test]
-    fn of_several_hops_the_first_on_our_interfaces_is_taken() {
-        let mut view = kernel();
-        view.routes =
-            vec![route("10.0.0.0", 8, 0, &[(9, Some("10.9.0.2")), (3, Some("198.18.1.1")), (2, None)])];
-        let topology = Topology::new(&config(), &view);
-        assert_eq!(topology.routes[&(ip("10.0.0.0"), 8)], Exit::Via(InterfaceId(1), ip("198.18.1.1")));
-    }
-
-    #[test]
-    fn static_facts_win_over_the_kernel() {
-        let mut view = kernel();
-        view.routes = vec![route("0.0.0.0", 0, 0, &[(2, Some("198.18.0.1"))])];
-        view.neighbors.insert((2, ip("198.18.0.9")), Neighbor { mac: None, pinned: false });
-        let mut config = config();
-        config.interfaces.push(StaticInterface {
-            name: "eth1".into(),
-            mac: Some([6; 6]),
-            addresses: vec![(ip("198.18.1.2"), 24)],
-            vlan: vec![],
-            mtu: Some(9000),
-        });
-        config.routes.push(StaticRoute {
-            prefix: (ip("0.0.0.0"), 0),
-            interface: "eth1".into(),
-            via: Some(ip("198.18.1.1")),
-        });
-        config.neighbors.push(StaticNeighbor {
-            interface: "eth0".into(),
-            address: ip("198.18.0.9"),
-            mac: [9; 6],
-        });
-        let topology = Topology::new(&config, &view);
-        assert_eq!(topology.routes[&(ip("0.0.0.0"), 0)], Exit::Via(InterfaceId(1), ip("198.18.1.1")));
-        assert_eq!(topology.routes[&(ip("198.18.1.0"), 24)], Exit::OnLink(InterfaceId(1)));
-        assert_eq!(topology.neighbors[&(InterfaceId(0), ip("198.18.0.9"))].mac, Some([9; 6]));
-        assert_eq!((topology.ports[1].interface.mac, topology.ports[1].interface.mtu), ([6; 6], 9000));
-        assert!(topology.locals.contains(&ip("10.9.0.1")) && topology.locals.contains(&ip("198.18.1.2")));
-    }
-
-    #[test]
-    fn networks() {
-        assert_eq!(network(ip("198.18.1.77"), 26), ip("198.18.1.64"));
-        assert_eq!(network(ip("198.18.1.77"), 0), ip("0.0.0.0"));
-        assert_eq!(network(ip("2001:db8:1:2::5"), 48), ip("2001:db8:1::"));
-        assert_eq!(network(ip("2001:db8::5"), 0), ip("::"));
-    }
-}
+mod tests;

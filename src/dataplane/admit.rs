@@ -13,7 +13,7 @@ use super::conntrack::{Connection, Direction, FlowKey, Hit, Kind as Rewriting, R
 use super::family::{Pair, V4, V6};
 use super::known;
 use super::outbound;
-use super::parse::{self, Kind, TCP};
+use super::parse::{self, TCP};
 use super::rewrite::{self, Egress};
 use super::schedule::{self, Candidate};
 use super::turn::Turn;
@@ -31,7 +31,8 @@ pub fn run(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>) {
     meta.verdict = verdict.unwrap_or_else(|reason| Some(Verdict::Drop(reason)));
 }
 
-fn flow<P: Pair>(
+/// Decides on a flow that was named and has no connection. None where no service takes it.
+pub fn flow<P: Pair>(
     frame: &mut Frame,
     meta: &mut Meta,
     turn: &mut Turn<'_>,
@@ -90,10 +91,7 @@ pub fn connect<P: Pair>(
 ) -> Result<Hit<P>, DropReason> {
     let key = P::key(meta);
     let state = first_state(meta, key.protocol)?;
-    // A fragment's checksum is that of the whole datagram, which is nowhere in one piece.
-    if meta.parsed.kind == Kind::Flow {
-        parse::verify(frame.bytes(), &meta.parsed, &key)?;
-    }
+    parse::verify(frame.bytes(), &meta.parsed, &key)?;
     let client = key.addresses.source();
     if !may_connect(client, turn.tables) {
         return Err(DropReason::BadSource);
@@ -101,7 +99,7 @@ pub fn connect<P: Pair>(
     let backend = pick(service, &key, turn)?;
     let kind = Rewriting::of(service.forwarding);
     let egress = Egress::backend(known::resolved(backend.next_hop, turn.tables, turn.extras)?, backend);
-    rewrite::admits(meta, &Hit::prospect(kind, key), &egress, turn.tables)?;
+    rewrite::admits(meta, &Hit::prospect(kind, key), &egress, turn)?;
     let connection = Connection {
         kind,
         request: key,

@@ -40,8 +40,9 @@ pub fn run(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>) {
     }
 }
 
+/// Forwards a frame of a flow that was named, if it belongs to a connection.
 #[inline(always)]
-fn flow<P: Pair>(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>) {
+pub fn flow<P: Pair>(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>) {
     let Some(hit) = turn.flows.find(P::key(meta), meta.hash) else { return };
     if meta.parsed.echo.is_some_and(|direction| direction != hit.direction) {
         // Both kinds of ping have the same key where the identifier is 0.
@@ -93,7 +94,7 @@ pub fn forward<P: Pair>(
         parse::verify(frame.bytes(), &meta.parsed, &P::key(meta))?;
     }
     let egress = egress(hit, meta, turn)?;
-    rewrite::admits(meta, hit, &egress, turn.tables)?;
+    rewrite::admits(meta, hit, &egress, turn)?;
     let Parsed { flags, sequence, .. } = meta.parsed;
     let entry = turn.flows.entry::<P>(hit.entry);
     entry.touch(hit, sequence, turn.now.coarse());

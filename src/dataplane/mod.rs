@@ -13,6 +13,7 @@ pub mod known;
 
 pub mod admit;
 
+pub mod fragments;
 pub mod outbound;
 
 pub mod answer;

@@ -109,7 +109,7 @@ fn connect<P: Pair>(
         Way::Hairpin { .. } => return Err(DropReason::SnatFiltered),
     };
     let egress = known::by_route(server.0, turn)?;
-    rewrite::admits(meta, &Hit::prospect(Rewriting::Snat, key), &egress, tables)?;
+    rewrite::admits(meta, &Hit::prospect(Rewriting::Snat, key), &egress, turn)?;
     let connection = Connection {
         kind: Rewriting::Snat,
         request: key,

@@ -9,6 +9,7 @@ use crate::wire::{ethernet, ipv4, ipv6, tcp, udp};
 use super::batch::{Batch, Meta};
 use super::conntrack::{Direction, FlowKey, Flows};
 use super::family::Pair;
+use super::fragments;
 use super::verdict::Verdict;
 
 /// IP protocol number of ICMP.
@@ -195,6 +196,8 @@ fn ipv4_packet(packet: &[u8], meta: &mut Meta) -> Result<(), DropReason> {
         parsed.fragment_offset = header.fragment_offset;
         parsed.more_fragments = header.more_fragments;
         parsed.fragment_id = u32::from(header.id);
+        let before = u16::from(header.header_len);
+        meta.v4.ports = fragments::header::read(payload, before, header.protocol, parsed)?;
         return Ok(());
     }
     meta.v4.ports = transport(payload, header.protocol, parsed)?;
@@ -202,7 +205,7 @@ fn ipv4_packet(packet: &[u8], meta: &mut Meta) -> Result<(), DropReason> {
 }
 
 fn ipv6_packet(packet: &[u8], meta: &mut Meta) -> Result<(), DropReason> {
-    let header = ipv6::Header::parse(packet).map_err(|_| DropReason::Malformed)?;
+    let header = ipv6::Header::parse(packet).map_err(|_| blame_v6(packet))?;
     let parsed = &mut meta.parsed;
     parsed.family = Family::V6;
     parsed.ttl = header.hop_limit;
@@ -221,10 +224,22 @@ fn ipv6_packet(packet: &[u8], meta: &mut Meta) -> Result<(), DropReason> {
             parsed.fragment_offset = fragment.offset;
             parsed.more_fragments = fragment.more;
             parsed.fragment_id = fragment.id;
+            meta.v6.ports = fragments::header::read(payload, 0, header.protocol, parsed)?;
         }
         _ => meta.v6.ports = transport(payload, header.protocol, parsed)?,
     }
     Ok(())
+}
+
+/// Why an IPv6 packet was refused: a piece that is whole in itself, but can be no piece, has a reason of its own.
+#[cold]
+fn blame_v6(packet: &[u8]) -> DropReason {
+    match ipv6::Header::parse_cut(packet) {
+        Ok(header) if header.fragment.is_some() && usize::from(header.total_len) <= packet.len() => {
+            DropReason::FragmentAbsurd
+        }
+        _ => DropReason::Malformed,
+    }
 }
 
 /// Reads the TCP, UDP or ICMP header and returns the ports: source in the high half. ICMP queries have their identifier
@@ -268,9 +283,11 @@ fn transport(payload: &[u8], protocol: u8, parsed: &mut Parsed) -> Result<u32, D
     }
 }
 
-/// Verifies the TCP, UDP or ICMP checksum of a whole frame. Reads all of its payload.
+/// Verifies the TCP, UDP or ICMP checksum of a frame. Reads all of its payload. That of a fragment is of the whole datagram, which
+/// is nowhere in one piece: it is kept as right or wrong as it is.
 pub fn verify<P: Pair>(frame: &[u8], parsed: &Parsed, key: &FlowKey<P>) -> Result<(), DropReason> {
-    if key.protocol == UDP && parsed.checksum == 0 && P::CHECKSUM_OPTIONAL {
+    let is_absent = key.protocol == UDP && parsed.checksum == 0 && P::CHECKSUM_OPTIONAL;
+    if is_absent || parsed.kind == Kind::Fragment {
         return Ok(());
     }
     let segment = frame.get(parsed.payload()).ok_or(DropReason::Malformed)?;

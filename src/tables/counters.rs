@@ -97,6 +97,8 @@ pub struct PortCounters {
     pub rx_fill_empty: Counter,
     /// Frames that the kernel dropped for another reason, such as being larger than a chunk (`XDP_STATISTICS`).
     pub rx_dropped: Counter,
+    /// Frames of several chunks that were dropped because no large buffer was free, or because they exceed 9,216 bytes.
+    pub rx_jumbo_lost: Counter,
     /// Frames now in the fill ring or with the kernel, waiting to receive.
     pub fill_level: Counter,
     /// Frames now in the TX ring or with the driver.

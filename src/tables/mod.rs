@@ -31,5 +31,5 @@ pub use neighbor::{Interface, NextHop, Resolution, Route, Routes};
 pub use scheduler::{Maglev, MaglevMember, RoundRobin, SchedulerTable};
 pub use service::{Backend, Forwarding, MssClamp, Protocol, Service, ServiceMap};
 pub use snapshot::{Filtering, Mapping, Snapshot, SnatPool, SnatRule, Timeouts, VerifyChecksums};
-pub use steering::{Endpoint, Steering};
+pub use steering::{Endpoint, PortRanges, Steering};
 pub use tick::{Coarse, Tick};

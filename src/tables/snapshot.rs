@@ -240,6 +240,12 @@ impl Snapshot {
         self.announced.get(ExactKey::new(address, 0)).is_some()
     }
 
+    /// Whether the switch answers for this VIP as a host would.
+    #[inline]
+    pub fn is_host(&self, address: IpAddr) -> bool {
+        self.hosts.get(ExactKey::new(address, 0)).is_some()
+    }
+
     /// Whether some service has this address.
     #[inline]
     pub fn is_vip(&self, address: IpAddr) -> bool {

@@ -20,22 +20,45 @@ pub struct Request {
     pub target: u32,
 }
 
+/// Somebody says which MAC address an address has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reply {
+    /// The MAC address.
+    pub sender_mac: [u8; 6],
+    /// Whose it is.
+    pub sender: u32,
+}
+
 impl Request {
     /// Reads the packet behind the Ethernet header; none where it is no request for IPv4 over Ethernet.
     pub fn parse(packet: &[u8]) -> Option<Self> {
-        let arp = ArpPacketSlice::from_slice(packet).ok()?;
-        if arp.hw_addr_type() != ArpHardwareId::ETHERNET
-            || arp.proto_addr_type() != EtherType::IPV4
-            || arp.operation() != ArpOperation::REQUEST
-        {
-            return None;
-        }
+        let arp = read(packet, ArpOperation::REQUEST)?;
         Some(Self {
             sender_mac: arp.sender_hw_addr().try_into().ok()?,
             sender: u32::from_be_bytes(arp.sender_protocol_addr().try_into().ok()?),
             target: u32::from_be_bytes(arp.target_protocol_addr().try_into().ok()?),
         })
     }
+}
+
+impl Reply {
+    /// Reads the packet behind the Ethernet header; none where it is no reply for IPv4 over Ethernet.
+    pub fn parse(packet: &[u8]) -> Option<Self> {
+        let arp = read(packet, ArpOperation::REPLY)?;
+        Some(Self {
+            sender_mac: arp.sender_hw_addr().try_into().ok()?,
+            sender: u32::from_be_bytes(arp.sender_protocol_addr().try_into().ok()?),
+        })
+    }
+}
+
+/// A packet of this operation for IPv4 over Ethernet.
+fn read(packet: &[u8], operation: ArpOperation) -> Option<ArpPacketSlice<'_>> {
+    let arp = ArpPacketSlice::from_slice(packet).ok()?;
+    let ours = arp.hw_addr_type() == ArpHardwareId::ETHERNET
+        && arp.proto_addr_type() == EtherType::IPV4
+        && arp.operation() == operation;
+    ours.then_some(arp)
 }
 
 /// Turns the frame of `request`, whose packet starts at `offset`, into the answer that `request.target` is at `mac`.
@@ -94,6 +117,8 @@ mod tests {
         assert_eq!(frame[22..32], [2, 0, 0, 0, 0, 1, 198, 18, 0, 100]);
         assert_eq!(frame[32..42], [2, 0, 0, 0, 0, 9, 198, 18, 0, 1]);
         assert_eq!(Request::parse(&frame[14..]), None, "an answer is no request");
+        let said = Reply { sender_mac: [2, 0, 0, 0, 0, 1], sender: 0xC612_0064 };
+        assert_eq!(Reply::parse(&frame[14..]), Some(said));
     }
 
     #[test]

@@ -114,6 +114,15 @@ fn update_checksum(header: &mut [u8; HEADER], delta: Delta) {
     header[CHECKSUM..CHECKSUM + 2].copy_from_slice(&checksum::update(old, delta).to_be_bytes());
 }
 
+/// Writes a header without options: neither TOS nor identification, and not to be cut.
+pub fn write(packet: &mut [u8; HEADER], addresses: u64, protocol: u8, payload: u16, ttl: u8) {
+    packet[..2].copy_from_slice(&[0x45, 0]);
+    packet[2..4].copy_from_slice(&(payload.saturating_add(HEADER as u16)).to_be_bytes());
+    packet[4..CHECKSUM].copy_from_slice(&[0, 0, 0x40, 0, ttl, protocol]);
+    packet[ADDRESSES..].copy_from_slice(&addresses.to_be_bytes());
+    seal(packet);
+}
+
 /// Computes the checksum of `header`, the whole of it with options, anew. For headers that are new themselves.
 #[inline]
 pub fn seal(header: &mut [u8]) {

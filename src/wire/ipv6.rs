@@ -162,6 +162,28 @@ fn walk(packet: &[u8], first: u8) -> Result<Upper, Error> {
     Err(Error::Malformed)
 }
 
+/// Offset of the byte in `packet` that names its upper-layer protocol: in the IPv6 header or in its last extension header.
+/// For packets that [`Header::parse`] has read.
+pub fn upper_layer_field(packet: &[u8]) -> usize {
+    let (mut field, mut offset) = (NEXT_HEADER, HEADER);
+    for _ in 0..MOST_EXTENSIONS {
+        let unit = match packet.get(field) {
+            Some(&(HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION_OPTIONS)) => {
+                packet.get(offset + 1)
+            }
+            _ => None,
+        };
+        let Some(length) = unit.map(|length| usize::from(*length)) else { break };
+        let length = match packet.get(field) {
+            Some(&FRAGMENT) => 8,
+            Some(&AUTHENTICATION) => (length + 2) * 4,
+            _ => (length + 1) * 8,
+        };
+        (field, offset) = (offset, offset + length);
+    }
+    field
+}
+
 /// Reads a fragment header; none where the piece is the whole packet.
 fn piece(extension: &[u8; 8]) -> Option<Fragment> {
     let word = u16::from_be_bytes([extension[2], extension[3]]);

@@ -49,29 +49,20 @@ pub struct Solicitation {
     pub source_mac: Option<[u8; 6]>,
 }
 
+/// Somebody says which MAC address an address has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Advertisement {
+    /// Whose it is.
+    pub target: u128,
+    /// The MAC address, if it is said.
+    pub target_mac: Option<[u8; 6]>,
+}
+
 impl Solicitation {
     /// Reads the packet of `header`; none where it is no valid solicitation (RFC 4861 §7.1.1).
     pub fn parse(packet: &[u8], header: &Header) -> Option<Self> {
-        let message = packet.get(usize::from(header.header_len)..usize::from(header.total_len))?;
-        let (fixed, mut options) = message.split_at_checked(MESSAGE)?;
-        if header.protocol != ip::ICMPV6
-            || header.hop_limit != HOP_LIMIT
-            || header.fragment.is_some()
-            || fixed[..2] != [SOLICITATION, 0]
-            || v6::parse(header.addresses, message).is_err()
-        {
-            return None;
-        }
-        let mut source_mac = None;
-        // Each is at least eight bytes of a packet that is not long.
-        while !options.is_empty() {
-            let length = usize::from(*options.get(1)?) * OPTION;
-            let option = options.get(..length).filter(|option| !option.is_empty())?;
-            if option[..2] == SOURCE_MAC {
-                source_mac = option.get(2..8)?.try_into().ok();
-            }
-            options = &options[length..];
-        }
+        let (fixed, options) = message(packet, header, SOLICITATION)?;
+        let source_mac = find(options, SOURCE_MAC)?;
         let [source, destination] = header.addresses;
         let target = u128::from_be_bytes(*fixed[8..].first_chunk()?);
         let probe_is_odd = source == 0 && (source_mac.is_some() || destination != solicited_node(target));
@@ -81,6 +72,44 @@ impl Solicitation {
             source_mac,
         })
     }
+}
+
+impl Advertisement {
+    /// Reads the packet of `header`; none where it is no valid advertisement (RFC 4861 §7.1.2).
+    pub fn parse(packet: &[u8], header: &Header) -> Option<Self> {
+        let (fixed, options) = message(packet, header, ADVERTISEMENT)?;
+        let target_mac = find(options, TARGET_MAC)?;
+        let target = u128::from_be_bytes(*fixed[8..].first_chunk()?);
+        let solicited_by_all = is_multicast(header.addresses[1]) && fixed[4] & SOLICITED != 0;
+        (!is_multicast(target) && !solicited_by_all).then_some(Self { target, target_mac })
+    }
+}
+
+/// The fixed part and the options of a message of this kind that a neighbour sent.
+fn message<'a>(packet: &'a [u8], header: &Header, kind: u8) -> Option<(&'a [u8], &'a [u8])> {
+    let message = packet.get(usize::from(header.header_len)..usize::from(header.total_len))?;
+    let (fixed, options) = message.split_at_checked(MESSAGE)?;
+    let valid = header.protocol == ip::ICMPV6
+        && header.hop_limit == HOP_LIMIT
+        && header.fragment.is_none()
+        && fixed[..2] == [kind, 0]
+        && v6::parse(header.addresses, message).is_ok();
+    valid.then_some((fixed, options))
+}
+
+/// The MAC address in the option of this kind, if there is one; none at all where the options are no options.
+fn find(mut options: &[u8], kind: [u8; 2]) -> Option<Option<[u8; 6]>> {
+    let mut found = None;
+    // Each is at least eight bytes of a packet that is not long.
+    while !options.is_empty() {
+        let length = usize::from(*options.get(1)?) * OPTION;
+        let option = options.get(..length).filter(|option| !option.is_empty())?;
+        if option[..2] == kind {
+            found = option.get(2..8)?.try_into().ok();
+        }
+        options = &options[length..];
+    }
+    Some(found)
 }
 
 const fn is_multicast(address: u128) -> bool {
@@ -228,6 +257,9 @@ mod tests {
         assert_eq!(frame[..14], [0x33, 0x33, 0, 0, 0, 1, 2, 0, 0, 0, 0, 1, 0x86, 0xDD]);
         let header = Header::parse(&frame[14..]).unwrap();
         assert_eq!(header.addresses, [VIP, ALL_NODES]);
+        let said = Advertisement { target: VIP, target_mac: Some(MAC) };
+        assert_eq!(Advertisement::parse(&frame[14..], &header), Some(said));
+        assert_eq!(Solicitation::parse(&frame[14..], &header), None);
         assert!(v6::parse(header.addresses, &frame[54..]).is_ok());
         assert_eq!(frame[58], OVERRIDE);
     }

@@ -4,6 +4,8 @@ use etherparse::TcpHeaderSlice;
 
 use super::checksum::{self, Delta};
 
+/// Length of the header without options.
+pub const HEADER: usize = 20;
 /// Offset of the checksum in the header.
 const CHECKSUM: usize = 16;
 
@@ -90,6 +92,35 @@ pub fn rewrite(segment: &mut [u8], ports: u32, delta: Delta) {
     let old = u16::from_be_bytes([header[CHECKSUM], header[CHECKSUM + 1]]);
     header[..4].copy_from_slice(&ports.to_be_bytes());
     header[CHECKSUM..CHECKSUM + 2].copy_from_slice(&checksum::update(old, delta).to_be_bytes());
+}
+
+/// How many sequence numbers `segment` takes up: its data, SYN and FIN.
+pub fn sequence_length(segment: &[u8]) -> u32 {
+    let Some(header) = segment.first_chunk::<HEADER>() else { return 0 };
+    let data = segment.len().saturating_sub(usize::from(header[12] >> 4) * 4);
+    let flags = Flags(header[13]);
+    data as u32 + u32::from(flags.any(Flags::SYN)) + u32::from(flags.any(Flags::FIN))
+}
+
+/// The reset that answers a segment of `header`, which takes up `length` sequence numbers, where there is no connection
+/// (RFC 9293 §3.10.7.1). Its checksum is 0.
+pub fn reset(header: &Header, length: u32) -> [u8; HEADER] {
+    let (sequence, acknowledgment, flags) = if header.flags.any(Flags::ACK) {
+        (header.acknowledgment, 0, Flags::RST)
+    } else {
+        (0, header.sequence.wrapping_add(length), Flags::RST.with(Flags::ACK))
+    };
+    let mut reset = [0; HEADER];
+    reset[..4].copy_from_slice(&header.ports.rotate_left(16).to_be_bytes());
+    reset[4..8].copy_from_slice(&sequence.to_be_bytes());
+    reset[8..12].copy_from_slice(&acknowledgment.to_be_bytes());
+    (reset[12], reset[13]) = (5 << 4, flags.0);
+    reset
+}
+
+/// Writes the checksum.
+pub fn set_checksum(header: &mut [u8; HEADER], checksum: u16) {
+    header[CHECKSUM..CHECKSUM + 2].copy_from_slice(&checksum.to_be_bytes());
 }
 
 /// Options: the end of the list, filler, and the largest segment that the sender takes (RFC 9293 §3.1).

@@ -8,6 +8,8 @@ use std::ptr::NonNull;
 
 use xsk_rs::FrameDesc;
 
+use super::umem::CHUNK;
+
 /// One chunk of packet memory with the packet that lies in it.
 #[derive(Debug)]
 #[must_use = "a frame that is dropped is a chunk of packet memory lost"]
@@ -114,6 +116,22 @@ impl Frame {
             self.front = room;
             self.len -= room;
         }
+    }
+
+    /// Adds `bytes` behind the packet, if the chunk has room. Whether it had.
+    pub(super) fn append(&mut self, bytes: &[u8]) -> bool {
+        let at = self.len();
+        let fits = self.resize(at + bytes.len());
+        if fits && let Some(behind) = self.bytes_mut().get_mut(at..) {
+            behind.copy_from_slice(bytes);
+        }
+        fits
+    }
+
+    /// Whether it lies in a buffer for frames that are larger than a chunk.
+    #[inline]
+    pub(super) fn is_jumbo(&self) -> bool {
+        self.capacity as usize > CHUNK
     }
 
     /// Replaces the packet by `packet`, if the chunk has room. Whether it had.

@@ -7,6 +7,7 @@
 //! | file | kernel concept |
 //! |---|---|
 //! | [`frame`] | one chunk of packet memory, as a token that is moved |
+//! | [`jumbo`] | frames that are larger than a chunk |
 //! | [`umem`] | the packet memory of one worker |
 //! | [`port`] | the four rings of one interface queue |
 //! | `socket` | the system calls on one socket |
@@ -15,6 +16,7 @@
 //! | [`memory`] | packet memory without a kernel |
 
 pub mod frame;
+pub mod jumbo;
 pub mod memory;
 pub mod port;
 pub mod rings;

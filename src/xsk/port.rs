@@ -19,7 +19,7 @@ use crate::tables::counters::PortCounters;
 
 use super::Frame;
 use super::socket::{copy_mode, explain, is_busy, receive, send, set_option};
-use super::umem::Umem;
+use super::umem::{CHUNK, Umem};
 
 /// Descriptors moved per call.
 const BURST: usize = 64;
@@ -34,6 +34,13 @@ const SEND_BUFFER: libc::c_int = 64 << 20;
 /// a socket that was just closed lets go of its queue a little later.
 const BIND_TRIES: u32 = 50;
 const BIND_WAIT: Duration = Duration::from_millis(40);
+
+/// What every chunk can hold when it is sent, wherever in it the kernel put what it last received: all but the headroom and
+/// what the XDP program may have cut off in front.
+const SMALLEST_CHUNK: usize = CHUNK - 512;
+const NO_MULTI_BUFFER: &str = "frames that are larger than a chunk of packet memory need multi-buffer AF_XDP: Linux 6.6 or \
+     newer, and for zero copy a driver that has it; lower the MTU to 3758 (`ip link set dev DEV mtu 3758`), or try \
+     `zero_copy = \"off\"`";
 
 /// Whether frames are copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +60,22 @@ impl CopyMode {
         }
     }
 }
+
+/// A frame of several chunks, of which not all have come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Partial {
+    /// There is none.
+    None,
+    /// Being put together.
+    Frame,
+    /// There was no buffer for it: the rest of its chunks go the same way.
+    Lost,
+}
+
+/// Linux: `XDP_USE_SG` (linux/if_xdp.h, since 6.6): frames may be spread over several chunks.
+const XDP_USE_SG: u16 = 1 << 4;
+/// `XDP_PKT_CONTD`: the frame goes on in the next descriptor.
+const CONTINUED: u32 = 1;
 
 /// A socket could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +101,9 @@ pub struct Port {
     in_flight: u32,
     /// Frames in the TX ring that no `sendto` has covered yet.
     unsent: bool,
+    /// The large frame that is being received.
+    partial: Partial,
+    assembling: Option<Frame>,
     down: bool,
     /// Frames per `sendto`, as far as known.
     pub tx_budget: u32,
@@ -89,18 +115,28 @@ pub struct Port {
 
 impl Port {
     /// Opens a socket on `queue` of `interface`. A queue that is still held is waited for, up to two seconds.
-    pub fn open(umem: &Umem, interface: &str, queue: u32, ring: u32, mode: CopyMode) -> Result<Self, Error> {
+    ///
+    /// `jumbo`: frames may be larger than a chunk. An error where kernel or driver cannot.
+    pub fn open(
+        umem: &Umem,
+        interface: &str,
+        queue: u32,
+        ring: u32,
+        mode: CopyMode,
+        jumbo: bool,
+    ) -> Result<Self, Error> {
         let fail = |reason: String| Error { interface: interface.into(), queue, mode: mode.name(), reason };
         let size = QueueSize::new(ring).map_err(|e| fail(e.to_string()))?;
         let copy = match mode {
             CopyMode::ZeroCopy => BindFlags::XDP_ZEROCOPY,
             CopyMode::Copy => BindFlags::XDP_COPY,
         };
+        let spread = BindFlags::from_bits_retain(if jumbo { XDP_USE_SG } else { 0 });
         let config = SocketConfig::builder()
             .rx_queue_size(size)
             .tx_queue_size(size)
             .libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD)
-            .bind_flags(BindFlags::XDP_USE_NEED_WAKEUP | copy)
+            .bind_flags(BindFlags::XDP_USE_NEED_WAKEUP | copy | spread)
             .build();
         let name: Interface = CString::new(interface).map(Interface::new).map_err(|e| fail(e.to_string()))?;
         let mut tries = 0;
@@ -112,6 +148,7 @@ impl Port {
                     tries += 1;
                     std::thread::sleep(BIND_WAIT);
                 }
+                Err(error) if jumbo => return Err(fail(format!("{}; {NO_MULTI_BUFFER}", explain(&error)))),
                 Err(error) => return Err(fail(explain(&error))),
             }
         };
@@ -128,6 +165,8 @@ impl Port {
             fill_level: 0,
             in_flight: 0,
             unsent: false,
+            partial: Partial::None,
+            assembling: None,
             down: false,
             tx_budget: 32,
             copy_mode: CopyMode::Copy,
@@ -162,7 +201,7 @@ impl Port {
     #[inline]
     pub fn receive(
         &mut self,
-        umem: &Umem,
+        umem: &mut Umem,
         room: usize,
         counters: &PortCounters,
         mut sink: impl FnMut(Frame),
@@ -178,16 +217,65 @@ impl Port {
         for desc in &self.scratch[..received] {
             prefetch::at(umem.address(desc));
         }
-        for desc in &self.scratch[..received] {
-            let mut frame = umem.adopt(*desc);
+        let mut frames = 0;
+        for at in 0..received {
+            let desc = self.scratch[at];
+            let mut frame = umem.adopt(desc);
+            if desc.has_more_frames() || self.partial != Partial::None {
+                match self.put_together(frame, desc.has_more_frames(), umem, counters) {
+                    Some(whole) => frame = whole,
+                    None => continue,
+                }
+            }
             frame.unwrap_room();
             bytes += frame.len() as u64;
+            frames += 1;
             sink(frame);
         }
         self.fill_level -= received as u32;
-        counters.rx_frames.add(received as u64);
+        counters.rx_frames.add(frames);
         counters.rx_bytes.add(bytes);
         received
+    }
+
+    /// Adds one chunk to the large frame that is being received, and gives the chunk back. The frame, once it is whole.
+    #[cold]
+    fn put_together(
+        &mut self,
+        chunk: Frame,
+        more: bool,
+        umem: &mut Umem,
+        counters: &PortCounters,
+    ) -> Option<Frame> {
+        let mut whole = match std::mem::replace(&mut self.partial, Partial::None) {
+            Partial::None => umem.jumbos.take(),
+            Partial::Frame => self.assembling.take(),
+            Partial::Lost => None,
+        };
+        if let Some(frame) = &mut whole
+            && !frame.append(chunk.bytes())
+            && let Some(frame) = whole.take()
+        {
+            umem.give_back(frame);
+        }
+        umem.give_back(chunk);
+        if more {
+            self.partial = if whole.is_some() { Partial::Frame } else { Partial::Lost };
+            self.assembling = whole;
+            return None;
+        }
+        if whole.is_none() {
+            counters.rx_jumbo_lost.add(1);
+        }
+        whole
+    }
+
+    /// Gives back what is kept of a frame that is not whole yet, before the packet memory goes.
+    pub(super) fn let_go(&mut self, umem: &mut Umem) {
+        self.partial = Partial::None;
+        if let Some(frame) = self.assembling.take() {
+            umem.give_back(frame);
+        }
     }
 
     /// Keeps the fill ring full, so that the kernel always has somewhere to put a frame.
@@ -227,7 +315,12 @@ impl Port {
 
     /// Stages a frame for sending; handed back where the ring has no room or the interface is down.
     #[inline]
-    pub fn transmit(&mut self, mut frame: Frame, umem: &Umem, counters: &PortCounters) -> Result<(), Frame> {
+    pub fn transmit(
+        &mut self,
+        mut frame: Frame,
+        umem: &mut Umem,
+        counters: &PortCounters,
+    ) -> Result<(), Frame> {
         if self.down || self.in_flight >= self.ring || self.staged.len() == BURST {
             return Err(frame);
         }
@@ -235,23 +328,65 @@ impl Port {
             // Made for headers that nobody needed.
             frame.set_header(0, 0);
         }
+        if frame.is_jumbo() {
+            return self.transmit_apart(frame, umem, counters);
+        }
+        counters.tx_bytes.add(frame.len() as u64);
+        self.stage(frame, false, umem);
+        counters.tx_frames.add(1);
+        if self.staged.len() == BURST {
+            self.submit();
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn stage(&mut self, mut frame: Frame, more: bool, umem: &Umem) {
         let len = frame.len();
         if frame.desc_len() != len {
             // SAFETY: the descriptor belongs to `umem`, and `frame` is the only access to it.
             unsafe { umem.raw().data_mut(frame.desc_mut()) }.cursor().set_pos(len);
         }
-        counters.tx_bytes.add(len as u64);
+        // Received descriptors come with options of their own.
+        frame.desc_mut().set_options(if more { CONTINUED } else { 0 });
         self.staged.push(frame.into_desc());
         self.in_flight += 1;
-        if self.staged.len() == BURST {
-            self.submit(counters);
+    }
+
+    /// Sends a large frame in chunks.
+    #[cold]
+    fn transmit_apart(
+        &mut self,
+        frame: Frame,
+        umem: &mut Umem,
+        counters: &PortCounters,
+    ) -> Result<(), Frame> {
+        let chunks = frame.len().div_ceil(SMALLEST_CHUNK);
+        if self.staged.len() + chunks > BURST {
+            self.submit();
         }
+        let room = (self.ring - self.in_flight) as usize;
+        if room < chunks || self.staged.len() + chunks > BURST || umem.available() < chunks {
+            return Err(frame);
+        }
+        let mut rest = frame.bytes();
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(rest.len().min(SMALLEST_CHUNK));
+            // There are enough: they were counted, and each holds as much.
+            let Some(mut chunk) = umem.take() else { break };
+            chunk.fill(now);
+            self.stage(chunk, !later.is_empty(), umem);
+            rest = later;
+        }
+        counters.tx_bytes.add(frame.len() as u64);
+        counters.tx_frames.add(1);
+        umem.give_back(frame);
         Ok(())
     }
 
     /// Moves staged frames into the TX ring. They stay staged where it has no room, which cannot be while `in_flight` is
     /// right.
-    fn submit(&mut self, counters: &PortCounters) {
+    fn submit(&mut self) {
         if self.staged.is_empty() {
             return;
         }
@@ -259,7 +394,6 @@ impl Port {
         let accepted = unsafe { self.tx.produce(&self.staged) };
         debug_assert_eq!(accepted, self.staged.len(), "in_flight never exceeds the ring");
         if accepted > 0 {
-            counters.tx_frames.add(accepted as u64);
             self.staged.clear();
             self.unsent = true;
         }
@@ -269,7 +403,7 @@ impl Port {
     /// Returns whether anything moved.
     #[inline]
     pub fn flush(&mut self, umem: &mut Umem, counters: &PortCounters) -> bool {
-        self.submit(counters);
+        self.submit();
         if self.in_flight == 0 {
             return false;
         }

@@ -29,3 +29,11 @@ impl RingSet {
         self.umem.available() as u32 + in_rings
     }
 }
+
+impl Drop for RingSet {
+    fn drop(&mut self) {
+        for port in self.ports.iter_mut().flatten() {
+            port.let_go(&mut self.umem);
+        }
+    }
+}

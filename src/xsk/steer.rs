@@ -3,24 +3,23 @@
 //! It is attached through a BPF link and pinned nowhere. When the process ends, however it ends, the kernel drops the
 //! link and with it the program: the kernel has its traffic back.
 
-use std::collections::BTreeMap;
-use std::hash::Hash;
-use std::net::IpAddr;
+mod mirror;
+mod raw;
+
 use std::os::fd::RawFd;
 
-use aya::maps::{Array, HashMap, Map, MapData, XskMap};
-use aya::programs::{Xdp, XdpMode};
-use aya::{Ebpf, Pod};
+use aya::Ebpf;
+use aya::maps::lpm_trie::LpmTrie;
+use aya::maps::xdp::DevMap;
+use aya::maps::{Array, MapData, PerCpuArray, XskMap};
+use aya::programs::{TestRun, TestRunOptions, Xdp, XdpMode};
 
-use crate::tables::exact::address_bits;
-use crate::tables::{Endpoint, InterfaceId, Steering};
+use self::mirror::{Mirror, take_map};
+use self::raw::{RawAddress, RawEndpoint, RawPrefix, RawRanges, RawSettings};
+use crate::tables::{InterfaceId, Steering};
 
 /// Queues that the program can steer to.
 pub const MAX_QUEUES: u32 = 64;
-
-const IS_VIP: u32 = 1;
-const IS_ANNOUNCED: u32 = 2;
-const IS_LOCAL: u32 = 4;
 
 /// Where the program runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +51,9 @@ pub enum Error {
     /// A map.
     #[error("XDP map `{0}`: {1}")]
     Map(&'static str, String),
+    /// Running over a frame.
+    #[error("cannot run the XDP program over a frame: {0}")]
+    Test(String),
     /// Attaching.
     #[error("cannot attach the XDP program to {interface}: {reason}")]
     Attach {
@@ -62,120 +64,90 @@ pub enum Error {
     },
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(C)]
-struct RawEndpoint {
-    address: [u8; 16],
-    port: [u8; 2],
-    protocol: u8,
-    zero: u8,
+/// Frames that went each way since the program was loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Ways {
+    /// To the kernel, untouched.
+    pub kernel: u64,
+    /// To the socket of their queue.
+    pub socket: u64,
+    /// Bridge: to the other interface.
+    pub peer: u64,
+    /// Ours, but their queue has no socket: the kernel got them.
+    pub no_socket: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(C)]
-struct RawSettings {
-    mac: [u8; 6],
-    zero: u16,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(C)]
-struct RawRange {
-    first: u16,
-    last: u16,
-}
-
-// SAFETY: plain bytes and integers without padding, every bit pattern is valid.
-unsafe impl Pod for RawEndpoint {}
-// SAFETY: as above.
-unsafe impl Pod for RawSettings {}
-// SAFETY: as above.
-unsafe impl Pod for RawRange {}
-
-impl From<&Endpoint> for RawEndpoint {
-    fn from(endpoint: &Endpoint) -> Self {
-        Self {
-            address: raw_address(endpoint.address),
-            port: endpoint.port.to_be_bytes(),
-            protocol: endpoint.protocol as u8,
-            zero: 0,
-        }
-    }
-}
-
-fn raw_address(address: IpAddr) -> [u8; 16] {
-    address_bits(address).to_be_bytes()
-}
-
-/// A hash map of the program with what was last written to it, so that only differences are written.
-struct Mirror<K: Pod, V: Pod> {
-    name: &'static str,
-    map: HashMap<MapData, K, V>,
-    content: BTreeMap<K, V>,
-}
-
-impl<K: Pod + Ord + Hash, V: Pod + PartialEq> Mirror<K, V> {
-    fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Self, Error> {
-        let map = HashMap::try_from(take_map(ebpf, name)?).map_err(|e| Error::Map(name, with_sources(&e)))?;
-        Ok(Self { name, map, content: BTreeMap::new() })
-    }
-
-    fn set(&mut self, wanted: BTreeMap<K, V>) -> Result<(), Error> {
-        let fail = |e: aya::maps::MapError| Error::Map(self.name, with_sources(&e));
-        for (key, value) in &wanted {
-            if self.content.get(key) != Some(value) {
-                self.map.insert(key, value, 0).map_err(fail)?;
-            }
-        }
-        for key in self.content.keys().filter(|key| !wanted.contains_key(key)) {
-            self.map.remove(key).map_err(fail)?;
-        }
-        self.content = wanted;
-        Ok(())
-    }
-}
-
-fn take_map(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, Error> {
-    ebpf.take_map(name).ok_or_else(|| Error::Map(name, "not in the program".into()))
+/// What the program did to one frame; see [`Steer::test`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// `XDP_PASS` (2) or `XDP_REDIRECT` (4).
+    pub action: u32,
+    /// The frame afterwards.
+    pub frame: Vec<u8>,
 }
 
 /// The program of one interface. Dropping it detaches it.
 pub struct Steer {
     ebpf: Ebpf,
+    program: &'static str,
     sockets: XskMap<MapData>,
+    peer: DevMap<MapData>,
     settings: Array<MapData, RawSettings>,
     services: Mirror<RawEndpoint, u32>,
     replies: Mirror<RawEndpoint, u32>,
-    snat: Mirror<[u8; 16], RawRange>,
-    addresses: Mirror<[u8; 16], u32>,
+    tunnels: Mirror<RawEndpoint, u32>,
+    snat: Mirror<RawAddress, RawRanges>,
+    addresses: Mirror<RawAddress, u32>,
+    prefixes: Mirror<RawPrefix, u32, LpmTrie<MapData, RawAddress, u32>>,
+    ways: PerCpuArray<MapData, u64>,
 }
 
 impl std::fmt::Debug for Steer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Steer").field("services", &self.services.content.len()).finish_non_exhaustive()
+        f.debug_struct("Steer").field("services", &self.services.len()).finish_non_exhaustive()
     }
 }
+
+/// For frames of one or several buffers, and for one only: kernels before 5.18 know no other.
+const PROGRAMS: [&str; 2] = ["steer", "steer_single"];
 
 impl Steer {
     /// Loads the program into the kernel; nothing is steered until [`Steer::attach`].
     pub fn load() -> Result<Self, Error> {
         let object = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/steer.bpf.o"));
         let mut ebpf = Ebpf::load(object).map_err(|e| Error::Load(with_sources(&e)))?;
-        let program: &mut Xdp = ebpf
-            .program_mut("steer")
-            .and_then(|program| program.try_into().ok())
-            .ok_or_else(|| Error::Load("the object holds no program `steer`".into()))?;
-        program.load().map_err(|e| Error::Load(with_sources(&e)))?;
-        let fail = |name| move |e: aya::maps::MapError| Error::Map(name, with_sources(&e));
+        let mut refused = String::new();
+        for program in PROGRAMS {
+            match program_of(&mut ebpf, program)?.load() {
+                Ok(()) => return Self::with_maps(ebpf, program),
+                // The first error is about the program that is wanted.
+                Err(error) if refused.is_empty() => refused = with_sources(&error),
+                Err(_) => {}
+            }
+        }
+        Err(Error::Load(refused))
+    }
+
+    fn with_maps(mut ebpf: Ebpf, program: &'static str) -> Result<Self, Error> {
         Ok(Self {
-            sockets: XskMap::try_from(take_map(&mut ebpf, "sockets")?).map_err(fail("sockets"))?,
-            settings: Array::try_from(take_map(&mut ebpf, "settings")?).map_err(fail("settings"))?,
+            program,
+            sockets: take_map(&mut ebpf, "sockets")?,
+            peer: take_map(&mut ebpf, "peer")?,
+            settings: take_map(&mut ebpf, "settings")?,
             services: Mirror::take(&mut ebpf, "services")?,
             replies: Mirror::take(&mut ebpf, "replies")?,
+            tunnels: Mirror::take(&mut ebpf, "tunnels")?,
             snat: Mirror::take(&mut ebpf, "snat")?,
             addresses: Mirror::take(&mut ebpf, "addresses")?,
+            prefixes: Mirror::take(&mut ebpf, "prefixes")?,
+            ways: take_map(&mut ebpf, "ways")?,
             ebpf,
         })
+    }
+
+    /// Whether frames that lie in several buffers reach the program. Where not, a driver with a large MTU refuses it.
+    pub fn takes_frames_of_several_buffers(&self) -> bool {
+        self.program == PROGRAMS[0]
     }
 
     /// Steers a queue to a socket. The kernel takes the socket out again when it is closed.
@@ -183,35 +155,48 @@ impl Steer {
         self.sockets.set(queue, socket, 0).map_err(|e| Error::Map("sockets", with_sources(&e)))
     }
 
+    /// Bridge: the other interface, by its index in the kernel. Until it is set, and after that interface is gone, the
+    /// kernel gets what would cross.
+    pub fn set_peer(&mut self, ifindex: u32) -> Result<(), Error> {
+        self.peer.set(0, ifindex, None, 0).map_err(|e| Error::Map("peer", with_sources(&e)))
+    }
+
     /// Makes the maps say exactly this, for the program of `interface`.
     pub fn set(&mut self, steering: &Steering, interface: InterfaceId) -> Result<(), Error> {
-        if let Some(mac) = steering.macs.get(interface.index()) {
-            let settings = RawSettings { mac: *mac, zero: 0 };
-            self.settings.set(0, settings, 0).map_err(|e| Error::Map("settings", with_sources(&e)))?;
+        if interface.index() < steering.macs.len() {
+            self.settings
+                .set(0, raw::settings(steering, interface), 0)
+                .map_err(|e| Error::Map("settings", with_sources(&e)))?;
         }
-        let endpoints =
-            |set: &std::collections::BTreeSet<Endpoint>| set.iter().map(|e| (e.into(), 1)).collect();
+        // Exceptions before what they are exceptions from.
+        self.addresses.set(raw::addresses(steering))?;
         self.services
             .set(steering.services.iter().map(|(e, room)| (e.into(), u32::from(*room))).collect())?;
-        self.replies.set(endpoints(&steering.replies))?;
-        self.snat.set(
-            steering
-                .snat
-                .iter()
-                .map(|(address, (first, last))| {
-                    (raw_address(*address), RawRange { first: *first, last: *last })
-                })
-                .collect(),
-        )?;
-        let mut roles: BTreeMap<[u8; 16], u32> = BTreeMap::new();
-        for (set, role) in
-            [(&steering.vips, IS_VIP), (&steering.announced, IS_ANNOUNCED), (&steering.locals, IS_LOCAL)]
-        {
-            for address in set {
-                *roles.entry(raw_address(*address)).or_default() |= role;
-            }
-        }
-        self.addresses.set(roles)
+        self.replies.set(steering.replies.iter().map(|e| (e.into(), 1)).collect())?;
+        self.tunnels.set(raw::tunnels(steering))?;
+        self.snat.set(raw::snat(steering))?;
+        self.prefixes.set(raw::prefixes(steering))
+    }
+
+    /// Counts of all processors.
+    pub fn ways(&self) -> Result<Ways, Error> {
+        let sum = |way: u32| match self.ways.get(&way, 0) {
+            Ok(values) => Ok(values.iter().sum()),
+            Err(error) => Err(Error::Map("ways", with_sources(&error))),
+        };
+        Ok(Ways { kernel: sum(0)?, socket: sum(1)?, peer: sum(2)?, no_socket: sum(3)? })
+    }
+
+    /// Runs the program over one frame, as if it had come from queue 0, without sending it anywhere.
+    pub fn test(&mut self, frame: &[u8]) -> Result<Outcome, Error> {
+        let mut out = vec![0; frame.len() + 256];
+        let options =
+            TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::new() };
+        let result = program_of(&mut self.ebpf, self.program)?
+            .test_run(options)
+            .map_err(|e| Error::Test(with_sources(&e)))?;
+        out.truncate(result.data_size_out as usize);
+        Ok(Outcome { action: result.return_value, frame: out })
     }
 
     /// Attaches the program in the first of `modes` that the driver accepts.
@@ -222,15 +207,19 @@ impl Steer {
                 AttachMode::Native => XdpMode::Driver,
                 AttachMode::Generic => XdpMode::Skb,
             };
-            let Some(program) = self.ebpf.program_mut("steer") else { break };
-            let program: Result<&mut Xdp, _> = program.try_into();
-            match program.and_then(|program| program.attach(interface, flags)) {
+            match program_of(&mut self.ebpf, self.program)?.attach(interface, flags) {
                 Ok(_) => return Ok(*mode),
                 Err(error) => reasons.push(format!("{}: {}", mode.name(), explain(&error, interface))),
             }
         }
         Err(Error::Attach { interface: interface.into(), reason: reasons.join("; ") })
     }
+}
+
+fn program_of<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, Error> {
+    ebpf.program_mut(name)
+        .and_then(|program| program.try_into().ok())
+        .ok_or_else(|| Error::Load(format!("the object holds no program `{name}`")))
 }
 
 fn explain(error: &dyn std::error::Error, interface: &str) -> String {

@@ -7,6 +7,7 @@ use xsk_rs::config::{FrameSize, QueueSize, UmemConfig};
 use xsk_rs::{FrameDesc, Umem as RawUmem};
 
 use super::Frame;
+use super::jumbo::Jumbos;
 use super::socket::explain;
 
 /// Bytes of one chunk. The kernel keeps 256 of them as headroom for XDP.
@@ -27,14 +28,17 @@ pub struct Umem {
     base: NonNull<u8>,
     free: Vec<Frame>,
     frames: u32,
+    /// Buffers for frames that are larger than a chunk.
+    pub(super) jumbos: Jumbos,
 }
 
 // SAFETY: `base` points into the mapping that `raw` keeps alive; access goes through frames, each held once.
 unsafe impl Send for Umem {}
 
 impl Umem {
-    /// Memory for `frames` frames, with fill and completion rings of `ring` entries each.
-    pub fn new(frames: u32, ring: u32) -> Result<Self, Error> {
+    /// Memory for `frames` frames, with fill and completion rings of `ring` entries each; with buffers for frames that are
+    /// larger than a chunk where `jumbo`.
+    pub fn new(frames: u32, ring: u32, jumbo: bool) -> Result<Self, Error> {
         let fail = |reason: String| Error { frames, reason };
         let queue = QueueSize::new(ring).map_err(|e| fail(e.to_string()))?;
         let config = UmemConfig::builder()
@@ -51,7 +55,8 @@ impl Umem {
         // SAFETY: the descriptor's address is its offset from the start of the mapping.
         let base =
             NonNull::new(unsafe { data.sub(first.addr()) }.cast_mut()).ok_or_else(|| fail("null".into()))?;
-        let mut umem = Self { raw, base, free: Vec::with_capacity(frames as usize), frames };
+        let free = Vec::with_capacity(frames as usize);
+        let mut umem = Self { raw, base, free, frames, jumbos: Jumbos::new(jumbo) };
         for desc in descs {
             let frame = umem.adopt(desc);
             umem.free.push(frame);
@@ -82,7 +87,11 @@ impl Umem {
     /// Takes a frame back.
     #[inline]
     pub fn give_back(&mut self, frame: Frame) {
-        self.free.push(frame);
+        if frame.is_jumbo() {
+            self.jumbos.give_back(frame);
+        } else {
+            self.free.push(frame);
+        }
     }
 
     /// Free frames.

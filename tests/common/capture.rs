@@ -12,8 +12,10 @@ use super::wait::wait_until;
 /// Most frames of one capture: about 100 MB of full-sized ones.
 const FRAMES_MAX: u32 = 60_000;
 
-/// Makes tshark verify what it leaves alone by default.
-const VERIFY: &str = "-o ip.check_checksum:TRUE -o tcp.check_checksum:TRUE -o udp.check_checksum:TRUE -n";
+/// Makes tshark verify what it leaves alone by default, and take payloads for what they are: full NAT chooses ports in
+/// which it would see other protocols, malformed.
+const VERIFY: &str = "-n -o ip.check_checksum:TRUE -o tcp.check_checksum:TRUE -o udp.check_checksum:TRUE \
+                      -d udp.port==1024-65535,data -d tcp.port==1024-65535,data";
 
 /// A capture that runs.
 #[derive(Debug)]
@@ -36,6 +38,11 @@ impl Capture {
         Self { tcpdump, file }
     }
 
+    /// Whether such a frame has come so far.
+    pub fn has(&self, is_wanted: impl Fn(&[u8]) -> bool) -> bool {
+        has(&self.file, is_wanted)
+    }
+
     /// Stops it and returns the file for judgement.
     pub fn stop(mut self) -> Frames {
         self.tcpdump.signal(Signal::INT);
@@ -45,8 +52,20 @@ impl Capture {
     }
 }
 
+/// What is written up to now ends wherever tcpdump stands, maybe in the middle of a record.
+fn has(file: &Path, is_wanted: impl Fn(&[u8]) -> bool) -> bool {
+    let file = std::fs::File::open(file).expect("the capture can be read");
+    let Ok(mut reader) = pcap_file::pcap::PcapReader::new(file) else { return false };
+    while let Some(Ok(packet)) = reader.next_packet() {
+        if is_wanted(&packet.data) {
+            return true;
+        }
+    }
+    false
+}
+
 /// A finished capture.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Frames {
     file: PathBuf,
 }
@@ -71,12 +90,18 @@ impl Frames {
         String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
     }
 
+    /// Whether a frame with exactly these bytes came.
+    pub fn contains(&self, frame: &[u8]) -> bool {
+        has(&self.file, |other| other == frame)
+    }
+
     /// Panics if a checksum is wrong, a frame is malformed, or there are no checksums to look at.
     pub fn assert_clean(&self) {
         // Linux writes a TCP checksum of 0x0000 as 0xffff when it computes it in software. Both verify, but tshark
         // knows only the one.
         let bad = "ip.checksum.status == 0 || (tcp.checksum.status == 0 && tcp.checksum != 0xffff) \
-                   || udp.checksum.status == 0 || icmp.checksum.status == 0 || _ws.malformed";
+                   || udp.checksum.status == 0 || icmp.checksum.status == 0 || icmpv6.checksum.status == 0 \
+                   || _ws.malformed";
         let summary = self.list(bad, "_ws.col.Info");
         assert!(summary.is_empty(), "{} bad frames in {}: {summary:?}", summary.len(), self.file.display());
         let good = self.count("tcp.checksum.status == 1 || udp.checksum.status == 1");

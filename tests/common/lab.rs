@@ -26,18 +26,64 @@
 //! │ (SNAT only)  │   VIP 198.18.0.100
 //! └──────────────┘
 //! ```
+//!
+//! On one arm, backends of `dsr` also hold the VIP, on lo, and answer the client past the switch.
+//!
+//! `far`: for tunnels, and for full NAT with a router behind it. Answers of backends that hold the VIP go past the
+//! switch, by the router's cable to the client.
+//!
+//! ```text
+//!  client                     switch                      router (kernel)                lan
+//! ┌────────────┐             ┌───────────────────────┐   ┌───────────────────────────┐  ┌─────┐  ┌─────────────────┐
+//! │ 198.18.0.1 │             │ 198.18.0.2 198.18.2.1 │   │ 198.18.2.254 198.18.1.254 │  │     ├──┤ b1  198.18.1.11 │
+//! │       eth0 ├─────────────┤ eth0             eth1 ├───┤ eth0                 eth1 ├──┤ br0 ├──┤ b2  198.18.1.12 │
+//! │            │             │ VIP        198.18.2.2 │   │ 198.18.3.254              │  │     ├──┤ b3  198.18.1.13 │
+//! │       eth1 ├──────────┐  │ 198.18.0.100   (SNAT) │ ┌─┤ eth2                      │  └─────┘  └─────────────────┘
+//! │ 198.18.3.1 │          │  └───────────────────────┘ │ └───────────────────────────┘        lo of each: the VIP,
+//! └────────────┘          └────────────────────────────┘                                      tun0: the decapsulator
+//! ```
+//!
+//! `bridge`: one subnet on both sides of a transparent switch; x1 and x2 are bystanders.
+//!
+//! ```text
+//!  client                  router (kernel)              up (a bridge)           switch              lan (a bridge)
+//! ┌────────────┐          ┌──────────────────────────┐  ┌─────┐         ┌────────────────────┐      ┌─────┐
+//! │ 198.18.3.1 ├──────────┤ eth1 198.18.3.254        │  │     ├─────────┤ eth0          eth1 ├──────┤     ├─ b1 198.18.0.11
+//! └────────────┘          │      198.18.0.254   eth0 ├──┤ br0 │         │ 198.18.0.2         │      │ br0 ├─ b2 198.18.0.12
+//!                         └──────────────────────────┘  │     │         └────────────────────┘      │     ├─ b3 198.18.0.13
+//!                                  x1 198.18.0.21 ──────┤     │          VIP 198.18.0.100           │     ├─ x2 198.18.0.22
+//!                                                       └─────┘                                     └─────┘
+//! ```
+//!
+//! `home`: inside hosts reach outside servers through `[[snat]]`.
+//!
+//! ```text
+//!  h1 10.0.0.11 (client)   ┌─────┐     ┌──────────────────────────┐     ┌─────┐
+//!  h2 10.0.0.12 ───────────┤ lan ├─────┤ eth1  10.0.0.1           │     │ up  ├── b1 198.18.0.21
+//!  h3 10.0.0.13            └─────┘     │       198.18.0.2    eth0 ├─────┤     ├── b2 198.18.0.22
+//!                                      │ SNAT  198.18.0.3         │     └─────┘
+//!                                      └──────────────────────────┘
+//! ```
+//!
+//! With IPv6, 198.18.NET.HOST is 2001:db8:NET::HOST too, and 10.0.0.HOST is 2001:db8:10::HOST.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
-use std::path::{Path, PathBuf};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::{Path as FilePath, PathBuf};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::decapsulator::Decapsulator;
 use super::exclusive::Exclusive;
 use super::namespace::{self, Namespace};
-use super::process;
 use super::servers::{self, UdpServer, Web};
 use super::wait::wait_until;
+
+pub mod setup;
+mod wiring;
+
+pub use setup::*;
+use wiring::{cable, cable_to_bridge, give, new_bridge, new_host, new_router, route};
 
 /// The client's address.
 pub const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
@@ -49,94 +95,30 @@ pub const VIP: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 100);
 pub const WEB: SocketAddrV4 = SocketAddrV4::new(VIP, 80);
 /// The UDP service, on a port for which tshark knows no protocol.
 pub const NAMES: SocketAddrV4 = SocketAddrV4::new(VIP, 31001);
-/// Where the backends serve TCP.
+/// Where backends behind NAT serve TCP.
 pub const WEB_PORT: u16 = 8080;
-/// Where the backends serve UDP.
+/// Where backends behind NAT serve UDP.
 pub const NAMES_PORT: u16 = 31002;
 /// TCP and UDP for a server that a scene starts itself, at the same port everywhere.
 pub const BULK: SocketAddrV4 = SocketAddrV4::new(VIP, 31003);
 /// Number of backends.
 pub const BACKENDS: u8 = 3;
-
-/// Who is connected to whom.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Topology {
-    /// Two interfaces, two subnets; the switch is the backends' gateway.
-    Routed,
-    /// One interface, one subnet.
-    OneArm,
-}
-
-/// What a scene runs on.
-#[derive(Debug, Clone, Copy)]
-pub struct Setup {
-    /// The cables.
-    pub topology: Topology,
-    /// `nat` or `full-nat`.
-    pub forwarding: &'static str,
-    /// RX and TX queues of every interface, and so workers of the switch.
-    pub queues: u16,
-}
-
-/// `nat` between two networks.
-pub const fn nat(queues: u16) -> Setup {
-    Setup { topology: Topology::Routed, forwarding: "nat", queues }
-}
-
-/// `full-nat` between two networks.
-pub const fn full_nat(queues: u16) -> Setup {
-    Setup { topology: Topology::Routed, forwarding: "full-nat", queues }
-}
-
-/// `full-nat` within one network.
-pub const fn full_nat_one_arm(queues: u16) -> Setup {
-    Setup { topology: Topology::OneArm, forwarding: "full-nat", queues }
-}
-
-impl Setup {
-    /// The switch's interfaces.
-    pub fn interfaces(&self) -> &'static [&'static str] {
-        match self.topology {
-            Topology::Routed => &["eth0", "eth1"],
-            Topology::OneArm => &["eth0"],
-        }
-    }
-
-    /// The switch's own addresses, with the interface of each.
-    fn switch_addresses(&self) -> &'static [(&'static str, &'static str)] {
-        match self.topology {
-            Topology::Routed => &[("eth0", "198.18.0.2"), ("eth1", "198.18.1.1"), ("eth1", "198.18.1.2")],
-            // The SNAT address is nobody's but the switch's: it answers ARP for it by itself.
-            Topology::OneArm => &[("eth0", "198.18.0.2")],
-        }
-    }
-
-    /// Where full NAT comes from.
-    pub fn snat_address(&self) -> Ipv4Addr {
-        match self.topology {
-            Topology::Routed => Ipv4Addr::new(198, 18, 1, 2),
-            Topology::OneArm => Ipv4Addr::new(198, 18, 0, 3),
-        }
-    }
-
-    /// The address of backend `number` (1, 2, 3).
-    pub fn backend_address(&self, number: u8) -> Ipv4Addr {
-        match self.topology {
-            Topology::Routed => Ipv4Addr::new(198, 18, 1, 10 + number),
-            Topology::OneArm => Ipv4Addr::new(198, 18, 0, 10 + number),
-        }
-    }
-}
+/// The TUN device of a backend behind tunnels.
+pub const TUNNEL_DEVICE: &str = "tun0";
+/// Where backends take GUE.
+const GUE_PORT: u16 = 6080;
 
 /// A host with nginx and a UDP server, both of which say its name.
 #[derive(Debug)]
 pub struct Backend {
     // Servers end before the namespace that they live in.
     web: Web,
-    names: UdpServer,
+    _names: Vec<UdpServer>,
+    /// Takes tunnels off, where there are tunnels.
+    pub decapsulator: Option<Decapsulator>,
     /// `b1`, `b2` or `b3`.
     pub name: String,
-    /// Its address.
+    /// Its IPv4 address.
     pub address: Ipv4Addr,
     /// Where it lives.
     pub host: Namespace,
@@ -160,7 +142,7 @@ pub struct Lab {
     pub client: Namespace,
     /// Where the switch runs.
     pub switch: Namespace,
-    lan: Namespace,
+    others: Vec<(&'static str, Namespace)>,
     directory: TempDir,
     // Last: the next lab may start once everything above is gone.
     _exclusive: Exclusive,
@@ -171,13 +153,17 @@ impl Lab {
     pub fn new(setup: Setup) -> Self {
         let exclusive = Exclusive::acquire();
         let directory = namespace::temporary_directory();
-        let (client, switch) = (Namespace::new("client"), Namespace::new("switch"));
-        let lan = Namespace::new("lan");
-        lan.ip("link add name br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0");
-        lan.ip("link set br0 up");
-        let mut lab = Self { setup, backends: vec![], client, switch, lan, directory, _exclusive: exclusive };
-        lab.connect_switch();
-        for number in 1..=BACKENDS {
+        let (client, switch) = (new_host(&setup, "client"), new_host(&setup, "switch"));
+        let others = others(&setup);
+        let mut lab =
+            Self { setup, backends: vec![], client, switch, others, directory, _exclusive: exclusive };
+        lab.connect_client();
+        for interface in setup.interfaces() {
+            lab.plug_in(interface);
+        }
+        lab.connect_others();
+        wiring::route_switch(&setup, &lab.switch);
+        for number in 1..=setup.backends() {
             let backend = lab.backend(number);
             lab.backends.push(backend);
         }
@@ -185,8 +171,24 @@ impl Lab {
     }
 
     /// Where scenes may put files.
-    pub fn directory(&self) -> &Path {
+    pub fn directory(&self) -> &FilePath {
         self.directory.path()
+    }
+
+    /// A host that only some topologies have: `router`, `x1`, `x2`, `h2`, `h3`, and the bridges `lan` and `up`.
+    pub fn host(&self, name: &str) -> &Namespace {
+        let found = self.others.iter().find(|(other, _)| *other == name);
+        &found.unwrap_or_else(|| panic!("this lab has no {name}")).1
+    }
+
+    /// The other end of the cable of one of the switch's interfaces. To be listened at: what an XDP program takes is not
+    /// seen at the switch's own end.
+    pub fn beyond(&self, interface: &str) -> (&Namespace, String) {
+        match (self.setup.topology, interface) {
+            (Topology::Routed | Topology::Far, "eth0") => (&self.client, "eth0".into()),
+            (Topology::Far, _) => (self.host("router"), "eth0".into()),
+            _ => (self.bridge_of(interface), format!("switch-{interface}")),
+        }
     }
 
     /// The MAC address of an interface of a host.
@@ -201,21 +203,32 @@ impl Lab {
         links.pointer("/0/xdp").is_some()
     }
 
+    /// The bridge at which an interface of the switch hangs.
+    fn bridge_of(&self, interface: &str) -> &Namespace {
+        let is_up = matches!(self.setup.topology, Topology::Bridge | Topology::Home) && interface == "eth0";
+        self.host(if is_up { "up" } else { "lan" })
+    }
+
     /// Creates the cable of one of the switch's interfaces, with the addresses of both ends.
     fn plug_in(&self, interface: &str) {
+        let (queues, end) = (self.setup.queues, (&self.switch, interface));
         match (self.setup.topology, interface) {
-            (Topology::Routed, "eth0") => {
-                self.cable(self.setup.queues, (&self.switch, "eth0"), (&self.client, "eth0"));
-                self.client.ip(&format!("address add {CLIENT}/24 dev eth0"));
+            (Topology::Routed | Topology::Far, "eth0") => {
+                cable(queues, end, (&self.client, "eth0"));
+                self.give_client();
             }
-            _ => self.cable_to_bridge(
-                self.setup.queues,
-                (&self.switch, interface),
-                &format!("switch-{interface}"),
-            ),
+            (Topology::Far, _) => {
+                let router = self.host("router");
+                cable(queues, end, (router, "eth0"));
+                self.setup
+                    .families()
+                    .iter()
+                    .for_each(|&family| give(router, "eth0", address(family, 2, 254)));
+            }
+            _ => cable_to_bridge(queues, end, self.bridge_of(interface), &format!("switch-{interface}")),
         }
-        for (_, address) in self.setup.switch_addresses().iter().filter(|(name, _)| *name == interface) {
-            self.switch.ip(&format!("address add {address}/24 dev {interface}"));
+        for address in self.setup.switch_addresses(interface) {
+            give(&self.switch, interface, address);
         }
     }
 
@@ -223,58 +236,115 @@ impl Lab {
     /// kernel's own addresses must hear from the kernel's side, as network managers see to.
     pub fn plug_in_again(&self, interface: &str) {
         self.plug_in(interface);
-        for (_, address) in self.setup.switch_addresses().iter().filter(|(name, _)| *name == interface) {
+        for address in self.setup.switch_addresses(interface).into_iter().filter(IpAddr::is_ipv4) {
             self.switch
                 .run_within(Duration::from_secs(3), &format!("arping -U -c 1 -w 1 -I {interface} {address}"));
         }
     }
 
-    fn connect_switch(&self) {
-        if self.setup.topology == Topology::OneArm {
-            self.cable_to_bridge(1, (&self.client, "eth0"), "client");
-            self.client.ip(&format!("address add {CLIENT}/24 dev eth0"));
+    fn give_client(&self) {
+        for &family in self.setup.families() {
+            give(&self.client, "eth0", self.setup.client_address(family));
         }
-        for interface in self.setup.interfaces() {
-            self.plug_in(interface);
+    }
+
+    fn connect_client(&self) {
+        match self.setup.topology {
+            Topology::Routed => {}
+            Topology::OneArm => {
+                cable_to_bridge(1, (&self.client, "eth0"), self.host("lan"), "client");
+                self.give_client();
+            }
+            Topology::Home => {
+                cable_to_bridge(1, (&self.client, "eth0"), self.host("lan"), "client");
+                wiring::give_inside(&self.setup, &self.client, 1);
+            }
+            Topology::Far | Topology::Bridge => {
+                wiring::connect_client(&self.setup, &self.client, Some(self.host("router")));
+            }
+        }
+    }
+
+    fn connect_others(&self) {
+        let join = |name: &str, bridge: &str, host: u8| {
+            cable_to_bridge(1, (self.host(name), "eth0"), self.host(bridge), name);
+            self.setup
+                .families()
+                .iter()
+                .for_each(|&family| give(self.host(name), "eth0", address(family, 0, host)));
+        };
+        match self.setup.topology {
+            Topology::Routed | Topology::OneArm => {}
+            Topology::Far => {
+                let router = self.host("router");
+                cable_to_bridge(1, (router, "eth1"), self.host("lan"), "router");
+                self.setup
+                    .families()
+                    .iter()
+                    .for_each(|&family| give(router, "eth1", address(family, 1, 254)));
+            }
+            Topology::Bridge => {
+                join("router", "up", 254);
+                join("x1", "up", 21);
+                join("x2", "lan", 22);
+            }
+            Topology::Home => {
+                for (number, name) in [(2, "h2"), (3, "h3")] {
+                    cable_to_bridge(1, (self.host(name), "eth0"), self.host("lan"), name);
+                    wiring::give_inside(&self.setup, self.host(name), number);
+                }
+            }
         }
     }
 
     fn backend(&self, number: u8) -> Backend {
-        let (name, address) = (format!("b{number}"), self.setup.backend_address(number));
-        let host = Namespace::new(&name);
-        self.cable_to_bridge(1, (&host, "eth0"), &name);
-        host.ip(&format!("address add {address}/24 dev eth0"));
-        if self.setup.topology == Topology::Routed {
-            host.ip("route add default via 198.18.1.1");
+        let (name, setup) = (format!("b{number}"), &self.setup);
+        let host = new_host(setup, &name);
+        let bridge = if setup.topology == Topology::Home { "up" } else { "lan" };
+        cable_to_bridge(1, (&host, "eth0"), self.host(bridge), &name);
+        for &family in setup.families() {
+            give(&host, "eth0", setup.backend_address_of(number, family));
+            if let Some(gateway) = setup.backend_gateway(family) {
+                route(&host, "default", gateway);
+            }
         }
-        let web = Web::start(&host, &name, SocketAddrV4::new(address, WEB_PORT), self.directory());
-        let names = servers::udp_names(&host, &name, SocketAddrV4::new(address, NAMES_PORT));
+        if setup.is_direct() {
+            wiring::hold_vips(&host, setup);
+        }
+        let decapsulator = setup.is_tunnel().then(|| take_tunnels_off(&host));
+        let listens = |service: fn(Path) -> SocketAddr| {
+            setup.paths.iter().map(move |&path| setup.listens(number, path, service(path)))
+        };
+        let web = Web::start(&host, &name, &listens(Path::web).collect::<Vec<_>>(), self.directory());
+        let names = listens(Path::names).map(|address| servers::udp_names(&host, &name, address)).collect();
         wait_until("nginx listens", Duration::from_secs(10), || {
-            !host.run(&format!("ss --no-header --listening --tcp --numeric sport = :{WEB_PORT}")).is_empty()
+            let listening = host.run("ss --no-header --listening --tcp --numeric");
+            listening.lines().count() >= setup.paths.len()
         });
-        Backend { web, names, name, address, host }
+        let address = setup.backend_address(number);
+        Backend { web, _names: names, decapsulator, name, address, host }
     }
+}
 
-    /// Hosts get one queue towards a bridge: a frame that its sender put on a queue by flow hash keeps that mark, and
-    /// then the bridge would send every flow to queue 0 instead of spreading them over the switch's queues.
-    fn cable_to_bridge(&self, queues: u16, host: (&Namespace, &str), port: &str) {
-        self.cable(queues, host, (&self.lan, port));
-        self.lan.ip(&format!("link set {port} master br0"));
-    }
+/// Routers, bystanders and bridges.
+fn others(setup: &Setup) -> Vec<(&'static str, Namespace)> {
+    let names: &[&str] = match setup.topology {
+        Topology::Routed | Topology::OneArm => &["lan"],
+        Topology::Far => &["router", "lan"],
+        Topology::Bridge => &["router", "x1", "x2", "up", "lan"],
+        Topology::Home => &["h2", "h3", "up", "lan"],
+    };
+    let create = |&name: &&'static str| match name {
+        "router" => (name, new_router(setup)),
+        "lan" | "up" => (name, new_bridge(name)),
+        _ => (name, new_host(setup, name)),
+    };
+    names.iter().map(create).collect()
+}
 
-    /// A veth pair, both ends up and without offloads.
-    fn cable(&self, queues: u16, (host, name): (&Namespace, &str), (peer_host, peer): (&Namespace, &str)) {
-        let queues = format!("numrxqueues {queues} numtxqueues {queues}");
-        process::run(&format!(
-            "ip link add name {name} netns {} {queues} type veth peer name {peer} netns {} {queues}",
-            host.name(),
-            peer_host.name(),
-        ));
-        for (host, interface) in [(host, name), (peer_host, peer)] {
-            // A sender on a veth leaves its checksums to the receiving kernel and its segments uncut, which is
-            // right between two kernels and wrong when a switch reads the frames in between.
-            host.run(&format!("ethtool --offload {interface} tx off tso off gso off gro off"));
-            host.ip(&format!("link set {interface} up"));
-        }
-    }
+fn take_tunnels_off(host: &Namespace) -> Decapsulator {
+    let started = host.enter(|| Decapsulator::start(TUNNEL_DEVICE, GUE_PORT));
+    let started = started.expect("a TUN device and raw sockets can be opened");
+    host.ip(&format!("link set {TUNNEL_DEVICE} up"));
+    started
 }

@@ -6,7 +6,10 @@
 //! process     commands with a time limit, background processes that end with their guard
 //! lab         the topologies: hosts, cables, servers
 //! servers     nginx, a UDP server that says its name, a TCP echo
+//! decapsulator  the backend's end of a tunnel (in tests/tools, as it is a program, too)
+//! devices     what needs `unsafe`: a TUN device, a packet socket
 //! switch      the xswitch process: its configuration, its status, its end
+//! packets     frames that no socket would send
 //! traffic     what clients do, and what they got
 //! capture     tcpdump at a host, judged by tshark
 //! wait        polling with an outer bound
@@ -17,9 +20,14 @@
 #![allow(dead_code, reason = "every test crate uses another part of the lab")]
 
 pub mod capture;
+#[path = "../tools/decapsulator.rs"]
+pub mod decapsulator;
+#[path = "../tools/devices.rs"]
+pub mod devices;
 pub mod exclusive;
 pub mod lab;
 pub mod namespace;
+pub mod packets;
 pub mod process;
 pub mod servers;
 pub mod switch;

@@ -33,6 +33,18 @@ impl Namespace {
         namespace
     }
 
+    /// Switches IPv6 on, with addresses that are usable at once and nothing learnt from routers. To be called before
+    /// there are interfaces.
+    pub fn enable_ipv6(&self) {
+        for place in ["default", "all"] {
+            for (key, value) in [("disable_ipv6", "0"), ("accept_dad", "0"), ("accept_ra", "0")] {
+                self.sysctl(&format!("net.ipv6.conf.{place}.{key}"), value);
+            }
+        }
+        // It was off when the interface came up.
+        self.ip("-6 address replace ::1/128 dev lo");
+    }
+
     /// The name, as `ip netns` knows it.
     pub fn name(&self) -> &str {
         &self.name

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use super::process::Background;
 /// How long a server thread waits before it looks whether it should stop.
 const TICK: Duration = Duration::from_millis(50);
 
-/// nginx: says its name at `/`, serves the lab's directory at `/files/`, takes PUT at `/upload/`.
+/// nginx: says its name at `/` and the client's address at `/peer`, serves the lab's directory at `/files/`, takes PUT at `/upload/`.
 #[derive(Debug)]
 pub struct Web {
     _process: Background,
@@ -23,12 +23,12 @@ pub struct Web {
 }
 
 impl Web {
-    /// Starts nginx on `address` in `host`.
-    pub fn start(host: &Namespace, name: &str, address: SocketAddrV4, files: &Path) -> Self {
+    /// Starts nginx on `addresses` in `host`.
+    pub fn start(host: &Namespace, name: &str, addresses: &[SocketAddr], files: &Path) -> Self {
         let directory = files.join(name);
         fs::create_dir_all(directory.join("upload")).expect("a directory can be made");
         let configuration = directory.join("nginx.conf");
-        fs::write(&configuration, nginx_configuration(name, address, files, &directory))
+        fs::write(&configuration, nginx_configuration(name, addresses, files, &directory))
             .expect("a file can be written");
         let line =
             format!("nginx -e {0}/error.log -p {0} -c {1}", directory.display(), configuration.display());
@@ -42,8 +42,10 @@ impl Web {
     }
 }
 
-fn nginx_configuration(name: &str, address: SocketAddrV4, files: &Path, directory: &Path) -> String {
+fn nginx_configuration(name: &str, addresses: &[SocketAddr], files: &Path, directory: &Path) -> String {
     let (files, directory) = (files.display(), directory.display());
+    let listen = |address: &SocketAddr| format!("        listen {address} backlog=4096;\n");
+    let listen: String = addresses.iter().map(listen).collect();
     format!(
         "# One process, so that it ends with the pid that was started.
 daemon off;
@@ -62,8 +64,8 @@ http {{
     uwsgi_temp_path {directory}/uwsgi;
     scgi_temp_path {directory}/scgi;
     server {{
-        listen {address} backlog=4096;
-        location / {{ return 200 \"{name}\\n\"; }}
+{listen}        location / {{ return 200 \"{name}\\n\"; }}
+        location /peer {{ return 200 \"$remote_addr\\n\"; }}
         location /files/ {{ alias {files}/; }}
         location /upload/ {{ root {directory}; dav_methods PUT; }}
     }}
@@ -95,24 +97,35 @@ impl Drop for Server {
     }
 }
 
-/// Answers every datagram with its name and the payload: `b1 hello`.
+/// Answers every datagram with its name and the payload: `b1 hello`. Asked for [`PEER_QUESTION`], it answers with the
+/// address and the port that the question came from.
 #[derive(Debug)]
 pub struct UdpServer {
     _server: Server,
 }
 
+/// The question to which a UDP server answers with the address and the port that it sees.
+pub const PEER_QUESTION: &str = "who am I?";
+
 /// Starts a UDP server on `address` in `host`.
-pub fn udp_names(host: &Namespace, name: &str, address: SocketAddrV4) -> UdpServer {
+pub fn udp_names(host: &Namespace, name: &str, address: SocketAddr) -> UdpServer {
     let socket = host.enter(|| UdpSocket::bind(address)).expect("the UDP port is free");
     socket.set_read_timeout(Some(TICK)).expect("a time-out can be set");
-    let name = name.to_owned();
+    let prefix = format!("{name} ").into_bytes();
     let server = Server::start(move |stop| {
-        let mut buffer = [0; 2048];
+        let mut buffer = vec![0; 65_535];
+        let mut answer = Vec::with_capacity(buffer.len());
         while !stop.load(Ordering::Relaxed) {
             if let Ok((length, peer)) = socket.recv_from(&mut buffer) {
-                let payload = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                let payload = &buffer[..length];
+                answer.clear();
+                answer.extend_from_slice(&prefix);
+                match payload == PEER_QUESTION.as_bytes() {
+                    true => answer.extend_from_slice(peer.to_string().as_bytes()),
+                    false => answer.extend_from_slice(payload),
+                }
                 // A lost answer shows at the client.
-                let _ = socket.send_to(format!("{name} {payload}").as_bytes(), peer);
+                let _ = socket.send_to(&answer, peer);
             }
         }
     });
@@ -126,7 +139,8 @@ pub struct TcpEcho {
 }
 
 /// Starts a TCP echo server on `address` in `host`, for one connection after the other.
-pub fn tcp_echo(host: &Namespace, address: SocketAddrV4) -> TcpEcho {
+pub fn tcp_echo(host: &Namespace, address: impl Into<SocketAddr>) -> TcpEcho {
+    let address = address.into();
     let listener = host.enter(|| TcpListener::bind(address)).expect("the TCP port is free");
     listener.set_nonblocking(true).expect("a listener can be non-blocking");
     let server = Server::start(move |stop| {

@@ -1,13 +1,14 @@
 //! The xswitch process: its configuration, its status, its end.
 
 use std::fmt::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::lab::{BULK, Lab, NAMES, NAMES_PORT, WEB, WEB_PORT};
+use super::lab::{Lab, Path, Topology, V4};
 use super::process::{Background, Finished};
 use super::wait::{wait_for, wait_until};
 
@@ -31,6 +32,12 @@ pub struct Configuration {
     pub weights: [usize; 3],
     /// Bound of the connection table.
     pub max_connections: u32,
+    /// More lines for `[switch]`.
+    pub switch_lines: String,
+    /// More lines for every TCP service.
+    pub tcp_service_lines: String,
+    /// More tables.
+    pub tables: String,
 }
 
 impl Configuration {
@@ -41,38 +48,71 @@ impl Configuration {
             scheduler: "wrr",
             weights: [2, 3, 5],
             max_connections: 65_536,
+            switch_lines: String::new(),
+            tcp_service_lines: String::new(),
+            tables: String::new(),
         }
     }
 
     fn to_toml(&self, lab: &Lab) -> String {
         let mut text = format!(
-            "[switch]\ninterfaces = {:?}\nsnat_addresses = [\"{}\"]\nmax_connections = {}\n\
-             control_socket = \"{}\"\nmetrics_listen = \"{METRICS}\"\n",
+            "[switch]\ninterfaces = {:?}\nmax_connections = {}\ncontrol_socket = \"{}\"\n\
+             metrics_listen = \"{METRICS}\"\n{}{}\n",
             self.interfaces,
-            lab.setup.snat_address(),
             self.max_connections,
             socket(lab).display(),
+            topology_lines(lab),
+            self.switch_lines,
         );
-        let services = [
-            ("web", WEB, "tcp", WEB_PORT),
-            ("names", NAMES, "udp", NAMES_PORT),
-            ("bulk-tcp", BULK, "tcp", BULK.port()),
-            ("bulk-udp", BULK, "udp", BULK.port()),
-        ];
-        for (name, vip, protocol, port) in services {
-            let (forwarding, scheduler) = (lab.setup.forwarding, self.scheduler);
-            let service = format!(
-                "\n[[service]]\nname = \"{name}\"\nvip = \"{vip}\"\nprotocol = \"{protocol}\"\n\
-                 forwarding = \"{forwarding}\"\nscheduler = \"{scheduler}\"\n"
-            );
-            text.push_str(&service);
-            for (backend, weight) in (1..).zip(self.weights) {
-                let address = lab.setup.backend_address(backend);
-                write!(text, "[[service.backend]]\naddress = \"{address}:{port}\"\nweight = {weight}\n")
-                    .expect("a String takes every write");
+        for &path in lab.setup.paths.iter().filter(|_| !lab.setup.forwarding.is_empty()) {
+            for (name, protocol, vip) in [
+                ("web", "tcp", path.web()),
+                ("names", "udp", path.names()),
+                ("bulk-tcp", "tcp", path.bulk()),
+                ("bulk-udp", "udp", path.bulk()),
+            ] {
+                let name = if path == V4 { name.to_owned() } else { format!("{name}-{}", path.label()) };
+                self.write_service(&mut text, lab, path, (&name, protocol, vip));
             }
         }
-        text
+        text + &self.tables
+    }
+
+    fn write_service(
+        &self,
+        text: &mut String,
+        lab: &Lab,
+        path: Path,
+        (name, protocol, vip): (&str, &str, SocketAddr),
+    ) {
+        let (forwarding, scheduler) = (lab.setup.forwarding, self.scheduler);
+        let service = format!(
+            "\n[[service]]\nname = \"{name}\"\nvip = \"{vip}\"\nprotocol = \"{protocol}\"\n\
+             forwarding = \"{forwarding}\"\nscheduler = \"{scheduler}\"\n{}",
+            if protocol == "tcp" { self.tcp_service_lines.as_str() } else { "" }
+        );
+        text.push_str(&service);
+        for (backend, weight) in (1..).zip(self.weights) {
+            let address = lab.setup.backend_address_of(backend, path.backend);
+            let address = SocketAddr::new(address, lab.setup.backend_port(vip.port()));
+            write!(text, "[[service.backend]]\naddress = \"{address}\"\nweight = {weight}\n")
+                .expect("a String takes every write");
+        }
+    }
+}
+
+/// The lines of `[switch]` that a topology demands.
+fn topology_lines(lab: &Lab) -> String {
+    let setup = &lab.setup;
+    match setup.topology {
+        Topology::Bridge => "topology = \"bridge\"\n".to_owned(),
+        Topology::Home => String::new(),
+        _ if setup.is_direct() => String::new(),
+        _ => {
+            let addresses: Vec<_> =
+                setup.families().iter().map(|&family| setup.snat_address_of(family).to_string()).collect();
+            format!("snat_addresses = {addresses:?}\n")
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use xswitch::config::{self, Severity, valid};
-use xswitch::tables::{Forwarding, Protocol, VerifyChecksums};
+use xswitch::tables::{Filtering, Forwarding, Mapping, MssClamp, Protocol, VerifyChecksums};
 
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config")
@@ -22,7 +22,7 @@ fn every_example_loads() {
             count += 1;
         }
     }
-    assert!(count >= 4, "only {count} examples");
+    assert!(count >= 10, "only {count} examples");
 }
 
 #[test]
@@ -47,7 +47,8 @@ fn collect(table: &toml::Table, path: &str, keys: &mut BTreeSet<String>) {
 fn full_toml_shows_the_defaults() {
     let full = config::load(&directory().join("full.toml")).unwrap().config;
     let minimal = config::load(&directory().join("minimal.toml")).unwrap().config;
-    let without_addresses = valid::Switch { snat_addresses: Vec::new(), ..full.switch };
+    let without_addresses =
+        valid::Switch { snat_addresses: Vec::new(), tunnel_sources: Vec::new(), ..full.switch };
     assert_eq!(without_addresses, minimal.switch);
     assert_eq!(full.timeouts, minimal.timeouts);
 }
@@ -59,6 +60,7 @@ fn what_is_left_out_has_its_default() {
         config.switch,
         valid::Switch {
             interfaces: vec!["eth0".into(), "eth1".into()],
+            topology: valid::Topology::Routed,
             workers: 0,
             xdp_mode: valid::XdpMode::Auto,
             zero_copy: valid::ZeroCopy::Auto,
@@ -66,6 +68,10 @@ fn what_is_left_out_has_its_default() {
             snat_addresses: Vec::new(),
             snat_ports: (1024, 32767),
             max_connections: 1_048_576,
+            max_connections_ipv6: 262_144,
+            max_fragmented: 1024,
+            icmp_rate: 1000,
+            tunnel_sources: Vec::new(),
             ring_size: 2048,
             verify_checksums: VerifyChecksums::Always,
             control_socket: "/run/xswitch.sock".into(),
@@ -77,6 +83,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!((service.protocol, service.forwarding), (Protocol::Tcp, Forwarding::Nat));
     assert_eq!(service.scheduler, valid::Scheduler::WeightedRoundRobin);
     assert_eq!((service.maglev_table_size, service.announce, &service.health), (65_537, true, &None));
+    assert_eq!((service.mss_clamp, service.gue_port), (MssClamp::Off, 6080));
     assert_eq!(service.backends[0].weight, 1);
 }
 
@@ -91,6 +98,69 @@ fn every_value_arrives_where_it_belongs() {
     let health = config.services[0].health.as_ref().unwrap();
     assert_eq!((health.check.as_str(), health.path.as_str(), health.fall), ("http", "/health", 3));
     assert_eq!(config.services[1].forwarding, Forwarding::FullNat);
+    assert_eq!((config.services[2].forwarding, config.services[2].gue_port), (Forwarding::Gue, 6080));
+    assert_eq!(config.switch.tunnel_sources.len(), 2);
+    let rule = valid::Snat {
+        name: "home".into(),
+        inside: vec![("10.0.0.0".parse().unwrap(), 24)],
+        addresses: vec!["198.18.0.3".parse().unwrap()],
+        ports: (1024, 32767),
+        mapping: Mapping::EndpointIndependent,
+        filtering: Filtering::AddressAndPortDependent,
+        hairpinning: true,
+    };
+    assert_eq!(config.snat, [rule]);
+}
+
+#[test]
+fn one_example_shows_each_way_of_forwarding() {
+    let load = |name: &str| config::load(&directory().join(name)).unwrap().config;
+    for forwarding in
+        [Forwarding::Nat, Forwarding::FullNat, Forwarding::Dsr, Forwarding::Ipip, Forwarding::Gue]
+    {
+        let config = load(&format!("{}.toml", forwarding.name()));
+        assert!(config.services.iter().all(|service| service.forwarding == forwarding), "{forwarding:?}");
+    }
+    assert_eq!(load("bridge.toml").switch.topology, valid::Topology::Bridge);
+    assert_eq!(load("snat.toml").snat[0].ports, (1024, 65535));
+    assert!(load("ipv6.toml").services[0].vip.is_ipv6());
+}
+
+/// A file with one interface that has these keys, one service and one rule of outbound NAT.
+fn with(interface: &str, service: &str, rule: &str) -> valid::Config {
+    let text = format!(
+        "[switch]\ninterfaces = [\"eth0\"]\nmax_connections = 2000\nsnat_ports = \"2000-3000\"\n\
+         [[service]]\nname = \"a\"\nvip = \"[2001:db8::1]:80\"\n{service}\n\
+         [[interface]]\nname = \"eth0\"\n{interface}\n\
+         [[snat]]\nname = \"b\"\ninside = [\"2001:db8:1::/64\"]\naddresses = [\"2001:db8::2\"]\n{rule}\n"
+    );
+    config::parse(&text, "x.toml").unwrap_or_else(|error| panic!("{error}")).config
+}
+
+#[test]
+fn values_of_several_types_mean_what_they_say() {
+    for (written, meant) in [
+        ("\"auto\"", MssClamp::Auto),
+        ("\"off\"", MssClamp::Off),
+        ("false", MssClamp::Off),
+        ("1_220", MssClamp::Bytes(1220)),
+    ] {
+        assert_eq!(with("", &format!("mss_clamp = {written}"), "").services[0].mss_clamp, meant);
+    }
+    for (written, meant) in
+        [("100", vec![100]), ("[]", vec![]), ("[7]", vec![7]), ("[200, 100]", vec![200, 100])]
+    {
+        assert_eq!(with(&format!("vlan = {written}"), "", "").interfaces[0].vlan, meant);
+    }
+}
+
+#[test]
+fn what_a_rule_or_the_ipv6_table_leaves_out_follows_from_the_switch() {
+    let config = with("", "", "");
+    assert_eq!(config.switch.max_connections_ipv6, 1024, "no table is smaller");
+    let rule = &config.snat[0];
+    assert_eq!((rule.ports, rule.mapping), ((2000, 3000), Mapping::EndpointIndependent));
+    assert_eq!((rule.filtering, rule.hairpinning), (Filtering::AddressAndPortDependent, true));
 }
 
 #[test]

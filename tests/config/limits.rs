@@ -43,6 +43,27 @@ fn as_many_services_as_there_can_be_with_backends_are_accepted() {
     assert_eq!(errors(&large(0, 8192, 4)), [""; 0]);
 }
 
+/// A rule of outbound NAT for each of these numbers of inside prefixes, with as many addresses.
+fn rules(sizes: &[(usize, usize)]) -> String {
+    let mut text = large(4000, 1, 1);
+    for (rule, (prefixes, addresses)) in sizes.iter().enumerate() {
+        let inside: Vec<_> =
+            (0..*prefixes).map(|n| format!("\"172.{}.{}.{}/32\"", 16 + rule, n / 256, n % 256)).collect();
+        let addresses: Vec<_> = (0..*addresses).map(|n| format!("\"192.0.{rule}.{n}\"")).collect();
+        let (inside, addresses) = (inside.join(", "), addresses.join(", "));
+        let _ =
+            writeln!(text, "[[snat]]\nname = \"r{rule}\"\ninside = [{inside}]\naddresses = [{addresses}]");
+    }
+    text
+}
+
+#[test]
+fn rules_of_outbound_nat_share_one_limit() {
+    assert_eq!(errors(&rules(&[(1000, 90), (24, 6)])), [""; 0]);
+    assert_eq!(errors(&rules(&[(1000, 1), (25, 1)])), ["`inside`: with those above 1025 are more than 1024"]);
+    assert_eq!(errors(&rules(&[(1, 90), (1, 7)])), ["`addresses`: with those above 4097 are more than 4096"]);
+}
+
 fn refusal(path: &Path) -> String {
     config::load(path).unwrap_err().to_string()
 }

@@ -4,11 +4,13 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod examples;
+mod forwarding;
 mod limits;
 mod mistakes;
 mod output;
 mod places;
 mod property;
+mod snat;
 
 use xswitch::config::{self, Diagnostic, Error, Loaded};
 

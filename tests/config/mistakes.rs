@@ -5,9 +5,9 @@ use xswitch::config::{Diagnostic, Severity};
 use super::said;
 
 /// A text with a mark, what must be said at the mark, and what must be advised.
-type Case = (&'static str, &'static str, &'static str);
+pub(super) type Case = (&'static str, &'static str, &'static str);
 
-fn holds(frame: impl Fn(&str) -> String, cases: &[Case], severity: Severity) {
+pub(super) fn holds(frame: impl Fn(&str) -> String, cases: &[Case], severity: Severity) {
     for (snippet, message, help) in cases {
         let marked = frame(snippet);
         let (before, after) = marked.split_once('«').expect("a mark");
@@ -67,12 +67,11 @@ fn in_the_switch() {
         ("ring_size = «32", "out of bounds", "from 64 to 32768"),
         ("max_connections = «1000", "out of bounds", "from 1024 to 67108864"),
         ("max_connections = «67108865", "out of bounds", "67108864"),
-        ("topology = «\"bridge\"", "\"bridge\" is not available in this version", "available: routed"),
         ("topology = «\"bridged\"", "unknown word", "did you mean \"bridge\"?"),
         ("xdp_mode = «\"skb\"", "unknown word \"skb\"", "available: auto, native, generic"),
         ("zero_copy = «true", "a string belongs here, this is a boolean", "available: auto, on, off"),
         ("idle = «true", "a string belongs here, this is a boolean", "available: adaptive, spin"),
-        ("topology = «1", "a string belongs here, this is an integer", "available: routed"),
+        ("topology = «1", "a string belongs here, this is an integer", "available: routed, bridge"),
         ("max_connections = «true", "this is a boolean", "max_connections = 1024"),
         ("ring_size = «\"99999\"", "this is a string", "ring_size = 32768"),
         ("idle = «\"spinn\"", "unknown word", "did you mean \"spin\"?"),
@@ -81,7 +80,17 @@ fn in_the_switch() {
         ("snat_addresses = [«1]", "a string belongs here, this is an integer", "\"1\""),
         ("snat_addresses = [\"198.18.1.2\", «\"198.18.1.2\"]", "listed twice", "once"),
         ("snat_addresses = [«\"198.18.1.2/24\"]", "is not an IP address", "\"198.18.1.2\""),
-        ("snat_addresses = [«\"2001:db8::1\"]", "IPv6", "IPv4"),
+        ("snat_addresses = [«\"fe80::1\"]", "a link-local address", "2001:db8::100"),
+        ("snat_addresses = [«\"::ffff:198.18.1.2\"]", "an IPv4 address written as IPv6", "198.18.1.2"),
+        ("max_connections_ipv6 = «1000", "out of bounds", "from 1024 to 67108864"),
+        ("max_fragmented = «63", "out of bounds", "from 64 to 65536"),
+        ("icmp_rate = «-1", "out of bounds", "from 0 to 1000000"),
+        (
+            "tunnel_sources = [\"198.18.1.2\", «\"198.18.1.3\"]",
+            "the same family as 198.18.1.2",
+            "one IPv4 and one",
+        ),
+        ("tunnel_sources = [«\"198.18.1.2/24\"]", "is not an IP address", "\"198.18.1.2\""),
         ("snat_addresses = [«\"127.0.0.1\"]", "127.0.0.1 is a loopback address", "unicast"),
         ("snat_ports = «\"2000-1024\"", "ends before it begins", "\"1024-2000\""),
         ("snat_ports = «\"0-1024\"", "port 0", "1024"),
@@ -91,7 +100,7 @@ fn in_the_switch() {
         ("metrics_listen = «\"9500\"", "is not an address with a port", "127.0.0.1:9500"),
         ("«worker = 2", "unknown key `worker` in [switch]", "did you mean `workers`?"),
         ("«scheduler = \"rr\"", "unknown key `scheduler`", "belongs in [[service]]"),
-        ("«colour = \"red\"", "unknown key `colour`", "known here: control_socket, idle"),
+        ("«colour = \"red\"", "unknown key `colour`", "known here: control_socket, icmp_rate"),
     ];
     holds(in_switch, cases, Severity::Error);
 }
@@ -123,8 +132,13 @@ fn in_a_service() {
         ("protocol = «\"sctp\"", "unknown word \"sctp\"", "available: tcp, udp"),
         ("protocol = «\"TCP\"", "unknown word \"TCP\"", "did you mean \"tcp\"?"),
         ("forwarding = «\"natt\"", "unknown word \"natt\"", "did you mean \"nat\"?"),
-        ("forwarding = «\"ipip\"", "\"ipip\" is not available in this version", "available: nat, full-nat"),
-        ("forwarding = «\"full-nat\"", "no address to send from", "snat_addresses"),
+        ("forwarding = «\"tunnel\"", "unknown word", "available: nat, full-nat, dsr, ipip, gue"),
+        ("mss_clamp = «\"on\"", "unknown word \"on\"", "\"auto\", a number of bytes"),
+        ("mss_clamp = «true", "this is a boolean", "or \"off\""),
+        ("mss_clamp = «500", "500 is out of bounds", "from 536 to 65495"),
+        ("mss_clamp = «1400\nprotocol = \"udp\"", "UDP has no segment size", "remove it"),
+        ("gue_port = «0", "out of bounds", "from 1 to 65535"),
+        ("forwarding = «\"full-nat\"", "no IPv4 address to send from", "snat_addresses"),
         ("scheduler = «\"wlc\"", "\"wlc\" is not available in this version", "available: rr, wrr, maglev"),
         ("scheduler = «\"maglv\"", "unknown word", "did you mean \"maglev\"?"),
         ("maglev_table_size = «65536", "65536 is not a prime", "65537"),
@@ -145,8 +159,11 @@ fn in_names_and_addresses() {
         ("name = «\"a b\"\nvip = \"198.18.0.1:80\"", "not a name for a service", "letters, digits"),
         ("name = \"a\"\nvip = «\"198.18.0.1\"", "not an address with a port", "\"198.18.0.1:80\""),
         ("name = \"a\"\nvip = «\"198.18.0.1:0\"", "port 0", "from 1 to 65535"),
-        ("name = \"a\"\nvip = «\"web.example:80\"", "not an address with a port", "an IPv4 address"),
-        ("name = \"a\"\nvip = «\"[2001:db8::1]:80\"", "IPv6 is not forwarded", "IPv4"),
+        ("name = \"a\"\nvip = «\"web.example:80\"", "not an address with a port", "\"[2001:db8::100]:80\""),
+        ("name = \"a\"\nvip = «\"2001:db8::1\"", "not an address with a port", "\"[2001:db8::1]:80\""),
+        ("name = \"a\"\nvip = «\"[2001:db8::1]:0\"", "port 0", "\"[2001:db8::1]:80\""),
+        ("name = \"a\"\nvip = «\"[fe80::1]:80\"", "a link-local address", "global"),
+        ("name = \"a\"\nvip = «\"[ff02::1]:80\"", "a multicast address", "unicast"),
         ("name = \"a\"\nvip = «\"224.0.0.1:80\"", "a multicast address", "unicast"),
         ("name = \"a\"\nvip = «\"0.0.0.0:80\"", "an unspecified address", "unicast"),
         ("name = \"a\"\nvip = «\"255.255.255.255:80\"", "the broadcast address", "unicast"),
@@ -195,7 +212,6 @@ fn between_services_and_backends() {
         ("«[[service.backend]]", "`address` is missing in [[service.backend]]", "address = "),
         ("weight = «65536", "out of bounds", "from 0 to 65535"),
         ("«backup = true", "`backup` in [[service.backend]] is not available in this version", "remove"),
-        ("[[«snat]]", "`snat` in the top level is not available", "remove"),
     ];
     holds(after, cases, Severity::Error);
     // The same address and port for another protocol is another service.
@@ -257,6 +273,7 @@ fn what_works_but_is_hardly_meant() {
         in_service,
         &[
             ("«[service.health]", "no checks run in this version", "weight = 0"),
+            ("gue_port = «6081", "`gue_port` means nothing to forwarding = \"nat\"", "\"gue\""),
             ("scheduler = \"maglev\"\nmaglev_table_size = «53", "share unevenly", "101"),
         ],
         Severity::Warning,
@@ -265,6 +282,7 @@ fn what_works_but_is_hardly_meant() {
         ("[timeouts]\ntcp_established_s = «900", "may cut connections", "RFC 5382"),
         ("[timeouts]\ntcp_syn_s = «60", "may cut", "tcp_syn_s = 240"),
         ("[timeouts]\nudp_s = «30", "may cut", "RFC 4787"),
+        ("[timeouts]\nicmp_s = «59", "may cut", "RFC 5508"),
         ("«[[service]]\nname = \"b\"\nvip = \"198.18.0.9:80\"", "has no backend", "[[service.backend]]"),
         (
             "«[[service]]\nname = \"b\"\nvip = \"198.18.0.9:80\"\nbackend = [{ address = \"10.0.0.1:1\", weight = 0 }]",

@@ -22,13 +22,13 @@ fn five_different_mistakes_in_one_file_are_all_named() {
     assert_eq!(
         places(FIVE),
         [
-            "3:1: unknown key `ring_siz` in [switch] (did you mean `ring_size`? known here: control_socket, idle, \
-             interfaces, max_connections, metrics_listen, ring_size, snat_addresses, snat_ports, topology, \
-             verify_checksums, workers, xdp_mode, zero_copy)",
+            "3:1: unknown key `ring_siz` in [switch] (did you mean `ring_size`? known here: control_socket, icmp_rate, \
+             idle, interfaces, max_connections, max_connections_ipv6, max_fragmented, metrics_listen, ring_size, \
+             snat_addresses, snat_ports, topology, tunnel_sources, verify_checksums, workers, xdp_mode, zero_copy)",
             "4:14: `snat_ports`: \"32767-1024\" is empty: it ends before it begins \
              (the lower port first: \"1024-32767\")",
             "8:7: this is not a TOML value (text goes in double quotes: vip = \"198.18.0.100:80\")",
-            "9:14: `forwarding`: unknown word \"natt\" (did you mean \"nat\"? available: nat, full-nat)",
+            "9:14: `forwarding`: unknown word \"natt\" (did you mean \"nat\"? available: nat, full-nat, dsr, ipip, gue)",
             "12:11: `address`: \"198.18.1.11\" is not an address with a port (add the port: \"198.18.1.11:80\")",
             "13:10: `weight`: a whole number belongs here, this is a string (write weight = 3)",
         ]

@@ -18,7 +18,7 @@ use xswitch::control::status::Status;
 use xswitch::control::{metrics, serve};
 use xswitch::tables::{BackendId, DropReason, InterfaceId, ServiceId};
 
-use super::fake::{FakeDataPlane, static_config};
+use super::fake::{FakeDataPlane, ip, static_config};
 
 struct Lab {
     socket: PathBuf,
@@ -69,6 +69,10 @@ impl Lab {
             counters.received.add(100 + number);
             counters.forwarded.add(90);
             counters.replied.add(2);
+            counters.created.add(5);
+            counters.held.set(5);
+            counters.icmp_errors.add(number);
+            counters.icmp_limited.add(3);
             counters.dropped(DropReason::NoConnection).add(8 + number);
             counters.connections_new.add(10);
             counters.connections_closed.add(4);
@@ -92,7 +96,16 @@ fn the_status_sums_over_workers_and_names_every_drop_reason() {
     let status: Status = client::get(&lab.socket, "/v1/status").unwrap();
     let totals = &status.totals;
     assert_eq!((totals.received, totals.forwarded, totals.replied, totals.dropped_total), (201, 180, 4, 17));
-    assert_eq!(totals.unexplained, 0);
+    assert_eq!((totals.created, totals.held, totals.unexplained), (10, 10, 0));
+    assert_eq!((totals.icmp_errors, totals.icmp_limited), (1, 6));
+    let rule = &status.snat[0];
+    assert_eq!((rule.name.as_str(), rule.ports.as_str()), ("home", "1024-32767"));
+    assert_eq!(
+        (rule.inside.as_slice(), &rule.addresses),
+        (&["10.0.0.0/24".to_owned()][..], &vec![ip("198.18.0.3")])
+    );
+    assert_eq!(rule.filtering, "address-dependent");
+    assert_eq!(status.services[1].forwarding, "gue");
     assert_eq!(status.dropped.len(), DropReason::COUNT);
     assert_eq!((status.dropped["no_connection"], status.dropped["table_full"]), (17, 0));
     assert_eq!((status.connections.active, status.connections.max), (12, 4096));
@@ -126,6 +139,12 @@ fn the_json_has_the_documented_shape() {
         "/uptime_s",
         "/epoch",
         "/totals/received",
+        "/totals/created",
+        "/totals/held",
+        "/totals/icmp_errors",
+        "/totals/icmp_limited",
+        "/workers/0/held",
+        "/snat/0/mapping",
         "/connections/active",
         "/connections/max",
         "/dropped/not_steered",
@@ -154,6 +173,7 @@ fn the_summary_shows_what_happened_and_what_it_means() {
     for part in [
         "web",
         "198.18.0.100:80",
+        "[2001:db8::100]:80",
         "eth1 198.18.1.11 02:00:00:00:01:0b",
         "not resolved",
         "no_connection: A TCP",
@@ -173,6 +193,11 @@ fn the_metrics_are_prometheus_text_and_agree_with_the_status() {
     let samples = parse(&text);
     for (sample, value) in [
         ("xswitch_frames_received_total", 201.0),
+        ("xswitch_frames_created_total", 10.0),
+        ("xswitch_frames_held", 10.0),
+        ("xswitch_icmp_errors_total", 1.0),
+        ("xswitch_icmp_limited_total", 6.0),
+        ("xswitch_backend_weight{service=\"web6\",backend=\"[2001:db8:1::11]:80\"}", 1.0),
         ("xswitch_frames_dropped_total{reason=\"no_connection\"}", 17.0),
         ("xswitch_frames_dropped_total{reason=\"table_full\"}", 0.0),
         ("xswitch_connections_active", 12.0),

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use xswitch::config::valid::{
-    Backend, Config, Idle, Scheduler, Service, StaticInterface, StaticNeighbor, Switch, Timeouts, XdpMode,
-    ZeroCopy,
+    Backend, Config, Idle, Scheduler, Service, Snat, StaticInterface, StaticNeighbor, Switch, Timeouts,
+    Topology, XdpMode, ZeroCopy,
 };
 use xswitch::control::dataplane::{DataPlane, PortStatus, WorkerHandle};
 use xswitch::tables::{
-    Forwarding, InterfaceId, Mailbox, Protocol, Snapshot, Steering, VerifyChecksums, WorkerCounters,
+    Filtering, Forwarding, InterfaceId, Mailbox, Mapping, MssClamp, Protocol, Snapshot, Steering,
+    VerifyChecksums, WorkerCounters,
 };
 
 /// An address.
@@ -25,6 +26,7 @@ pub fn config(socket: &Path) -> Config {
     Config {
         switch: Switch {
             interfaces: vec!["eth0".into(), "eth1".into()],
+            topology: Topology::Routed,
             workers: 0,
             xdp_mode: XdpMode::Auto,
             zero_copy: ZeroCopy::Auto,
@@ -32,6 +34,10 @@ pub fn config(socket: &Path) -> Config {
             snat_addresses: vec![ip("198.18.1.2")],
             snat_ports: (1024, 32767),
             max_connections: 4096,
+            max_connections_ipv6: 1024,
+            max_fragmented: 64,
+            icmp_rate: 1000,
+            tunnel_sources: vec![],
             ring_size: 2048,
             verify_checksums: VerifyChecksums::Always,
             control_socket: socket.into(),
@@ -44,28 +50,48 @@ pub fn config(socket: &Path) -> Config {
             protocol: Protocol::Tcp,
             forwarding: Forwarding::FullNat,
             scheduler: Scheduler::WeightedRoundRobin,
+            mss_clamp: MssClamp::Off,
+            gue_port: 6080,
             maglev_table_size: 251,
             announce: true,
             health: None,
             backends: vec![backend("198.18.1.11:8080", 3), backend("198.18.1.12:8080", 1)],
         }],
+        snat: vec![],
         neighbors: vec![],
         routes: vec![],
         interfaces: vec![],
     }
 }
 
-/// The same with all that the kernel would tell; only the first backend's MAC address is known.
+/// The same with an IPv6 service, a rule of outbound NAT and all that the kernel would tell; only the first backend's MAC address is known.
 pub fn static_config(socket: &Path) -> Config {
     let mut config = config(socket);
     for (name, last, address) in [("eth0", 1, "198.18.0.2"), ("eth1", 2, "198.18.1.2")] {
         config.interfaces.push(StaticInterface {
             name: name.into(),
             mac: Some([2, 0, 0, 0, 0, last]),
+            vlan: vec![],
             addresses: vec![(ip(address), 24)],
             mtu: None,
         });
     }
+    config.services.push(Service {
+        name: "web6".into(),
+        vip: "[2001:db8::100]:80".parse().unwrap(),
+        forwarding: Forwarding::Gue,
+        backends: vec![Backend { address: "[2001:db8:1::11]:80".parse().unwrap(), weight: 1 }],
+        ..config.services[0].clone()
+    });
+    config.snat.push(Snat {
+        name: "home".into(),
+        inside: vec![(ip("10.0.0.0"), 24)],
+        addresses: vec![ip("198.18.0.3")],
+        ports: (1024, 32767),
+        mapping: Mapping::EndpointIndependent,
+        filtering: Filtering::AddressDependent,
+        hairpinning: true,
+    });
     let mac = [2, 0, 0, 0, 1, 11];
     config.neighbors.push(StaticNeighbor { interface: "eth1".into(), address: ip("198.18.1.11"), mac });
     config
@@ -75,7 +101,7 @@ pub fn static_config(socket: &Path) -> Config {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Said {
     /// Steer so.
-    Steer(Steering),
+    Steer(Box<Steering>),
     /// The interface is gone.
     Gone(InterfaceId),
     /// It is here (again).
@@ -135,7 +161,7 @@ impl DataPlane for FakeDataPlane {
     }
 
     fn steer(&self, steering: &Steering) -> Vec<String> {
-        self.say(Said::Steer(steering.clone()));
+        self.say(Said::Steer(Box::new(steering.clone())));
         vec![]
     }
 

@@ -15,10 +15,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use xswitch::config::valid::{Config, Topology};
 use xswitch::control::dataplane::DataPlane;
 use xswitch::control::ports::PortsError;
 use xswitch::control::{Control, ControlError};
-use xswitch::tables::{Event, InterfaceId, NextHop, Resolution};
+use xswitch::tables::{Event, Forwarding, InterfaceId, NextHop, Resolution};
 
 use super::fake::{FakeDataPlane, Said, config, eventually, ip};
 
@@ -116,6 +117,9 @@ namespace_tests!(
     routes_and_interfaces_are_followed,
     an_overrun_is_survived,
     vips_are_announced,
+    ipv6_is_resolved_and_announced,
+    a_bridge_asks_at_both_ends_and_believes_what_workers_hear,
+    a_running_bridge_refuses_what_it_cannot_do,
     a_reload_takes_effect_and_a_bad_file_changes_nothing,
     an_interface_that_does_not_exist_is_an_error_at_start,
     snat_ports_of_others_are_an_error_at_start
@@ -124,18 +128,23 @@ namespace_tests!(
 /// A control plane that runs, and the fake data plane it talks to.
 struct Running {
     dataplane: Arc<FakeDataPlane>,
-    config: Arc<Mutex<Result<xswitch::config::valid::Config, String>>>,
+    config: Arc<Mutex<Result<Config, String>>>,
     _folder: tempfile::TempDir,
 }
 
 impl Running {
     async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         // With RUST_LOG=info the log of a test tells its story.
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         // The tests of one process share it: only the first can install it.
         let _ = tracing_subscriber::fmt().with_env_filter(filter).try_init();
         let folder = tempfile::tempdir().unwrap();
-        let config = config(&folder.path().join("xswitch.sock"));
+        let mut config = config(&folder.path().join("xswitch.sock"));
+        change(&mut config);
         let control = Control::prepare(config.clone()).await.unwrap();
         let dataplane = FakeDataPlane::new(&control.snapshot());
         let config = Arc::new(Mutex::new(Ok(config)));
@@ -297,6 +306,89 @@ mod inside {
         assert!(!running.dataplane.snapshot().answers_for(ip("198.18.1.2")), "eth1 owns it");
         sh(&format!("ip -n {peer} neigh flush all && ip link set eth0 down && ip link set eth0 up"));
         eventually("announced when the interface comes up", LIMIT, || seen("peer0")).await;
+    }
+
+    pub async fn ipv6_is_resolved_and_announced() {
+        let peer = peer();
+        sh("ip address add 2001:db8:1::2/64 dev eth1 nodad");
+        sh(&format!("ip -n {peer} address add 2001:db8:1::11/64 dev peer1 nodad"));
+        // An entry that is there already: unasked, Linux learns no new neighbours from advertisements.
+        sh(&format!("ip -n {peer} neigh add 2001:db8::100 lladdr 02:00:00:00:09:09 dev peer0 nud stale"));
+        let far = sh(&format!("ip -n {peer} -o -6 address show dev peer1 scope link"));
+        let router = far.split_whitespace().nth(3).unwrap().split('/').next().unwrap();
+        sh(&format!("ip -6 route add 2001:db8:7::/48 via {router} dev eth1"));
+        let running = Running::start_with(|config| {
+            let service = &mut config.services[0];
+            service.vip = "[2001:db8::100]:80".parse().unwrap();
+            service.backends[0].address = "[2001:db8:1::11]:80".parse().unwrap();
+            service.backends[1].address = "[2001:db8:7::12]:80".parse().unwrap();
+            config.switch.snat_addresses = vec![ip("2001:db8:1::f")];
+        })
+        .await;
+        for destination in ["2001:db8:1::11", "2001:db8:7::12"] {
+            eventually(destination, LIMIT, || running.resolved(destination)).await;
+            let next_hop = running.next_hop(destination).unwrap();
+            assert_eq!((&next_hop.macs[..6], next_hop.interface), (&mac(Some(&peer), "peer1")[..], ETH1));
+        }
+        assert_eq!(running.next_hop("2001:db8:7::12").unwrap().address, ip(router));
+        let told = || sh(&format!("ip -n {peer} neigh show 2001:db8::100 dev peer0"));
+        let ours = mac(None, "eth0").map(|byte| format!("{byte:02x}")).join(":");
+        eventually("announced", LIMIT, || told().contains(&ours)).await;
+        running.raise(Event::Learned {
+            interface: ETH1,
+            address: ip("2001:db8:1::77"),
+            mac: [2, 0, 0, 0, 9, 7],
+        });
+        eventually("learned", LIMIT, || running.resolved("2001:db8:1::77")).await;
+    }
+
+    /// Backends at both ends of the wire; the kernel has its only address on eth1.
+    async fn start_bridge() -> Running {
+        sh("ip address flush dev eth0");
+        Running::start_with(|config| {
+            config.switch.topology = Topology::Bridge;
+            config.services[0].forwarding = Forwarding::Nat;
+        })
+        .await
+    }
+
+    pub async fn a_bridge_asks_at_both_ends_and_believes_what_workers_hear() {
+        let running = start_bridge().await;
+        let peer = peer();
+        let asked =
+            |device: &str| sh(&format!("ip -n {peer} neigh show 198.18.1.2 dev {device}")).contains("lladdr");
+        eventually("asked at both ends", LIMIT, || asked("peer0") && asked("peer1")).await;
+        let heard =
+            |interface| Event::Learned { interface, address: ip("198.18.1.11"), mac: [2, 0, 0, 0, 9, 9] };
+        for interface in [ETH0, ETH1] {
+            running.raise(heard(interface));
+            let there = || {
+                running.next_hop("198.18.1.11").is_some_and(|next_hop| {
+                    next_hop.resolved && next_hop.interface == interface && next_hop.macs[5] == 9
+                })
+            };
+            eventually("behind the end where it was heard", LIMIT, there).await;
+        }
+        assert!(running.dataplane.snapshot().bridge);
+    }
+
+    pub async fn a_running_bridge_refuses_what_it_cannot_do() {
+        let running = start_bridge().await;
+        eventually("it steers", LIMIT, || !running.dataplane.said().is_empty()).await;
+        let mut routed = running.config.lock().unwrap().clone().unwrap();
+        routed.switch.topology = Topology::Routed;
+        routed.services[0].backends[0].weight = 9;
+        let mut direct = routed.clone();
+        direct.services[0].forwarding = Forwarding::Dsr;
+        let weight = || running.dataplane.snapshot().backends[0].as_ref().map(|backend| backend.weight);
+        *running.config.lock().unwrap() = Ok(direct);
+        sh(&format!("kill -HUP {}", std::process::id()));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(weight(), Some(3), "no dsr in a bridge");
+        *running.config.lock().unwrap() = Ok(routed);
+        sh(&format!("kill -HUP {}", std::process::id()));
+        eventually("the rest counts", LIMIT, || weight() == Some(9)).await;
+        assert!(running.dataplane.snapshot().bridge, "until the next start");
     }
 
     pub async fn a_reload_takes_effect_and_a_bad_file_changes_nothing() {

@@ -8,6 +8,7 @@ pub mod check;
 pub mod lab;
 pub mod network;
 pub mod outbound;
+pub mod pieces;
 
 use std::net::SocketAddrV4;
 

@@ -8,9 +8,11 @@
 
 mod arp;
 mod checksums;
+mod fragments;
 #[path = "../frames/mod.rs"]
 mod frames;
 mod full_nat;
+mod icmp;
 mod nat;
 mod outbound;
 mod refused;

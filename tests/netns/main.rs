@@ -5,7 +5,15 @@
 //!
 //! ```text
 //! baseline         the lab itself, with the kernel's NAT in the place of the switch
+//! laboratory       the labs of the other modes, with the kernel alone
 //! balancing        who gets how many requests
+//! modes            every forwarding mode over TCP and UDP, IPv4 and IPv6
+//! pmtud            packets that are too big for what lies behind the switch
+//! icmp             the VIP behaves as a host; errors follow their connection
+//! fragments        datagrams that do not fit one frame
+//! bridge           the transparent switch and those who are none of its business
+//! snat             the router at home
+//! vlan             tagged frames
 //! transfer         much data, many connections, no bad checksum
 //! datagrams        UDP
 //! crossing         replies at another worker than their requests
@@ -76,17 +84,63 @@ macro_rules! two_setups {
     };
 }
 
+/// Every row of the table of forwarding modes, each in both families; with one worker or with two, in turns.
+macro_rules! every_row {
+    ($scene:ident) => {
+        mod $scene {
+            use crate::common::lab::{bridge, dsr, full_nat, full_nat_one_arm, gue, ipip, nat};
+
+            #[test]
+            fn nat_with_two_workers() {
+                super::$scene(nat(2).with_ipv6());
+            }
+            #[test]
+            fn full_nat_with_one_worker() {
+                super::$scene(full_nat(1).with_ipv6());
+            }
+            #[test]
+            fn full_nat_on_one_arm_with_two_workers() {
+                super::$scene(full_nat_one_arm(2).with_ipv6());
+            }
+            #[test]
+            fn dsr_with_one_worker() {
+                super::$scene(dsr(1));
+            }
+            #[test]
+            fn ipip_with_two_workers() {
+                super::$scene(ipip(2));
+            }
+            #[test]
+            fn gue_with_one_worker() {
+                super::$scene(gue(1));
+            }
+            #[test]
+            fn nat_in_a_bridge_with_one_worker() {
+                super::$scene(bridge(1));
+            }
+        }
+    };
+}
+
 #[path = "../common/mod.rs"]
 mod common;
 
 mod balancing;
 mod baseline;
+mod bridge;
 mod counters;
 mod crossing;
 mod datagrams;
+mod fragments;
+mod icmp;
 mod interfaces;
 mod kernel_traffic;
+mod laboratory;
 mod lifecycle;
 mod limits;
+mod modes;
 mod neighbors;
+mod pmtud;
+mod snat;
 mod transfer;
+mod vlan;

@@ -23,7 +23,7 @@ const SIZE_MIB: u32 = 200;
 fn two_hundred_megabytes_arrive_unchanged_in_both_directions(setup: Setup) {
     let lab = Lab::new(setup);
     let switch = Switch::start(&lab);
-    transfer_both_ways(&lab, SIZE_MIB);
+    traffic::transfer(&lab, WEB.into(), SIZE_MIB, true);
     switch.finish();
 }
 
@@ -67,7 +67,7 @@ fn no_frame_has_a_bad_checksum_on_either_side(setup: Setup) {
 
     traffic::requests(&lab.client, WEB, 30).assert_shared_by([2, 3, 5], usize::from(setup.queues));
     traffic::datagrams(&lab.client, NAMES, 30).assert_shared_by([2, 3, 5], usize::from(setup.queues));
-    transfer_both_ways(&lab, 5);
+    traffic::transfer(&lab, WEB.into(), 5, true);
 
     for capture in captures {
         let frames = capture.stop();
@@ -90,24 +90,4 @@ fn assert_every_ring_received(lab: &Lab, switch: &Switch<'_>) {
         assert_eq!(ports.len(), lab.setup.interfaces().len());
         assert!(ports.iter().all(|port| number(port, "rx_frames") > 0), "an idle ring: {worker:#}");
     }
-}
-
-fn transfer_both_ways(lab: &Lab, size_mib: u32) {
-    let [original, downloaded] = ["original", "downloaded"].map(|name| lab.directory().join(name));
-    traffic::random_file(&original, size_mib);
-    let sum = traffic::sha256(&original);
-    let curl = |arguments: &str| {
-        let line = format!("curl --silent --show-error --fail --max-time 60 {arguments}");
-        let finished = lab.client.run_within(Duration::from_secs(65), &line);
-        assert_eq!(finished.code, 0, "curl {arguments}: {}", finished.stderr);
-    };
-
-    curl(&format!("--output {} http://{WEB}/files/original", downloaded.display()));
-    assert_eq!(traffic::sha256(&downloaded), sum, "the download differs");
-
-    curl(&format!("--upload-file {} http://{WEB}/upload/uploaded", original.display()));
-    let uploads = lab.backends.iter().map(|backend| backend.uploaded("uploaded"));
-    let uploaded: Vec<_> = uploads.filter(|path| path.exists()).collect();
-    assert_eq!(uploaded.len(), 1, "one backend took the upload");
-    assert_eq!(traffic::sha256(&uploaded[0]), sum, "the upload differs");
 }

@@ -128,7 +128,7 @@ struct Router {
 impl Router {
     fn new(version: Version, filtering: Filtering) -> Self {
         let mut lab = Lab::of(home(vec![rule(Mapping::EndpointIndependent, filtering, PORTS)]), 1024);
-        let tables = Arc::new(FlowTables::new(1024, 1024, 2, Secret::from_seed(2)));
+        let tables = Arc::new(FlowTables::new(1024, 1024, 64, 2, Secret::from_seed(2)));
         lab.flows = Flows::join(Arc::clone(&tables), 2, Tick(0));
         let model = Model {
             filtering,

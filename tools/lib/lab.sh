@@ -1,20 +1,99 @@
-# Sourced by tools/demo and tools/dev: a little network in namespaces. LAB is the prefix of their names.
+# Sourced by tools/demo and tools/dev: little networks in namespaces. LAB is the prefix of their names, DECAPSULATOR the
+# program that takes tunnels off at the backends.
 # shellcheck shell=bash
 #
-#    client                 switch                       lan (a bridge)
-#   198.18.0.1 ── eth0  198.18.0.2   198.18.1.1  eth1 ──┬── b1  198.18.1.11:8080  nginx
-#                  VIP  198.18.0.100 198.18.1.2 (SNAT)  ├── b2  198.18.1.12:8080  nginx
-#                                                       └── b3  198.18.1.13:8080  nginx
+# routed     client ── eth0 switch eth1 ── lan ── b1, b2, b3        the switch is the backends' gateway
+# one-arm    client, switch eth0, b1, b2, b3 at one bridge
+# far        client ── eth0 switch eth1 ── router ── lan ── b1…     answers may go from the router to the client
+#              └───────────────────────────┘
+# bridge     client ── router ── up ── eth0 switch eth1 ── lan ── b1…     one subnet on both sides of the switch
+# home       client ── lan ── eth1 switch eth0 ── up ── b1…         the client is inside, the servers are outside
+#
+# Hosts are 198.18.NET.HOST and 2001:db8:NET::HOST, at home inside 10.0.0.HOST and 2001:db8:10::HOST; the drawings with
+# all addresses stand in tests/common/lab.rs.
 
-VIP=198.18.0.100
 BACKENDS=(b1 b2 b3)
 WEIGHTS=(2 3 5)
+FAMILIES=(4 6)
+# shellcheck disable=SC2034 # for those who source this
+SNAT_SHARES=(1 1 1)
+
+# address FAMILY NET HOST
+address() {
+    if [[ $1 == 4 ]]; then echo "198.18.$2.$3"; else echo "2001:db8:$2::$3"; fi
+}
+
+# inside FAMILY HOST: an address at home.
+inside() {
+    if [[ $1 == 4 ]]; then echo "10.0.0.$2"; else echo "2001:db8:10::$2"; fi
+}
+
+prefix_length() {
+    if [[ $1 == 4 ]]; then echo 24; else echo 64; fi
+}
+
+# with_port ADDRESS PORT
+with_port() {
+    if [[ $1 == *:* ]]; then echo "[$1]:$2"; else echo "$1:$2"; fi
+}
+
+# vip FAMILY
+vip() {
+    address "$1" 0 100
+}
+
+# is_direct FORWARDING: whether backends hold the VIP and answer clients past the switch.
+is_direct() {
+    [[ $1 == dsr || $1 == ipip || $1 == gue ]]
+}
+
+# topology_of MODE: the network that shows it.
+topology_of() {
+    case $1 in
+        nat | full-nat) echo routed ;;
+        one-arm | dsr) echo one-arm ;;
+        ipip | gue) echo far ;;
+        bridge) echo bridge ;;
+        snat) echo home ;;
+        *) fail "there is no mode $1: nat, full-nat, one-arm, dsr, ipip, gue, bridge, snat" ;;
+    esac
+}
+
+# forwarding_of MODE: the word in the configuration.
+forwarding_of() {
+    case $1 in
+        one-arm) echo full-nat ;;
+        bridge) echo nat ;;
+        *) echo "$1" ;;
+    esac
+}
 
 # in_host HOST COMMAND…: runs a command at a host of the lab.
 in_host() {
     local host=$1
     shift
     ip netns exec "$LAB-$host" "$@"
+}
+
+# new_host NAME: a namespace whose kernel forwards nothing: what arrives went through xswitch.
+new_host() {
+    ip netns add "$LAB-$1"
+    ip -n "$LAB-$1" link set lo up
+    in_host "$1" sysctl --quiet --write net.ipv4.ip_forward=0 net.ipv4.conf.all.rp_filter=0 \
+        net.ipv4.conf.default.rp_filter=0 net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0 \
+        net.ipv6.conf.all.forwarding=0 net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.accept_ra=0
+}
+
+new_router() {
+    new_host "$1"
+    in_host "$1" sysctl --quiet --write net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+}
+
+new_bridge() {
+    new_host "$1"
+    in_host "$1" sysctl --quiet --write net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1
+    ip -n "$LAB-$1" link add name br0 type bridge
+    ip -n "$LAB-$1" link set br0 up
 }
 
 # cable HOST INTERFACE PEER_HOST PEER_INTERFACE
@@ -29,37 +108,178 @@ cable() {
     done <<<"$1 $2"$'\n'"$3 $4"
 }
 
-# lab_up DIRECTORY: builds the network and starts the servers, whose files lie in DIRECTORY.
-lab_up() {
-    local host number
-    for host in client switch lan "${BACKENDS[@]}"; do
-        ip netns add "$LAB-$host"
-        ip -n "$LAB-$host" link set lo up
-        # The kernels forward nothing: what arrives went through xswitch.
-        in_host "$host" sysctl --quiet --write net.ipv4.ip_forward=0
-    done
-    cable switch eth0 client eth0
-    cable switch eth1 lan switch
-    ip -n "$LAB-client" address add 198.18.0.1/24 dev eth0
-    ip -n "$LAB-switch" address add 198.18.0.2/24 dev eth0
-    ip -n "$LAB-switch" address add 198.18.1.1/24 dev eth1
-    ip -n "$LAB-switch" address add 198.18.1.2/24 dev eth1
-    ip -n "$LAB-lan" link add name br0 type bridge
-    ip -n "$LAB-lan" link set br0 up
-    ip -n "$LAB-lan" link set switch master br0
-    for number in "${!BACKENDS[@]}"; do
-        host=${BACKENDS[number]}
-        cable "$host" eth0 lan "$host"
-        ip -n "$LAB-lan" link set "$host" master br0
-        ip -n "$LAB-$host" address add "198.18.1.$((11 + number))/24" dev eth0
-        ip -n "$LAB-$host" route add default via 198.18.1.1
-        start_nginx "$host" "$1/$host"
+# plug HOST INTERFACE BRIDGE
+plug() {
+    cable "$1" "$2" "$3" "$1-$2"
+    ip -n "$LAB-$3" link set "$1-$2" master br0
+}
+
+# give HOST INTERFACE NET HOST_NUMBER: its address of either family.
+give() {
+    local family
+    for family in "${FAMILIES[@]}"; do
+        give_address "$1" "$2" "$family" "$(address "$family" "$3" "$4")/$(prefix_length "$family")"
     done
 }
 
-# start_nginx HOST DIRECTORY: a web server that says its name.
+# give_address HOST INTERFACE FAMILY ADDRESS/LENGTH
+give_address() {
+    local at_once=()
+    [[ $3 == 4 ]] || at_once=(nodad)
+    ip -n "$LAB-$1" address add "$4" dev "$2" "${at_once[@]}"
+}
+
+# gateway HOST NET HOST_NUMBER [TO_NET]: its default route, or that to a network.
+gateway() {
+    local family prefix=default
+    for family in "${FAMILIES[@]}"; do
+        [[ $# -lt 4 ]] || prefix=$(address "$family" "$4" 0)/$(prefix_length "$family")
+        ip "-$family" -n "$LAB-$1" route add "$prefix" via "$(address "$family" "$2" "$3")"
+    done
+}
+
+# lab_up MODE DIRECTORY: builds the network and starts the servers, whose files lie in DIRECTORY.
+lab_up() {
+    local topology
+    topology=$(topology_of "$1")
+    new_host client
+    new_host switch
+    new_bridge lan
+    case $topology in
+        routed) routed_up ;;
+        one-arm) one_arm_up ;;
+        far) far_up ;;
+        bridge) bridge_up ;;
+        home) home_up ;;
+    esac
+    local number
+    for number in "${!BACKENDS[@]}"; do
+        backend_up "$1" "$topology" "$((number + 1))" "$2"
+    done
+}
+
+routed_up() {
+    cable switch eth0 client eth0
+    plug switch eth1 lan
+    give client eth0 0 1
+    give switch eth0 0 2
+    give switch eth1 1 1
+    give switch eth1 1 2
+}
+
+one_arm_up() {
+    plug client eth0 lan
+    plug switch eth0 lan
+    give client eth0 0 1
+    give switch eth0 0 2
+}
+
+far_up() {
+    new_router router
+    cable switch eth0 client eth0
+    cable switch eth1 router eth0
+    plug router eth1 lan
+    cable router eth2 client eth1
+    give client eth0 0 1
+    give switch eth0 0 2
+    give switch eth1 2 1
+    give router eth0 2 254
+    give router eth1 1 254
+    give router eth2 3 254
+    give client eth1 3 1
+    gateway switch 2 254 1
+    gateway router 3 1 0
+}
+
+bridge_up() {
+    new_router router
+    new_bridge up
+    cable client eth0 router eth1
+    plug router eth0 up
+    plug switch eth0 up
+    plug switch eth1 lan
+    give client eth0 3 1
+    give router eth1 3 254
+    give router eth0 0 254
+    give switch eth0 0 2
+    gateway client 3 254
+    gateway switch 0 254
+}
+
+home_up() {
+    local family
+    new_bridge up
+    plug client eth0 lan
+    plug switch eth1 lan
+    plug switch eth0 up
+    give switch eth0 0 2
+    for family in "${FAMILIES[@]}"; do
+        give_address client eth0 "$family" "$(inside "$family" 11)/$(prefix_length "$family")"
+        give_address switch eth1 "$family" "$(inside "$family" 1)/$(prefix_length "$family")"
+        ip "-$family" -n "$LAB-client" route add default via "$(inside "$family" 1)"
+    done
+}
+
+# backend_address FAMILY TOPOLOGY NUMBER
+backend_address() {
+    case $2 in
+        routed | far) address "$1" 1 "$((10 + $3))" ;;
+        home) address "$1" 0 "$((20 + $3))" ;;
+        *) address "$1" 0 "$((10 + $3))" ;;
+    esac
+}
+
+# backend_up MODE TOPOLOGY NUMBER DIRECTORY
+backend_up() {
+    local host=b$3 family bridge=lan listen=()
+    new_host "$host"
+    [[ $2 != home ]] || bridge=up
+    plug "$host" eth0 "$bridge"
+    for family in "${FAMILIES[@]}"; do
+        give_address "$host" eth0 "$family" "$(backend_address "$family" "$2" "$3")/$(prefix_length "$family")"
+        listen+=("$(with_port "$(backend_address "$family" "$2" "$3")" 8080)")
+    done
+    case $2 in
+        routed) gateway "$host" 1 1 ;;
+        far) gateway "$host" 1 254 ;;
+        bridge) gateway "$host" 0 254 ;;
+    esac
+    if is_direct "$1"; then
+        hold_vips "$host"
+        listen=()
+        for family in "${FAMILIES[@]}"; do
+            # A tunnel of the other family has a service of its own.
+            listen+=("$(with_port "$(vip "$family")" 80)" "$(with_port "$(vip "$family")" 1080)")
+        done
+    fi
+    [[ $2 != far ]] || start_decapsulator "$host" "$4"
+    start_nginx "$host" "$4/$host" "${listen[@]}"
+}
+
+# hold_vips HOST: the VIPs on its loopback, where nobody hears of them.
+hold_vips() {
+    in_host "$1" sysctl --quiet --write net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2
+    give_address "$1" lo 4 "$(vip 4)/32"
+    give_address "$1" lo 6 "$(vip 6)/128"
+}
+
+start_decapsulator() {
+    local log=$2/$1.decapsulator.log attempt
+    ip netns exec "$LAB-$1" "$DECAPSULATOR" >"$log" 2>&1 &
+    # Its end is no news to this shell.
+    disown
+    for attempt in {1..50}; do
+        ! grep --quiet 'taking tunnels off' "$log" || return 0
+        sleep 0.1
+    done
+    cat "$log" >&2
+    fail "the decapsulator did not start (attempt $attempt); its log is above"
+}
+
+# start_nginx HOST DIRECTORY ADDRESS:PORT…: a web server that says its name.
 start_nginx() {
-    local directory=$2
+    local host=$1 directory=$2
+    shift 2
     mkdir -p "$directory"
     cat >"$directory/nginx.conf" <<END
 user root;
@@ -74,59 +294,84 @@ http {
     uwsgi_temp_path $directory/uwsgi;
     scgi_temp_path $directory/scgi;
     server {
-        listen 8080;
-        location / { return 200 "$1\n"; }
+$(printf '        listen %s;\n' "$@")
+        location / { return 200 "$host\n"; }
     }
 }
 END
-    in_host "$1" nginx -e "$directory/error.log" -c "$directory/nginx.conf"
+    in_host "$host" nginx -e "$directory/error.log" -c "$directory/nginx.conf"
 }
 
-# lab_config FORWARDING SOCKET: prints a configuration for this network.
+# service_of VIP_FAMILY BACKEND_FAMILY: where clients find the web.
+service_of() {
+    local port=80
+    [[ $1 == "$2" ]] || port=1080
+    with_port "$(vip "$1")" "$port"
+}
+
+# lab_config MODE SOCKET VIP_FAMILY BACKEND_FAMILY: prints a configuration for this network.
 lab_config() {
-    local number
+    local interfaces='"eth0", "eth1"'
+    [[ $(topology_of "$1") != one-arm ]] || interfaces='"eth0"'
+    printf '[switch]\ninterfaces = [%s]\ncontrol_socket = "%s"\nmetrics_listen = "127.0.0.1:9500"\n' "$interfaces" "$2"
+    case $1 in
+        bridge) printf 'topology = "bridge"\n' ;;
+        full-nat) printf 'snat_addresses = ["%s"]\n' "$(address "$3" 1 2)" ;;
+        one-arm) printf 'snat_addresses = ["%s"]\n' "$(address "$3" 0 3)" ;;
+    esac
+    if [[ $1 == snat ]]; then
+        printf '\n[[snat]]\nname = "home"\ninside = ["%s/%s"]\naddresses = ["%s"]\n' \
+            "$(inside "$3" 0)" "$(prefix_length "$3")" "$(address "$3" 0 3)"
+    else
+        service_config "$1" "$3" "$4"
+    fi
+}
+
+# service_config MODE VIP_FAMILY BACKEND_FAMILY
+service_config() {
+    local number port=8080 topology service
+    topology=$(topology_of "$1")
+    service=$(service_of "$2" "$3")
+    ! is_direct "$1" || port=${service##*:}
     cat <<END
-[switch]
-interfaces = ["eth0", "eth1"]
-snat_addresses = ["198.18.1.2"]
-control_socket = "$2"
-metrics_listen = "127.0.0.1:9500"
 
 [[service]]
 name = "web"
-vip = "$VIP:80"
+vip = "$service"
 protocol = "tcp"
-forwarding = "$1"
+forwarding = "$(forwarding_of "$1")"
 scheduler = "wrr"
 END
     for number in "${!BACKENDS[@]}"; do
         cat <<END
 [[service.backend]]
-address = "198.18.1.$((11 + number)):8080"
+address = "$(with_port "$(backend_address "$3" "$topology" "$((number + 1))")" "$port")"
 weight = ${WEIGHTS[number]}
 END
     done
 }
 
-# start_switch BINARY CONFIG SOCKET LOG: starts xswitch and waits until its program is on both interfaces.
+# start_switch BINARY CONFIG SOCKET LOG: starts xswitch and waits until its program is on every interface.
 # Its pid is in SWITCH_PID afterwards.
 start_switch() {
     # Not by in_host: a function would run in a shell of its own, and that shell would get the signals.
     ip netns exec "$LAB-switch" "$1" run --config "$2" >"$4" 2>&1 &
     SWITCH_PID=$!
-    local attempt
+    local attempt interfaces
+    interfaces=$(ip -n "$LAB-switch" -oneline link show type veth | wc --lines)
     for attempt in {1..100}; do
         if ! kill -0 "$SWITCH_PID" 2>/dev/null; then
             break
         fi
-        if [[ $(ip -n "$LAB-switch" link show | grep --count 'prog/xdp') == 2 ]] &&
+        if [[ $(ip -n "$LAB-switch" link show | grep --count 'prog/xdp') == "$interfaces" ]] &&
             in_host switch "$1" status --json --socket "$3" >/dev/null 2>&1; then
             return
         fi
         sleep 0.1
     done
     cat "$4" >&2
-    fail "xswitch did not start (attempt $attempt); its log is above"
+    say "error: xswitch did not start (attempt $attempt); its log is above"
+    return 1
 }
 
 # stop_switch: SIGTERM; returns the switch's exit code.

@@ -1,6 +1,6 @@
 //! Next hops and routes: who has a row, and when connections must look again.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::CompileError;
@@ -59,6 +59,12 @@ impl Paths {
     ) -> Result<NextHopId, CompileError> {
         let row = self.rows.assign(&(interface, address), |_, _| true);
         row.map(NextHopId).ok_or(CompileError::TooManyNextHops)
+    }
+
+    /// The interfaces that lead to gateways.
+    pub(super) fn interfaces(&self, topology: &Topology) -> HashMap<NextHopId, InterfaceId> {
+        let rows = self.rows.iter();
+        rows.map(|((link, address), row)| (NextHopId(row), topology.place(*link, *address))).collect()
     }
 
     /// Every gateway has a row, so that replies to clients find it resolved.
@@ -143,7 +149,7 @@ impl Paths {
         };
         let mut table = vec![nobody; self.rows.used()];
         for ((interface, address), row) in self.rows.iter() {
-            let Some(port) = topology.port(*interface) else { continue };
+            let Some(port) = topology.port(topology.place(*interface, *address)) else { continue };
             let mac = topology.neighbors.get(&(*interface, *address)).and_then(|neighbor| neighbor.mac);
             table[row as usize] = next_hop(port, *address, mac);
         }

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use super::super::network::Neighbor;
-use super::super::testing::{config, ip, service};
+use super::super::testing::{config, home, ip, service};
 use super::super::topology::Exit;
 use super::*;
 use crate::config::valid::{Scheduler, StaticInterface, StaticNeighbor, StaticRoute};
 use crate::tables::{Forwarding, SchedulerTable};
+use crate::wire::ethernet::Tags;
+use crate::wire::tunnel::{Encapsulation, Family, Outer};
 
 const ETH0: InterfaceId = InterfaceId(0);
 const ETH1: InterfaceId = InterfaceId(1);
@@ -261,4 +263,89 @@ fn replay_needs_nothing_but_the_configuration() {
     assert!(!snapshot.answers_for(ip("198.18.1.2")), "the interface owns it");
     assert_eq!(steering.locals.len(), 2);
     assert_eq!(snapshot.timeouts, Timeouts::default());
+}
+
+#[test]
+fn a_bridges_next_hop_is_where_the_neighbour_is_and_still_wanted() {
+    let (mut compiler, mut config) = (Compiler::default(), config());
+    config.switch.topology = valid::Topology::Bridge;
+    let mut topology = topology(&config);
+    topology.routes = [((ip("198.18.1.0"), 24), Exit::OnLink(ETH0))].into();
+    let compiled = compiler.compile(&config, &topology, &Usage::NONE).unwrap();
+    assert_eq!(compiled.wanted.iter().filter(|wanted| !wanted.resolved).count(), 2);
+    assert!(compiled.snapshot.bridge);
+    let epoch = compiled.snapshot.routes_epoch;
+    for (place, mac) in [(ETH1, [0xAA; 6]), (ETH0, [0xBB; 6])] {
+        topology.learn([(place, ip("198.18.1.11"), mac)]);
+        let compiled = compiler.compile(&config, &topology, &Usage::NONE).unwrap();
+        let snapshot = &compiled.snapshot;
+        let Resolution::NextHop(id) = snapshot.routes.resolve(ip("198.18.1.11")) else { panic!("no row") };
+        let next_hop = snapshot.next_hop(id).unwrap();
+        assert_eq!((next_hop.interface, next_hop.resolved, &next_hop.macs[..6]), (place, true, &mac[..]));
+        assert_eq!(snapshot.routes_epoch, epoch, "the row is the same");
+        let wanted = compiled.wanted.iter().find(|wanted| wanted.address == ip("198.18.1.11")).unwrap();
+        assert!(wanted.resolved);
+    }
+}
+
+#[test]
+fn an_ipv6_backend_behind_a_link_local_gateway_has_its_next_hop() {
+    let (mut compiler, mut config) = (Compiler::default(), config());
+    config.services[0].vip = "[2001:db8::100]:80".parse().unwrap();
+    config.services[0].backends[0].address = "[2001:db8:7::11]:80".parse().unwrap();
+    config.services[0].backends[1].address = "[2001:db8:1::12]:80".parse().unwrap();
+    let mut topology = topology(&config);
+    topology.routes.insert((ip("::"), 0), Exit::Via(ETH0, ip("fe80::1")));
+    topology.routes.insert((ip("2001:db8:1::"), 64), Exit::OnLink(ETH1));
+    resolve(&mut topology, ETH0, "fe80::1", [0xAA; 6]);
+    resolve(&mut topology, ETH1, "2001:db8:1::12", [0xBB; 6]);
+    let snapshot = compile(&mut compiler, &config, &topology);
+    for (backend, address, interface) in
+        [("[2001:db8:7::11]:80", "fe80::1", ETH0), ("[2001:db8:1::12]:80", "2001:db8:1::12", ETH1)]
+    {
+        let backend = snapshot.backend(backend_row(&snapshot, backend).unwrap()).unwrap();
+        let next_hop = snapshot.next_hop(backend.next_hop).unwrap();
+        assert_eq!((next_hop.address, next_hop.interface, next_hop.resolved), (ip(address), interface, true));
+    }
+}
+
+#[test]
+fn tunnels_have_outer_headers_with_an_address_of_the_interface_behind_the_gateway() {
+    let (mut compiler, mut config) = (Compiler::default(), config());
+    config.services[0].forwarding = Forwarding::Gue;
+    config.services[0].backends[1].address = "192.0.2.7:80".parse().unwrap();
+    let mut topology = topology(&config);
+    topology.ports[0].interface.addresses = vec![(ip("198.18.0.2"), 24)];
+    topology.ports[1].interface.addresses = vec![(ip("198.18.1.2"), 24)];
+    let snapshot = compile(&mut compiler, &config, &topology);
+    for (address, source) in [("198.18.1.11:8080", "198.18.1.2"), ("192.0.2.7:80", "198.18.0.2")] {
+        let backend = snapshot.backend(backend_row(&snapshot, address).unwrap()).unwrap();
+        let encapsulation = Encapsulation::Gue { port: 6080 };
+        let expected = Outer::new(encapsulation, ip(source), backend.address.ip(), Family::V4);
+        assert_eq!((backend.forwarding, backend.outer), (Forwarding::Gue, expected));
+    }
+    config.services[0].forwarding = Forwarding::Dsr;
+    let snapshot = compile(&mut compiler, &config, &topology);
+    assert!(snapshot.backends.iter().flatten().all(|backend| backend.outer.is_none()));
+}
+
+#[test]
+fn the_snapshot_knows_rules_tags_rates_and_vips_that_the_kernel_has_not() {
+    let (mut compiler, mut config) = (Compiler::default(), config());
+    config.services.push(service("local", "198.18.0.2:80", &[1]));
+    config.snat.push(home(&["198.18.0.3", "2001:db8::3"], (2000, 3000)));
+    config.switch.icmp_rate = 7;
+    let mut topology = topology(&config);
+    topology.locals.insert(ip("198.18.0.2"));
+    topology.ports[1].interface.tags = Tags::single(100);
+    resolve(&mut topology, ETH1, "198.18.1.11", [0xAA; 6]);
+    let snapshot = compile(&mut compiler, &config, &topology);
+    let host = |address| snapshot.hosts.get(ExactKey::new(ip(address), 0)).is_some();
+    assert_eq!((host("198.18.0.100"), host("198.18.0.2"), snapshot.icmp_rate), (true, false, 7));
+    let rule = &snapshot.snat_rules[0];
+    assert_eq!((rule.name.as_str(), rule.inside[0]), ("home", (ip("10.0.0.0"), 24)));
+    assert!(rule.pool.contains(ip("2001:db8::3"), 2000) && !rule.pool.contains(ip("198.18.0.3"), 3001));
+    let Resolution::NextHop(id) = snapshot.routes.resolve(ip("198.18.1.11")) else { panic!("no row") };
+    assert_eq!(snapshot.next_hop(id).unwrap().tags, Tags::single(100));
+    assert_eq!(snapshot.interfaces[1].tags, Tags::single(100));
 }

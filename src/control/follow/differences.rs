@@ -2,19 +2,23 @@
 
 use std::collections::HashMap;
 
-use crate::config::valid::Switch;
+use crate::config::valid::{Config, Switch, Topology as Layout};
 use crate::control::compile::Wanted;
 use crate::control::topology::Topology;
+use crate::tables::Forwarding;
 
 /// What was built at start stays as it was built; everything else of `new` counts.
 pub(super) fn keep_fixed(old: &Switch, new: Switch) -> Switch {
     let fixed = [
         ("interfaces", old.interfaces != new.interfaces),
+        ("topology", old.topology != new.topology),
         ("workers", old.workers != new.workers),
         ("xdp_mode", old.xdp_mode != new.xdp_mode),
         ("zero_copy", old.zero_copy != new.zero_copy),
         ("idle", old.idle != new.idle),
         ("max_connections", old.max_connections != new.max_connections),
+        ("max_connections_ipv6", old.max_connections_ipv6 != new.max_connections_ipv6),
+        ("max_fragmented", old.max_fragmented != new.max_fragmented),
         ("ring_size", old.ring_size != new.ring_size),
         ("control_socket", old.control_socket != new.control_socket),
         ("metrics_listen", old.metrics_listen != new.metrics_listen),
@@ -25,9 +29,17 @@ pub(super) fn keep_fixed(old: &Switch, new: Switch) -> Switch {
     Switch {
         snat_addresses: new.snat_addresses,
         snat_ports: new.snat_ports,
+        icmp_rate: new.icmp_rate,
+        tunnel_sources: new.tunnel_sources,
         verify_checksums: new.verify_checksums,
         ..old.clone()
     }
+}
+
+/// Whether a running bridge cannot do what the configuration, made for another topology, asks for.
+pub(super) fn beyond_a_bridge(config: &Config) -> bool {
+    let nat = |service: &crate::config::valid::Service| service.forwarding == Forwarding::Nat;
+    config.switch.topology == Layout::Bridge && !(config.services.iter().all(nat) && config.snat.is_empty())
 }
 
 /// One line for every backend or gateway that was found or lost.
@@ -36,7 +48,8 @@ pub(super) fn log_next_hops(before: &[Wanted], after: &[Wanted], topology: &Topo
         before.iter().map(|wanted| ((wanted.interface, wanted.address), wanted.resolved)).collect();
     for wanted in after {
         let was = before.get(&(wanted.interface, wanted.address)).copied().unwrap_or(false);
-        let Some(port) = topology.port(wanted.interface) else { continue };
+        let place = topology.place(wanted.interface, wanted.address);
+        let Some(port) = topology.port(place) else { continue };
         let (interface, address) = (&port.interface.name, wanted.address);
         match (was, wanted.resolved) {
             (false, true) => tracing::info!(interface, %address, "next hop resolved"),

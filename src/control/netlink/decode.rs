@@ -3,7 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::link::{
+    InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, VlanProtocol,
+};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
@@ -13,21 +15,39 @@ use rtnetlink::packet_route::route::{
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use crate::control::network::{Hop, KernelRoute, Link, Neighbor, NeighborChange};
+use crate::control::network::{Hop, KernelRoute, Link, Neighbor, NeighborChange, Vlan};
 
 /// A link and its index.
 pub(super) fn link(message: &LinkMessage) -> Option<(u32, Link)> {
     let (mut name, mut mac, mut mtu) = (None, None, 0);
+    let (mut parent, mut tag) = (None, None);
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(value) => name = Some(value.clone()),
             LinkAttribute::Address(value) => mac = <[u8; 6]>::try_from(value.as_slice()).ok(),
             LinkAttribute::Mtu(value) => mtu = *value,
+            LinkAttribute::Link(value) => parent = Some(*value),
+            LinkAttribute::LinkInfo(infos) => tag = vlan_tag(infos),
             _ => {}
         }
     }
     let up = message.header.flags.contains(LinkFlags::Up | LinkFlags::Running);
-    Some((message.header.index, Link { name: name?, mac, mtu, up }))
+    let vlan = parent.zip(tag).map(|(parent, (id, service))| Vlan { parent, id, service });
+    Some((message.header.index, Link { name: name?, mac, mtu, up, vlan }))
+}
+
+/// Number of a VLAN device, and whether its tag is a service tag.
+fn vlan_tag(infos: &[LinkInfo]) -> Option<(u16, bool)> {
+    let attributes = infos.iter().find_map(|info| match info {
+        LinkInfo::Data(InfoData::Vlan(attributes)) => Some(attributes),
+        _ => None,
+    })?;
+    let id = attributes.iter().find_map(|attribute| match attribute {
+        InfoVlan::Id(id) => Some(*id),
+        _ => None,
+    })?;
+    let service = attributes.iter().any(|a| matches!(a, InfoVlan::Protocol(VlanProtocol::Ieee8021Ad)));
+    Some((id, service))
 }
 
 /// An address: interface index, address, prefix length.
@@ -255,6 +275,44 @@ mod tests {
         assert_eq!(route(&route_message(RouteType::Local, RouteHeader::RT_TABLE_MAIN)), None);
         let nowhere = route(&route_message(RouteType::BlackHole, RouteHeader::RT_TABLE_MAIN)).unwrap();
         assert_eq!(nowhere.hops, vec![]);
+    }
+
+    #[test]
+    fn an_ipv6_gateway_is_as_a_rule_link_local() {
+        let mut message = route_message(RouteType::Unicast, RouteHeader::RT_TABLE_MAIN);
+        message.header.address_family = AddressFamily::Inet6;
+        message.header.destination_prefix_length = 0;
+        let router: Ipv6Addr = "fe80::1".parse().unwrap();
+        message.attributes =
+            vec![RouteAttribute::Oif(4), RouteAttribute::Gateway(RouteAddress::Inet6(router))];
+        let found = route(&message).unwrap();
+        assert_eq!(found.prefix, ("::".parse().unwrap(), 0));
+        assert_eq!(found.hops, vec![Hop { ifindex: 4, via: Some(router.into()) }]);
+        let mut hop = RouteNextHop::default();
+        hop.interface_index = 5;
+        hop.attributes = vec![RouteAttribute::Gateway(RouteAddress::Inet6(router))];
+        message.attributes = vec![RouteAttribute::MultiPath(vec![hop])];
+        assert_eq!(route(&message).unwrap().hops, vec![Hop { ifindex: 5, via: Some(router.into()) }]);
+        message.header.destination_prefix_length = 64;
+        let own = RouteAddress::Inet6("fe80::".parse().unwrap());
+        message.attributes = vec![RouteAttribute::Oif(4), RouteAttribute::Destination(own)];
+        assert_eq!(route(&message), None, "it is there on every link");
+    }
+
+    #[test]
+    fn vlan_devices_name_their_link_and_their_tag() {
+        let mut message = LinkMessage::default();
+        message.header.index = 7;
+        let data = vec![InfoVlan::Id(100), InfoVlan::Protocol(VlanProtocol::Ieee8021Ad)];
+        message.attributes = vec![
+            LinkAttribute::IfName("eth0.100".into()),
+            LinkAttribute::Link(2),
+            LinkAttribute::LinkInfo(vec![LinkInfo::Data(InfoData::Vlan(data))]),
+        ];
+        let (index, found) = link(&message).unwrap();
+        assert_eq!((index, found.vlan), (7, Some(Vlan { parent: 2, id: 100, service: true })));
+        message.attributes.truncate(2);
+        assert_eq!(link(&message).unwrap().1.vlan, None, "a veth has a link, too");
     }
 
     #[test]

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use super::{
-    BackendStatus, Connections, NextHopStatus, PortTraffic, ServiceStatus, Status, Totals, Traffic,
-    WorkerStatus,
+    BackendStatus, Connections, NextHopStatus, PortTraffic, ServiceStatus, SnatStatus, Status, Totals,
+    Traffic, WorkerStatus,
 };
 use crate::control::dataplane::{DataPlane, PortStatus, WorkerHandle};
 use crate::tables::counters::BackendCounters;
-use crate::tables::{Backend, Counter, DropReason, Service, Snapshot, WorkerCounters};
+use crate::tables::{
+    Backend, Counter, DropReason, Filtering, Mapping, Service, Snapshot, SnatRule, WorkerCounters,
+};
 
 /// What the answer is made from, besides the workers.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +60,7 @@ impl Status {
                 .flatten()
                 .map(|service| service_status(service, facts.snapshot, &counters))
                 .collect(),
+            snat: facts.snapshot.snat_rules.iter().map(snat_status).collect(),
             workers,
             ports,
         }
@@ -73,8 +76,12 @@ fn add_totals(sum: Totals, worker: &Totals) -> Totals {
         received: sum.received + worker.received,
         forwarded: sum.forwarded + worker.forwarded,
         replied: sum.replied + worker.replied,
+        created: sum.created + worker.created,
+        held: sum.held + worker.held,
         to_kernel: sum.to_kernel + worker.to_kernel,
         dropped_total: sum.dropped_total + worker.dropped_total,
+        icmp_errors: sum.icmp_errors + worker.icmp_errors,
+        icmp_limited: sum.icmp_limited + worker.icmp_limited,
         unexplained: sum.unexplained + worker.unexplained,
     }
 }
@@ -97,8 +104,12 @@ fn worker_status(
             received: counters.received.get(),
             forwarded: counters.forwarded.get(),
             replied: counters.replied.get(),
+            created: counters.created.get(),
+            held: counters.held.get(),
             to_kernel: counters.to_kernel.get(),
             dropped_total: counters.dropped_total(),
+            icmp_errors: counters.icmp_errors.get(),
+            icmp_limited: counters.icmp_limited.get(),
             unexplained: counters.unexplained(),
         },
         connections_new: counters.connections_new.get(),
@@ -118,6 +129,29 @@ fn worker_status(
                 Some(PortTraffic::new(interface.name.clone(), queue(&interface.name), port))
             })
             .collect(),
+    }
+}
+
+fn snat_status(rule: &SnatRule) -> SnatStatus {
+    let pool = &rule.pool;
+    let v4 = pool.v4.iter().map(|address| (*address).into());
+    SnatStatus {
+        name: rule.name.clone(),
+        inside: rule.inside.iter().map(|(address, length)| format!("{address}/{length}")).collect(),
+        addresses: v4.chain(pool.v6.iter().map(|address| (*address).into())).collect(),
+        ports: format!("{}-{}", pool.first_port, pool.last_port),
+        mapping: match rule.mapping {
+            Mapping::EndpointIndependent => "endpoint-independent",
+            Mapping::AddressAndPortDependent => "address-and-port-dependent",
+        }
+        .to_owned(),
+        filtering: match rule.filtering {
+            Filtering::EndpointIndependent => "endpoint-independent",
+            Filtering::AddressDependent => "address-dependent",
+            Filtering::AddressAndPortDependent => "address-and-port-dependent",
+        }
+        .to_owned(),
+        hairpinning: rule.hairpinning,
     }
 }
 

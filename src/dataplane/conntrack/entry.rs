@@ -330,6 +330,15 @@ impl<P: Pair> Entry<P> {
         (BEHIND..=AHEAD).contains(&(sequence.wrapping_sub(last) as i32))
     }
 
+    /// Whether a segment quoted in an ICMP error is one that passed in `direction` not long ago (RFC 5927 §4.1).
+    ///
+    /// Half as strict as [`Entry::plausible`], since what is quoted may be older than what was noted: the window of a fast
+    /// transfer lies between them.
+    pub fn has_passed(&self, direction: Direction, sequence: u32) -> bool {
+        let last = self.sequences[direction as usize].load(Ordering::Relaxed);
+        (-AHEAD..=AHEAD).contains(&(sequence.wrapping_sub(last) as i32))
+    }
+
     /// Takes a live entry out of service. For the one caller that succeeds: both keys, to be taken from the index
     /// before [`Entry::bury`].
     pub(super) fn kill(&self) -> Option<(FlowKey<P>, FlowKey<P>)> {

@@ -12,14 +12,18 @@
 //! | [`wheel`] | when to look at which again |
 //! | [`ports`] | source ports of full NAT and outbound NAT |
 //! | [`nearby`] | on-link clients that the kernel does not know yet |
+//! | [`path`] | what the paths to tunnel backends carry |
+//! | [`limiter`] | how much ICMP a worker originates |
 //!
 //! [`Flows`] is one worker's hold on all of it.
 
 pub mod entry;
 pub mod index;
 pub mod key;
+pub mod limiter;
 pub mod mapping;
 pub mod nearby;
+pub mod path;
 pub mod ports;
 mod route;
 pub mod side;
@@ -37,9 +41,12 @@ pub use table::{FlowTable, Refused};
 pub use tcp::{Direction, State};
 
 use super::family::{Pair, V4, V6};
+use super::fragments::Datagrams;
 use crate::tables::counters::MAX_SERVICES;
 use crate::tables::{ServiceId, Tick, Timeouts, WorkerCounters};
+use limiter::Limiter;
 use nearby::Nearby;
+use path::PathMtus;
 use ports::Ports;
 
 /// Entries looked at per turn of the poll loop, at the most: 192 × ~70 ns (a cache miss each) ≈ 13 µs.
@@ -54,18 +61,24 @@ pub struct FlowTables {
     pub v6: Arc<FlowTable<V6>>,
     /// On-link clients that were seen just now.
     pub nearby: Nearby,
+    /// What the paths to tunnel backends carry.
+    pub paths: PathMtus,
+    /// Datagrams of which fragments were seen.
+    pub fragments: Datagrams,
     secret: Secret,
     workers: AtomicU32,
 }
 
 impl FlowTables {
-    /// Tables for so many connections of each family (rounded up to a multiple of 64) and so many `workers`. Allocates
-    /// everything.
-    pub fn new(max_v4: u32, max_v6: u32, workers: u16, secret: Secret) -> Self {
+    /// Tables for so many connections of each family (rounded up to a multiple of 64), so many datagrams in fragments and
+    /// so many `workers`. Allocates everything.
+    pub fn new(max_v4: u32, max_v6: u32, max_fragmented: u32, workers: u16, secret: Secret) -> Self {
         Self {
             v4: Arc::new(FlowTable::new(max_v4, workers, secret)),
             v6: Arc::new(FlowTable::new(max_v6, workers, secret)),
             nearby: Nearby::default(),
+            paths: PathMtus::default(),
+            fragments: Datagrams::new(max_fragmented),
             secret,
             workers: AtomicU32::new(0),
         }
@@ -95,6 +108,8 @@ pub struct Flows {
     ports: Ports,
     /// Where each service's round stands.
     cursors: Box<[u32]>,
+    /// What the worker may still say of its own accord.
+    pub limiter: Limiter,
     /// The last IP identification given out, and from one to the next: each worker has its own.
     id: u16,
     id_step: u16,
@@ -109,6 +124,7 @@ impl Flows {
             v6: Side::new(Arc::clone(&tables.v6), worker, now),
             ports: Ports::new(worker, workers, tables.secret()),
             cursors: vec![0; MAX_SERVICES].into_boxed_slice(),
+            limiter: Limiter::default(),
             id: worker,
             id_step: workers.max(1).next_power_of_two(),
             tables,

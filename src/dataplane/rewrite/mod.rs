@@ -1,6 +1,5 @@
 //! Making a frame look as it must when it leaves: in place, checksums by difference, the payload never copied.
 
-pub mod arp;
 pub mod link;
 pub mod nat;
 
@@ -12,6 +11,7 @@ use crate::xsk::Frame;
 use super::batch::Meta;
 use super::conntrack::{Hit, Kind};
 use super::family::Pair;
+use super::fragments::cut;
 use super::parse::TCP;
 use super::turn::Turn;
 use super::verdict::Verdict;
@@ -85,9 +85,14 @@ impl<'a> Egress<'a> {
     }
 }
 
-/// Largest packet that may be put on this way, encapsulation deducted.
-pub fn largest<P: Pair>(hit: &Hit<P>, egress: &Egress<'_>) -> Result<u16, DropReason> {
-    Ok(egress.link_mtu().saturating_sub(outer(hit, egress)?.map_or(0, |outer| outer.len() as u16)))
+/// Largest packet that may be put on this way: what the link, or a link beyond of which a router told us, carries,
+/// encapsulation deducted.
+#[inline]
+pub fn largest<P: Pair>(hit: &Hit<P>, egress: &Egress<'_>, turn: &Turn<'_>) -> Result<u16, DropReason> {
+    let Some(outer) = outer(hit, egress)? else { return Ok(egress.link_mtu()) };
+    let path =
+        egress.backend.and_then(|backend| turn.flows.tables().paths.get(backend.id, turn.now.coarse()));
+    Ok(egress.link_mtu().min(path.unwrap_or(u16::MAX)).saturating_sub(outer.overhead()))
 }
 
 #[inline]
@@ -104,16 +109,18 @@ pub fn admits<P: Pair>(
     meta: &mut Meta,
     hit: &Hit<P>,
     egress: &Egress<'_>,
-    tables: &Snapshot,
+    turn: &Turn<'_>,
 ) -> Result<(), DropReason> {
     // A router takes one from the TTL. A bridge is no router, and in direct return the frame stays on its link.
-    if meta.parsed.ttl <= 1 && !tables.bridge && hit.kind != Kind::Dsr {
+    if meta.parsed.ttl <= 1 && !turn.tables.bridge && hit.kind != Kind::Dsr {
         return Err(DropReason::TtlExpired);
     }
-    let largest = largest(hit, egress)?;
+    let largest = largest(hit, egress, turn)?;
     if meta.parsed.ip_len > largest {
         meta.mtu = largest;
-        return Err(DropReason::TooBig);
+        if meta.parsed.dont_fragment || largest < cut::SMALLEST_MTU {
+            return Err(DropReason::TooBig);
+        }
     }
     Ok(())
 }
@@ -142,7 +149,11 @@ pub fn apply<P: Pair>(
         clamp_mss(frame, meta, hit, egress, turn);
     }
     let outer = outer(hit, egress)?;
-    link::leave::<P>(frame, meta, egress, outer, turn)?;
+    if meta.mtu == 0 {
+        link::leave::<P>(frame, meta, egress, outer, turn)?;
+    } else {
+        cut::leave::<P>(frame, meta, egress, outer, turn)?;
+    }
     Ok(Verdict::Forward(egress.interface()))
 }
 
@@ -161,7 +172,7 @@ fn clamp_mss<P: Pair>(frame: &mut Frame, meta: &Meta, hit: &Hit<P>, egress: &Egr
         MssClamp::Bytes(bytes) => bytes,
         MssClamp::Auto => {
             let ingress = tables.interfaces.get(meta.ingress.index()).map_or(u16::MAX, |i| i.mtu);
-            let Ok(largest) = largest(hit, egress) else { return };
+            let Ok(largest) = largest(hit, egress, turn) else { return };
             largest.min(ingress).saturating_sub(headers)
         }
     };

@@ -10,7 +10,10 @@ use crate::wire::{icmp, tcp, udp};
 /// Rewrites addresses, ports and checksums, and takes one from the TTL where `routed`.
 #[inline]
 pub fn apply<P: Pair>(frame: &mut [u8], meta: &Meta, hit: &Hit<P>, routed: bool) {
-    if let Some(segment) = frame.get_mut(usize::from(meta.parsed.transport)..) {
+    // Ports and checksum are in the first piece of a datagram alone.
+    if meta.parsed.fragment_offset == 0
+        && let Some(segment) = frame.get_mut(usize::from(meta.parsed.transport)..)
+    {
         match P::key(meta).protocol {
             TCP => tcp::rewrite(segment, hit.ports, hit.transport_delta),
             UDP => udp::rewrite(segment, hit.ports, hit.transport_delta),

@@ -86,10 +86,15 @@ pub enum Complaint {
     NoRoute,
     /// Forbidden by rule.
     AdminProhibited,
+    /// Nobody speaks the protocol that the byte at this offset of the packet names (RFC 4443 §3.4).
+    UnknownNextHeader {
+        /// Where it stands.
+        pointer: u32,
+    },
 }
 
 impl Complaint {
-    /// Type, code, and MTU where there is one.
+    /// Type, code, and MTU or pointer where there is one.
     fn fields(self) -> (u8, u8, u32) {
         match self {
             Self::TimeExceeded => (TIME_EXCEEDED, 0, 0),
@@ -98,6 +103,7 @@ impl Complaint {
             Self::AdminProhibited => (UNREACHABLE, 1, 0),
             Self::AddressUnreachable => (UNREACHABLE, 3, 0),
             Self::PortUnreachable => (UNREACHABLE, 4, 0),
+            Self::UnknownNextHeader { pointer } => (PARAMETER_PROBLEM, 1, pointer),
         }
     }
 }
@@ -119,14 +125,14 @@ pub fn build(packet: &mut [u8], offending_len: usize, source: u128, complaint: C
     if quoted < ipv6::HEADER || packet.len() < total || packet[0] >> 4 != 6 {
         return None;
     }
-    let (kind, code, mtu) = complaint.fields();
+    let (kind, code, word) = complaint.fields();
     packet.copy_within(..quoted, IN_FRONT);
     let (header, message) = packet[..total].split_at_mut(ipv6::HEADER);
     // To who sent the quoted packet.
     let sender = message[HEADER + 8..].first_chunk::<16>().map_or(0, |bytes| u128::from_be_bytes(*bytes));
     let addresses = [source, sender];
     message[..4].copy_from_slice(&[kind, code, 0, 0]);
-    message[4..HEADER].copy_from_slice(&mtu.to_be_bytes());
+    message[4..HEADER].copy_from_slice(&word.to_be_bytes());
     seal(addresses, message);
     if let Some(header) = header.first_chunk_mut() {
         ipv6::write(header, addresses, ip::ICMPV6, (total - ipv6::HEADER) as u16, OWN_TTL);

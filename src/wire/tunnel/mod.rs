@@ -108,6 +108,20 @@ impl Outer {
         if self.ip_len as usize == ipv4::HEADER { Family::V4 } else { Family::V6 }
     }
 
+    /// Source and destination of the outer header.
+    pub fn addresses(&self) -> Option<Addresses> {
+        Some(match self.family() {
+            Family::V4 => Addresses::V4(u64::from_be_bytes(*self.template.get(12..)?.first_chunk()?)),
+            Family::V6 => {
+                let (addresses, _) = self.template.get(8..ipv6::HEADER)?.as_chunks::<16>();
+                Addresses::V6([
+                    u128::from_be_bytes(*addresses.first()?),
+                    u128::from_be_bytes(*addresses.get(1)?),
+                ])
+            }
+        })
+    }
+
     /// Writes the header into `room`, which is exactly [`Outer::len`] bytes long and directly in front of `inner`, a packet
     /// of `inner_len` bytes. False, and nothing written, where that is not so, or the whole becomes too long for IP.
     ///

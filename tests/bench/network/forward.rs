@@ -27,10 +27,10 @@ const HOUSEKEEPING: Duration = Duration::from_millis(250);
 
 /// Forwards until standard input ends.
 pub fn run() -> Result<(), Error> {
-    let umem = Umem::new(2 * 2 * RING + 256, RING)?;
+    let umem = Umem::new(2 * 2 * RING + 256, RING, false)?;
     let mut ports = Vec::new();
     for device in SWITCH_DEVICES {
-        ports.push(Some(Port::open(&umem, device, 0, RING, CopyMode::Copy)?));
+        ports.push(Some(Port::open(&umem, device, 0, RING, CopyMode::Copy, false)?));
     }
     let rings = RingSet { ports, umem };
     let counters = WorkerCounters::with_capacity(0, 0);
