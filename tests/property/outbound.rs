@@ -229,7 +229,7 @@ impl Router {
 #[test]
 fn workers_that_start_at_the_same_moment_agree_on_every_mapping() {
     const ROUNDS: u16 = 300;
-    let tables = Arc::new(FlowTables::new(8192, 8192, 2, Secret::from_seed(3)));
+    let tables = Arc::new(FlowTables::new(8192, 8192, 64, 2, Secret::from_seed(3)));
     let start = Arc::new(Barrier::new(2));
     let workers = [1, 2].map(|server| {
         let (tables, start) = (Arc::clone(&tables), Arc::clone(&start));

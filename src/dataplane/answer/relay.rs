@@ -211,8 +211,9 @@ fn translation<P: Version>(from: P, quote: &Quote, hit: &Hit<P>) -> Option<Trans
 fn outer_source<P: Version>(source: IpAddr, quote: &Quote, hit: &Hit<P>) -> Option<IpAddr> {
     let end = P::unpack(quote.addresses)?.destination();
     let hidden = match (hit.kind, hit.direction) {
-        (Rewriting::Snat, Direction::Request) => true,
-        (Rewriting::Snat, Direction::Reply) | (_, Direction::Request) => is_link_local(source),
+        // It comes from inside exactly where the source is translated, whoever opened the connection.
+        (Rewriting::Snat, _) if hit.addresses.source() != end => true,
+        (Rewriting::Snat, _) | (_, Direction::Request) => is_link_local(source),
         (_, Direction::Reply) => is_private(source),
     };
     Some(if source == end || hidden { hit.addresses.source() } else { source })

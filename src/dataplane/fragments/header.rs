@@ -1,6 +1,6 @@
 //! What a fragment says by itself: whether it can be at all, and of the first, whose it is.
 
-use crate::dataplane::parse::{ICMP, ICMPV6, Parsed, TCP, UDP};
+use crate::dataplane::parse::{ICMP, ICMPV6, Parsed, TCP, UDP, ping};
 use crate::tables::DropReason;
 use crate::wire::{tcp, udp};
 
@@ -38,13 +38,10 @@ fn first(payload: &[u8], protocol: u8, parsed: &mut Parsed) -> Option<u32> {
             (usize::from(length) > payload.len()).then_some(u32::from_be_bytes([a, b, c, d]))
         }
         ICMP | ICMPV6 => {
-            let [kind, _, _, _, high, low, _, _] = *payload.first_chunk::<8>()?;
-            let identifier = u32::from(u16::from_be_bytes([high, low]));
-            Some(match (protocol, kind) {
-                (ICMP, 8) | (ICMPV6, 128) => identifier << 16,
-                (ICMP, 0) | (ICMPV6, 129) => identifier,
-                _ => 0,
-            })
+            let [kind, code, _, _, high, low, _, _] = *payload.first_chunk::<8>()?;
+            let (echo, ports) = ping(protocol, kind, code, u16::from_be_bytes([high, low]));
+            parsed.echo = echo;
+            Some(ports)
         }
         _ => Some(0),
     }

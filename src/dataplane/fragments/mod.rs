@@ -105,17 +105,14 @@ fn way_of_first<P: Pair>(
     turn: &mut Turn<'_>,
 ) -> Result<Option<Verdict>, DropReason> {
     let key = P::key(meta);
-    let is_service = matches!(key.protocol, TCP | UDP);
-    if !is_service && key.ports == 0 {
+    if !matches!(key.protocol, TCP | UDP) && meta.parsed.echo.is_none() {
         return Ok(None);
     }
     known::flow::<P>(frame, meta, turn);
     match meta.verdict.take() {
         Some(Verdict::Drop(reason)) => Err(reason),
         Some(verdict) => Ok(Some(verdict)),
-        // ICMP queries have connections, but no services.
-        None if is_service => admit::flow::<P>(frame, meta, turn),
-        None => Ok(None),
+        None => admit::flow::<P>(frame, meta, turn),
     }
 }
 
