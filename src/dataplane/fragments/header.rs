@@ -1,7 +1,6 @@
 //! What a fragment says by itself: whether it can be at all, and of the first, whose it is.
 
-use crate::dataplane::conntrack::Direction;
-use crate::dataplane::parse::{ICMP, ICMPV6, Parsed, TCP, UDP};
+use crate::dataplane::parse::{ICMP, ICMPV6, Parsed, TCP, UDP, ping};
 use crate::tables::DropReason;
 use crate::wire::{tcp, udp};
 
@@ -40,17 +39,9 @@ fn first(payload: &[u8], protocol: u8, parsed: &mut Parsed) -> Option<u32> {
         }
         ICMP | ICMPV6 => {
             let [kind, code, _, _, high, low, _, _] = *payload.first_chunk::<8>()?;
-            let identifier = u32::from(u16::from_be_bytes([high, low]));
-            parsed.echo = match (protocol, kind, code) {
-                (ICMP, 8, 0) | (ICMPV6, 128, 0) => Some(Direction::Request),
-                (ICMP, 0, 0) | (ICMPV6, 129, 0) => Some(Direction::Reply),
-                _ => None,
-            };
-            Some(match parsed.echo {
-                Some(Direction::Request) => identifier << 16,
-                Some(Direction::Reply) => identifier,
-                None => 0,
-            })
+            let (echo, ports) = ping(protocol, kind, code, u16::from_be_bytes([high, low]));
+            parsed.echo = echo;
+            Some(ports)
         }
         _ => Some(0),
     }
@@ -59,6 +50,7 @@ fn first(payload: &[u8], protocol: u8, parsed: &mut Parsed) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dataplane::conntrack::Direction;
 
     fn parsed(fragment_offset: u16, more_fragments: bool) -> Parsed {
         Parsed { fragment_offset, more_fragments, ..Parsed::NOTHING }
