@@ -345,13 +345,13 @@ fn a_ping_in_pieces_goes_out_and_comes_back_through_outbound_nat() {
         let mut lab = Lab::of(home(vec![rule]), 64);
         let (inside, server) = (version.inside(11, 77), version.server(1, 0));
         let ping = datagram(Carries::Ping, inside, server).payload(&payload(3000));
-        let left = forwarded(lab.send_all(ETH1, &split(&ping.from_inside(), ID, 1440)), ETH0);
+        let left = forwarded(lab.send_all(ETH1, &split(&ping.sent_from_inside(), ID, 1440)), ETH0);
         let left = join(&left);
         let public = source_of(&left);
         let expected = datagram(Carries::Ping, public, server).payload(&payload(3000));
         assert_eq!(left, fragmentable(expected.gone_outside(), ID), "{version:?}");
         let pong = datagram(Carries::Pong, server, public).payload(&payload(3000));
-        let left = forwarded(lab.send_all(ETH0, &split(&pong.from_outside(), ID, 1440)), ETH1);
+        let left = forwarded(lab.send_all(ETH0, &split(&pong.sent_from_outside(), ID, 1440)), ETH1);
         let expected = datagram(Carries::Pong, server, inside).payload(&payload(3000));
         assert_eq!(join(&left), fragmentable(expected.gone_inside(), ID), "{version:?}");
     }
