@@ -305,7 +305,7 @@ fn through_a_tunnel_twenty_thousand_bytes_arrive_whole_in_smaller_pieces() {
 fn a_whole_packet_that_may_be_cut_is_cut_and_one_that_must_not_be_is_refused() {
     let mut lab = tunnel_lab("ipip", 1000);
     let whole = question(DNS, 1472).options(&[0x94, 4, 0, 0, 7, 3, 4, 0]).build();
-    assert_eq!(lab.send(ETH0, &whole[..]).verdict, Verdict::Reply(ETH0), "DF is set: the sender is told");
+    assert_eq!(lab.send(ETH0, &whole[..]).verdict, Verdict::Drop(DropReason::TooBig), "DF is set");
     let whole = question(DNS, 1464).build();
     let left = forwarded(lab.send_all(ETH0, &[fragmentable(whole, ID)]), ETH1);
     let lengths: Vec<_> = left.iter().map(|frame| frame.len() - IP).collect();
