@@ -50,6 +50,7 @@ fn first(payload: &[u8], protocol: u8, parsed: &mut Parsed) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dataplane::conntrack::Direction;
 
     fn parsed(fragment_offset: u16, more_fragments: bool) -> Parsed {
         Parsed { fragment_offset, more_fragments, ..Parsed::NOTHING }
@@ -89,6 +90,8 @@ mod tests {
         assert_eq!(read(&datagram, 20, UDP, &mut of_udp), Ok(0x9C40_0035));
         assert_eq!(of_udp.checksum, 0xABCD);
         let echo = [8, 0, 0, 0, 0x12, 0x34, 0, 1];
-        assert_eq!(read(&echo, 20, ICMP, &mut parsed(0, true)), Ok(0x1234_0000));
+        let mut of_ping = parsed(0, true);
+        assert_eq!(read(&echo, 20, ICMP, &mut of_ping), Ok(0x1234_0000));
+        assert_eq!(of_ping.echo, Some(Direction::Request));
     }
 }
