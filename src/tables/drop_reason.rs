@@ -88,6 +88,8 @@ drop_reasons! {
     TxRingFull = "tx_ring_full",
     /// The egress interface is gone or has no socket on this worker's queue.
     NoEgress = "no_egress",
+    /// The answer to a question of the switch itself, which in a bridge asks for neighbours: heard, and of no further use.
+    NeighborHeard = "neighbor_heard",
     /// Belongs to no service any more, and AF_XDP has no way back into the kernel: a service was removed while
     /// the frame was in a ring. The next one is passed by the XDP program.
     NotSteered = "not_steered",
