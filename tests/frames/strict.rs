@@ -63,6 +63,9 @@ fn ipv4(packet: &[u8]) -> Read {
     let class = header.dscp.value() << 2 | header.ecn.value();
     let ends = [IpAddr::from(header.source), IpAddr::from(header.destination)];
     let layer = Layer { ttl: header.time_to_live, traffic_class: class, ..layer(ends, &packet[..total]) };
+    if header.is_fragmenting_payload() {
+        return (Layer { protocol: header.protocol.0, ..layer }, None);
+    }
     transport(layer, header.protocol, payload)
 }
 
@@ -70,11 +73,14 @@ fn ipv6(packet: &[u8]) -> Read {
     let slice = Ipv6HeaderSlice::from_slice(packet).expect("an IPv6 header");
     let header = slice.to_header();
     let total = 40 + usize::from(header.payload_length);
-    let (_, protocol, payload) =
+    let (extensions, protocol, payload) =
         Ipv6ExtensionsSlice::from_slice(header.next_header, &packet[40..total]).expect("extension headers");
     let ends = [IpAddr::from(header.source), IpAddr::from(header.destination)];
     let layer =
         Layer { ttl: header.hop_limit, traffic_class: header.traffic_class, ..layer(ends, &packet[..total]) };
+    if extensions.is_fragmenting_payload() {
+        return (Layer { protocol: protocol.0, ..layer }, None);
+    }
     transport(layer, protocol, payload)
 }
 

@@ -13,6 +13,7 @@ mod fragments;
 mod frames;
 mod full_nat;
 mod icmp;
+mod modes;
 mod nat;
 mod outbound;
 mod refused;
