@@ -7,6 +7,7 @@
 pub mod check;
 pub mod flow;
 pub mod lab;
+pub mod modes;
 pub mod network;
 pub mod outbound;
 pub mod pieces;

@@ -8,6 +8,7 @@
 
 mod arp;
 mod checksums;
+mod decoders;
 mod fragments;
 #[path = "../frames/mod.rs"]
 mod frames;

@@ -7,6 +7,7 @@ mod batches;
 #[path = "../frames/mod.rs"]
 mod frames;
 mod model;
+mod modes;
 mod outbound;
 mod sequences;
 mod world;

@@ -49,7 +49,7 @@ fn announce(lab: &mut Lab, row: Row, size: u16, told: u16) -> Vec<Vec<u8>> {
 }
 
 fn rows_of_tcp() -> impl Iterator<Item = Row> {
-    rows().into_iter().filter(|row| row.protocol == TCP)
+    rows().into_iter().filter(|row| row.protocol == TCP && row.mode != "dsr")
 }
 
 /// IP and TCP headers of the client's packets.

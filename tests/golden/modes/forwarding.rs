@@ -6,7 +6,7 @@ use xswitch::dataplane::Verdict;
 use xswitch::tables::DropReason;
 
 use super::world::*;
-use crate::frames::lab::{Lab, compile};
+use crate::frames::lab::Lab;
 use crate::frames::network::*;
 use crate::frames::strict;
 use crate::frames::{ACK, FIN, PSH, SYN, TCP, UDP};
@@ -54,7 +54,7 @@ fn room_in_front_of_a_frame_changes_nothing_that_leaves() {
 
 #[test]
 fn a_full_chunk_has_no_headroom_for_a_tunnel() {
-    let row = Row { mode: "ipip", protocol: UDP, client: V4, backend: V4 };
+    let row = Row::of("ipip", UDP, V4, V4);
     let config = World::default().config().replace("vlan = []", "vlan = []\nmtu = 9000");
     let request = first(row).payload(&[7; 4096 - 14 - 28]);
     let mut lab = Lab::new(&config, 64);
@@ -121,7 +121,7 @@ fn one_vip_has_backends_of_both_families_behind_tunnels() {
             let mut lab = Lab::new(&format!("{switch}{mixed}{facts}"), 64);
             for number in 0..8 {
                 let backend = [V4, V6][number % 2];
-                let row = Row { mode, protocol: TCP, client, backend };
+                let row = Row::of(mode, TCP, client, backend);
                 let mut request = first(row);
                 request.destination = vip;
                 request.source.set_port(40_000 + number as u16);
@@ -134,21 +134,31 @@ fn one_vip_has_backends_of_both_families_behind_tunnels() {
 
 #[test]
 fn without_an_address_to_send_from_there_is_no_tunnel() {
-    for backend in [V4, V6] {
-        let row = Row { mode: "ipip", protocol: UDP, client: V4, backend };
-        let missing = if backend == V4 { "\"198.18.1.1/24\", " } else { ", \"2001:db8:1::1/64\"" };
-        let network = if backend == V4 { "198.18.1.0/24" } else { "2001:db8:1::/64" };
-        let route = format!("[[route]]\nprefix = \"{network}\"\ninterface = \"eth1\"\n");
-        let without = World::default().config().replacen(missing, "", 1) + &route;
+    for (client, backend) in [(V6, V4), (V4, V6)] {
+        let row = Row::of("ipip", UDP, client, backend);
         let arrives = first(row).frame(CLIENT7, SWITCH0);
-        let outcome = Lab::new(&without, 64).send(ETH0, &arrives);
+        let [far, near] = [outside(backend, 2), inside(backend, 1)];
+        let of = |config: &str| Lab::new(config, 64).send(ETH0, &arrives);
+        let source = |config: &str| strict::layers(&of(config).bytes)[0].source.ip();
+        let lacks = |config: &str, address: std::net::IpAddr| {
+            let mut length = if backend == V4 { "/24" } else { "/64" }.to_owned();
+            length.insert_str(0, &format!("\"{address}"));
+            length.push('"');
+            config.replace(&format!("{length}, "), "").replace(&format!(", {length}"), "")
+        };
+        let network = if backend == V4 { "198.18.1.0/24" } else { "2001:db8:1::/64" };
+        let config =
+            World::default().config() + &format!("[[route]]\nprefix = \"{network}\"\ninterface = \"eth1\"\n");
+        assert_eq!(source(&config), near, "{}", row.says());
+        let config = lacks(&config, near);
+        assert_eq!(source(&config), far, "{}: another address of the switch", row.says());
+        let config = lacks(&config, far);
+        let outcome = of(&config);
         assert_eq!(outcome.verdict, Verdict::Drop(DropReason::NoTunnelSource), "{}", row.says());
         assert_eq!(outcome.bytes, arrives);
-
-        let source = inside(backend, 99);
-        let named = without.replacen("[switch]", &format!("[switch]\ntunnel_sources = [\"{source}\"]"), 1);
-        let outcome = Lab::of(compile(&named), 64).send(ETH0, &arrives);
-        assert_eq!(strict::layers(&outcome.bytes)[0].source.ip(), source, "{}", row.says());
+        let named = inside(backend, 99);
+        let config = config.replacen("[switch]", &format!("[switch]\ntunnel_sources = [\"{named}\"]"), 1);
+        assert_eq!(source(&config), named, "{}", row.says());
     }
 }
 

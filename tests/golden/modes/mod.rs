@@ -6,7 +6,8 @@ mod forwarding;
 mod headers;
 mod sizes;
 mod vlan;
-pub mod world;
+
+use crate::frames::modes as world;
 
 /// Everything that left in these tests, for second opinions.
 pub fn left() -> Vec<(String, Vec<u8>)> {

@@ -11,11 +11,11 @@ use std::net::{IpAddr, SocketAddr};
 use xswitch::dataplane::Verdict;
 use xswitch::tables::InterfaceId;
 
-use crate::frames::flow::{Flow, Head, flow, frame, in_gue, in_ip};
-use crate::frames::lab::{Lab, Outcome};
-use crate::frames::network::*;
-use crate::frames::strict::{self, GUE_PORT};
-use crate::frames::{Mac, SYN, TCP, UDP};
+use super::flow::{Flow, Head, flow, frame, in_gue, in_ip};
+use super::lab::{Lab, Outcome};
+use super::network::*;
+use super::strict::{self, GUE_PORT};
+use super::{Mac, SYN, TCP, UDP};
 
 pub const MTU: usize = 1500;
 
@@ -47,6 +47,10 @@ pub struct Row {
     /// Of client and VIP.
     pub client: Family,
     pub backend: Family,
+    /// Which of the backends it is about.
+    pub host: u8,
+    /// Source port that full NAT chose.
+    pub port: u16,
 }
 
 /// All of them.
@@ -56,7 +60,7 @@ pub fn rows() -> Vec<Row> {
         for protocol in [TCP, UDP] {
             for client in [V4, V6] {
                 for backend in [V4, V6] {
-                    let row = Row { mode, protocol, client, backend };
+                    let row = Row::of(mode, protocol, client, backend);
                     if row.is_tunnel() || client == backend {
                         rows.push(row);
                     }
@@ -68,6 +72,21 @@ pub fn rows() -> Vec<Row> {
 }
 
 impl Row {
+    /// The same with another of the service's backends.
+    pub fn to(self, host: u8) -> Self {
+        Self { host, ..self }
+    }
+
+    /// The one of these modes and families.
+    pub fn of(mode: &'static str, protocol: u8, client: Family, backend: Family) -> Self {
+        Self { mode, protocol, client, backend, host: 11, port: 20_000 }
+    }
+
+    /// The MAC address of the backend.
+    pub fn mac(self) -> Mac {
+        if self.host == 11 { BACKEND11 } else { BACKEND12 }
+    }
+
     pub fn is_tunnel(self) -> bool {
         matches!(self.mode, "ipip" | "gue")
     }
@@ -81,22 +100,21 @@ impl Row {
         format!("{} {protocol}, {:?} in {:?}", self.mode, self.client, self.backend)
     }
 
+    fn names(self) -> (&'static str, u8, Family, Family) {
+        (self.mode, self.protocol, self.client, self.backend)
+    }
+
     pub fn vip(self) -> SocketAddr {
-        let host = 100 + rows().iter().position(|row| *row == self).unwrap() as u8;
+        let host = 100 + rows().iter().position(|row| row.names() == self.names()).unwrap() as u8;
         SocketAddr::new(outside(self.client, host), 80)
     }
 
     pub fn backend(self) -> SocketAddr {
-        SocketAddr::new(inside(self.backend, 11), if self.replies_come_back() { 8080 } else { 80 })
+        SocketAddr::new(inside(self.backend, self.host), if self.replies_come_back() { 8080 } else { 80 })
     }
 
     pub fn client(self) -> SocketAddr {
         SocketAddr::new(outside(self.client, 7), 40_000)
-    }
-
-    /// The client as the backend sees it.
-    pub fn seen(self) -> SocketAddr {
-        if self.mode == "full-nat" { SocketAddr::new(inside(self.client, 2), 20_000) } else { self.client() }
     }
 
     /// By how much a packet grows.
@@ -107,6 +125,12 @@ impl Row {
             "gue" => outer + 12,
             _ => 0,
         }
+    }
+
+    /// The client as the backend sees it.
+    pub fn seen(self) -> SocketAddr {
+        let snat = SocketAddr::new(inside(self.client, 2), self.port);
+        if self.mode == "full-nat" { snat } else { self.client() }
     }
 
     /// What the client sends.
@@ -124,7 +148,8 @@ impl Row {
     pub fn delivered(self, request: &Flow, left: &[u8]) -> Vec<u8> {
         let inner = if self.mode == "dsr" { request.clone() } else { request.clone().routed() };
         match self.mode {
-            "nat" | "full-nat" => inner.between(self.seen(), self.backend()).packet(),
+            "nat" => Flow { destination: self.backend(), ..inner }.packet(),
+            "full-nat" => inner.between(self.seen(), self.backend()).packet(),
             "dsr" => inner.packet(),
             _ => self.encapsulated(&inner, left),
         }
@@ -159,26 +184,34 @@ impl Row {
 /// What may be different.
 #[derive(Debug, Clone, Default)]
 pub struct World {
-    /// Lines of each service.
+    /// Lines of each TCP service but those of `dsr`.
     pub service: &'static str,
+    /// Lines of `[switch]`, the ports of full NAT among them, and what stands behind it.
+    pub switch: &'static str,
+    /// Whether each service has a second backend, .12, that takes turns with the first.
+    pub twins: bool,
     /// VLANs of eth0 and eth1.
     pub vlans: [&'static [u16]; 2],
+    /// Bits of priority with which tags arrive.
+    pub priority: u16,
     /// Bytes of room in front of frames that arrive.
     pub room: usize,
 }
 
 impl World {
     pub fn config(&self) -> String {
-        let mut text = "[switch]\ninterfaces = [\"eth0\", \"eth1\"]\nsnat_ports = \"20000-20000\"\n\
-            snat_addresses = [\"198.18.1.2\", \"2001:db8:1::2\"]\n"
-            .to_owned();
+        let mut text = "[switch]\ninterfaces = [\"eth0\", \"eth1\"]\nsnat_addresses = [\"198.18.1.2\", \"2001:db8:1::2\"]\n"
+            .to_owned()
+            + if self.switch.is_empty() { "snat_ports = \"20000-20000\"\n" } else { self.switch };
         for row in rows() {
             let protocol = if row.protocol == TCP { "tcp" } else { "udp" };
             let name = row.says().replace([',', ' '], "-");
-            let backends = [(&*row.backend().to_string(), 1)];
-            let block = service(&name, &row.vip().to_string(), protocol, row.mode, &backends);
-            text +=
-                &block.replacen("[[service.backend]]", &format!("{}\n[[service.backend]]", self.service), 1);
+            let backends = [row.backend().to_string(), row.to(12).backend().to_string()];
+            let backends = [(&*backends[0], 1), (&*backends[1], 1)];
+            let backends = &backends[..1 + usize::from(self.twins)];
+            let block = service(&name, &row.vip().to_string(), protocol, row.mode, backends);
+            let lines = if row.protocol == TCP && row.mode != "dsr" { self.service } else { "" };
+            text += &block.replacen("[[service.backend]]", &format!("{lines}\n[[service.backend]]"), 1);
         }
         text + &facts(self.vlans) + &neighbors()
     }
@@ -189,7 +222,8 @@ impl World {
 
     /// A frame as it arrives from a neighbour of `interface`.
     pub fn arriving(&self, interface: InterfaceId, from: Mac, packet: &[u8]) -> Vec<u8> {
-        frame(from, [SWITCH0, SWITCH1][interface.index()], self.vlans[interface.index()], packet)
+        let tags: Vec<_> = self.vlans[interface.index()].iter().map(|vlan| vlan | self.priority).collect();
+        frame(from, [SWITCH0, SWITCH1][interface.index()], &tags, packet)
     }
 
     /// A frame as it leaves for a neighbour of `interface`.
@@ -238,13 +272,13 @@ pub fn deliver(world: &World, lab: &mut Lab, row: Row, request: &Flow) -> Vec<u8
     assert_eq!(outcome.verdict, Verdict::Forward(ETH1), "{}", row.says());
     let (_, at) = strict::link(&outcome.bytes);
     let delivered = row.delivered(request, &outcome.bytes[at..]);
-    same(&row.says(), &outcome, &world.leaving(ETH1, BACKEND11, &delivered));
+    same(&row.says(), &outcome, &world.leaving(ETH1, row.mac(), &delivered));
     outcome.bytes
 }
 
 /// Sends the reply; the client must get it from the VIP, every byte as it must be. The frame that left.
 pub fn answer(world: &World, lab: &mut Lab, row: Row, reply: &Flow) -> Vec<u8> {
-    let outcome = lab.send(ETH1, &world.arriving(ETH1, BACKEND11, &reply.packet()));
+    let outcome = lab.send(ETH1, &world.arriving(ETH1, row.mac(), &reply.packet()));
     assert_eq!(outcome.verdict, Verdict::Forward(ETH0), "{}, its reply", row.says());
     let told = reply.clone().routed().between(row.vip(), row.client()).packet();
     same(&row.says(), &outcome, &world.leaving(ETH0, CLIENT7, &told));
