@@ -42,7 +42,8 @@ fn tshark_reads_the_same_packets_and_finds_every_checksum_right() {
             shown.push((says, bytes, layers));
         }
     }
-    const FIELDS: [&str; 13] = [
+    const FIELDS: [&str; 14] = [
+        "ieee8021ad.id",
         "vlan.id",
         "ip.src",
         "ip.dst",
@@ -71,9 +72,12 @@ fn fields(bytes: &[u8], layers: &[Layer]) -> Vec<String> {
         |of: &dyn Fn(&Layer) -> Option<String>| layers.iter().filter_map(of).collect::<Vec<_>>().join(",");
     let v4 = |layer: &Layer| layer.source.is_ipv4();
     let whole = |layer: &Layer, protocol| layer.protocol == protocol && !is_piece(layer);
-    let vlans = strict::link(bytes).0.iter().map(|tag| (tag & 0xFFF).to_string()).collect::<Vec<_>>();
+    let mut vlans = strict::link(bytes).0;
+    let inner = vlans.pop();
+    let vlan = |tag: Option<u16>| tag.map_or_else(String::new, |tag| (tag & 0xFFF).to_string());
     vec![
-        vlans.join(","),
+        vlan(vlans.pop()),
+        vlan(inner),
         list(&|layer| v4(layer).then(|| layer.source.ip().to_string())),
         list(&|layer| v4(layer).then(|| layer.destination.ip().to_string())),
         list(&|layer| v4(layer).then(|| layer.ttl.to_string())),
@@ -93,9 +97,7 @@ fn fields(bytes: &[u8], layers: &[Layer]) -> Vec<String> {
 /// result must be the same frame. Prints the packets in it.
 const SCAPY: &str = r#"
 import sys
-from scapy.all import Ether, Dot1Q, IP, IPv6, TCP, UDP, Packet, ByteField, BitField, ByteEnumField
-from scapy.all import ShortField, bind_layers, Raw
-from scapy.layers.l2 import Dot1AD
+from scapy.all import BitField, ByteField, Ether, IP, IPv6, Packet, ShortField, UDP, bind_layers
 
 class GUE(Packet):
     name = "GUE"
