@@ -93,7 +93,7 @@ fn fields(bytes: &[u8], layers: &[Layer]) -> Vec<String> {
     ]
 }
 
-/// Reads one frame per line, in hexadecimal. Builds it anew from what it read, checksums and lengths computed afresh: the
+/// For the python that Debian's package is for. Reads one frame per line, in hexadecimal. Builds it anew from what it read, checksums and lengths computed afresh: the
 /// result must be the same frame. Prints the packets in it.
 const SCAPY: &str = r#"
 import sys
@@ -131,7 +131,7 @@ for line in sys.stdin:
 #[test]
 fn scapy_builds_the_same_frames_from_what_it_reads() {
     let left: Vec<_> = left().into_iter().filter(|(_, _, layers)| !layers.iter().any(is_piece)).collect();
-    let mut python = Command::new("python3")
+    let mut python = Command::new("/usr/bin/python3")
         .args(["-c", SCAPY])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
