@@ -118,6 +118,14 @@ impl Frame {
         }
     }
 
+    /// Moves the packet away from the start of the chunk, which has room for it. What [`Frame::unwrap_room`] brings about.
+    pub(super) fn make_room(&mut self, room: usize) {
+        let len = self.len;
+        if self.set_header(0, room) {
+            (self.front, self.len) = (room as u32, len);
+        }
+    }
+
     /// Adds `bytes` behind the packet, if the chunk has room. Whether it had.
     pub(super) fn append(&mut self, bytes: &[u8]) -> bool {
         let at = self.len();
@@ -176,5 +184,101 @@ impl Drop for Frame {
     fn drop(&mut self) {
         // While unwinding, the original panic is the message worth having.
         assert!(std::thread::panicking(), "a frame was dropped instead of given back");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory::{Arena, CHUNK};
+
+    /// What becomes of a frame of `old` and then `rest`, with `room` in front, whose header becomes `new`.
+    fn with_header(room: usize, [old, rest]: [&[u8]; 2], new: usize) -> Option<(Vec<u8>, usize)> {
+        let mut arena = Arena::new(1);
+        let mut frame = arena.frame_with_room(room, &[old, rest].concat()).unwrap();
+        let at = frame.bytes().as_ptr() as usize + old.len();
+        let done = frame.set_header(old.len(), new);
+        let left = done.then(|| {
+            assert!(!frame.has_room(), "what is sent begins where the chunk does");
+            let moved = (frame.bytes().as_ptr() as usize + new).abs_diff(at);
+            (frame.bytes()[new..].to_vec(), moved)
+        });
+        assert!(done || frame.bytes() == [old, rest].concat(), "nothing is changed");
+        arena.give_back(frame);
+        left
+    }
+
+    #[test]
+    fn a_header_that_the_room_was_made_for_moves_nothing() {
+        // Ethernet becomes Ethernet and an outer header: the room is the outer header.
+        for outer in [8, 20, 32, 40, 52, 60] {
+            assert_eq!(with_header(outer, [&[1; 14], b"packet"], 14 + outer), Some((b"packet".to_vec(), 0)));
+        }
+        assert_eq!(with_header(0, [&[1; 14], b"packet"], 14), Some((b"packet".to_vec(), 0)));
+    }
+
+    #[test]
+    fn any_other_header_moves_the_packet_and_keeps_it() {
+        for room in [0, 8, 20, 60] {
+            for new in [0, 1, 14, 18, 34, 74, 120] {
+                let moved = (room + 14usize).abs_diff(new);
+                assert_eq!(with_header(room, [&[1; 14], b"packet"], new), Some((b"packet".to_vec(), moved)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_header_that_the_chunk_has_no_room_for_changes_nothing() {
+        let rest = &[7; CHUNK - 74][..];
+        assert_eq!(with_header(60, [&[1; 14], rest], 74), Some((rest.to_vec(), 0)));
+        assert_eq!(with_header(60, [&[1; 14], rest], 75), None);
+        assert_eq!(with_header(0, [&[1; 14], rest], 75), None);
+        assert_eq!(with_header(0, [&[1; 14], rest], 74), Some((rest.to_vec(), 60)));
+    }
+
+    #[test]
+    fn a_header_longer_than_the_frame_is_none() {
+        assert_eq!(with_header(8, [&[], b""], 14), Some((Vec::new(), 6)));
+        let mut arena = Arena::new(1);
+        let mut frame = arena.frame_with_room(8, &[1; 13]).unwrap();
+        assert!(!frame.set_header(14, 20));
+        assert_eq!(frame.bytes(), [1; 13]);
+        arena.give_back(frame);
+    }
+
+    #[test]
+    fn the_mark_of_the_xdp_program_is_understood_and_nothing_else_is() {
+        let marked = |room: u16, rest: &[u8]| {
+            let mut bytes = vec![0; 6];
+            bytes.extend(room.to_be_bytes());
+            bytes.extend_from_slice(rest);
+            bytes
+        };
+        let unwrapped = |bytes: &[u8]| {
+            let mut arena = Arena::new(1);
+            let mut frame = arena.frame(bytes).unwrap();
+            frame.unwrap_room();
+            let seen = (frame.bytes().to_vec(), frame.has_room());
+            arena.give_back(frame);
+            seen
+        };
+        assert_eq!(unwrapped(&marked(8, b"frame")), (b"frame".to_vec(), true));
+        assert_eq!(unwrapped(&marked(20, b"undefined...frame")), (b"frame".to_vec(), true));
+        for unmarked in [&marked(14, b"frame")[..], b"", b"\0\0\0\0\0\0\0", b"\x02\0\0\0\0\x01\0\x08frame"] {
+            assert_eq!(unwrapped(unmarked), (unmarked.to_vec(), false));
+        }
+    }
+
+    #[test]
+    fn room_is_no_part_of_the_packet() {
+        let mut arena = Arena::new(1);
+        let mut frame = arena.frame_with_room(60, b"packet").unwrap();
+        assert_eq!((frame.bytes(), frame.len(), frame.has_room()), (&b"packet"[..], 6, true));
+        assert!(frame.resize(CHUNK - 60) && !frame.resize(CHUNK - 59));
+        assert!(frame.resize(6) && frame.append(b"!"));
+        assert_eq!(frame.bytes(), b"packet!");
+        assert!(frame.fill(b"other") && !frame.has_room());
+        assert_eq!(frame.bytes(), b"other");
+        arena.give_back(frame);
+        assert!(arena.frame_with_room(60, &[0; CHUNK - 59]).is_none());
     }
 }

@@ -46,6 +46,16 @@ impl Arena {
         Some(frame)
     }
 
+    /// The same with `room` bytes in front of the packet, as the XDP program makes it.
+    pub fn frame_with_room(&mut self, room: usize, packet: &[u8]) -> Option<Frame> {
+        if room + packet.len() > CHUNK {
+            return None;
+        }
+        let mut frame = self.frame(packet)?;
+        frame.make_room(room);
+        Some(frame)
+    }
+
     /// Takes a frame back.
     pub fn give_back(&mut self, frame: Frame) {
         self.free.push(frame.into_chunk().0);

@@ -9,7 +9,9 @@ mod frames;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
+use frames::flow::Flow;
 use frames::lab::Lab;
+use frames::modes::*;
 use frames::network::*;
 use frames::{ACK, Arp, FIN, PSH, RST, SYN, tcp, udp};
 use xswitch::dataplane::Verdict;
@@ -151,6 +153,75 @@ fn a_million_frames_cost_no_allocation() {
     let counters = &lab.counters;
     assert_eq!(dropped, 0);
     assert_eq!(counters.received.get(), sent);
+    assert!(counters.connections_new.get() > sent / 10, "{} new", counters.connections_new.get());
+    assert_eq!(counters.connections_closed.get(), counters.connections_new.get(), "all expired");
+    assert_eq!((counters.connections_active.get(), lab.flows.tables().references()), (0, 0));
+}
+
+/// Every mode in both families: of connections that are new, that exist, in pieces, and what is said about a last hop.
+fn phases_of_every_mode(world: &World) -> Vec<Phase> {
+    let clients = || 10_000..10_000 + CLIENTS / 2;
+    let mut phases = Vec::new();
+    for row in rows() {
+        let mut phase = |flow: Flow| {
+            phases.push(
+                clients()
+                    .map(|port| {
+                        let mut flow = flow.clone();
+                        flow.source.set_port(port);
+                        (ETH0, world.arriving(ETH0, CLIENT7, &flow.packet()))
+                    })
+                    .collect(),
+            );
+        };
+        phase(first(row));
+        phase(row.request(ACK | PSH).payload(&[b'x'; 700]));
+        if row.client == V4 {
+            phase(row.request(ACK | PSH).payload(&[b'x'; 1500]).head(|head| head.dont_fragment = false));
+        }
+        phase(row.request(ACK).head(|head| head.ttl = 1));
+        phase(row.request(ACK | FIN));
+        if row.mode == "nat" {
+            let reply = |port| {
+                let mut flow = row.reply(SYN | ACK);
+                flow.destination.set_port(port);
+                (ETH1, world.arriving(ETH1, BACKEND11, &flow.packet()))
+            };
+            phases.push(clients().map(reply).collect());
+        }
+    }
+    phases
+}
+
+#[test]
+fn a_million_frames_of_every_mode_cost_no_allocation() {
+    let switch = "snat_ports = \"20000-29999\"\n";
+    let world = World { switch, vlans: [&[100], &[200, 7]], room: 40, ..World::default() };
+    let mut lab = Lab::new(&world.config(), 16384).with_room(world.room);
+    let phases = phases_of_every_mode(&world);
+    let (mut sent, mut forwarded) = (0u64, 0u64);
+    let calls = calls(|| {
+        while sent < FRAMES {
+            for phase in &phases {
+                for batch in phase.chunks(lab.room()) {
+                    batch.iter().for_each(|(ingress, frame)| lab.add(*ingress, frame));
+                    lab.run(|verdict, _| forwarded += u64::from(matches!(verdict, Verdict::Forward(_))));
+                    lab.pass(1);
+                }
+                sent += phase.len() as u64;
+            }
+            for _ in 0..800 {
+                lab.pass(10_000);
+            }
+        }
+    });
+    assert_eq!(calls, 0, "calls of the allocator during {sent} frames");
+    let counters = &lab.counters;
+    assert_eq!(counters.received.get(), sent);
+    assert!(forwarded > sent * 3 / 4, "{forwarded} of {sent}");
+    assert!(
+        counters.created.get() > sent / 20 && counters.replied.get() > 0 && counters.icmp_limited.get() > 0
+    );
     assert!(counters.connections_new.get() > sent / 10, "{} new", counters.connections_new.get());
     assert_eq!(counters.connections_closed.get(), counters.connections_new.get(), "all expired");
     assert_eq!((counters.connections_active.get(), lab.flows.tables().references()), (0, 0));

@@ -1,6 +1,7 @@
-//! The frames of the benchmarks: 60 bytes, the least that Ethernet carries (64 with the checksum that the NIC adds).
+//! The frames of the benchmarks: 60 bytes, the least that Ethernet carries (64 with the checksum that the NIC adds), or
+//! as few as the headers need.
 
-use std::net::SocketAddrV4;
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 
 use etherparse::PacketBuilder;
 use xswitch::tables::Protocol;
@@ -8,15 +9,13 @@ use xswitch::wire::tcp::Flags;
 
 /// Bytes of a frame.
 pub const FRAME: usize = 60;
-/// Ethernet, IPv4 and UDP or TCP header.
-const UDP_HEADERS: usize = 14 + 20 + 8;
-const TCP_HEADERS: usize = 14 + 20 + 20;
 
 /// A frame that could not be built.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// Who sends a frame to whom.
 #[derive(Debug, Clone, Copy)]
+#[allow(dead_code, reason = "one of the two programs that share this file needs it")]
 pub struct Path {
     /// MAC address and endpoint of the sender.
     pub from: ([u8; 6], SocketAddrV4),
@@ -25,18 +24,36 @@ pub struct Path {
 }
 
 /// A whole frame with right checksums; `flags` are TCP's.
+#[allow(dead_code, reason = "one of the two programs that share this file needs it")]
 pub fn build(protocol: Protocol, path: &Path, flags: Flags) -> Result<[u8; FRAME], Error> {
     let ((source_mac, source), (destination_mac, destination)) = (path.from, path.to);
-    let ip = PacketBuilder::ethernet2(source_mac, destination_mac).ipv4(
-        source.ip().octets(),
-        destination.ip().octets(),
-        64,
-    );
+    let frame =
+        shortest(protocol, (source_mac, source.into()), (destination_mac, destination.into()), flags)?;
+    frame.try_into().map_err(|_| "a frame of another length than planned".into())
+}
+
+/// The same for endpoints of either family, in a frame as long as it must be.
+pub fn shortest(
+    protocol: Protocol,
+    (source_mac, source): ([u8; 6], SocketAddr),
+    (destination_mac, destination): ([u8; 6], SocketAddr),
+    flags: Flags,
+) -> Result<Vec<u8>, Error> {
+    let ethernet = PacketBuilder::ethernet2(source_mac, destination_mac);
+    let (ip, ip_header) = match (source.ip(), destination.ip()) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            (ethernet.ipv4(source.octets(), destination.octets(), 64), 20)
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            (ethernet.ipv6(source.octets(), destination.octets(), 64), 40)
+        }
+        _ => return Err("endpoints of two families".into()),
+    };
+    let transport_header = if protocol == Protocol::Udp { 8 } else { 20 };
+    let payload = vec![0x5A; FRAME.saturating_sub(14 + ip_header + transport_header)];
     let mut bytes = Vec::with_capacity(FRAME);
     match protocol {
-        Protocol::Udp => {
-            ip.udp(source.port(), destination.port()).write(&mut bytes, &[0x5A; FRAME - UDP_HEADERS])?
-        }
+        Protocol::Udp => ip.udp(source.port(), destination.port()).write(&mut bytes, &payload)?,
         Protocol::Tcp => {
             let mut tcp = ip.tcp(source.port(), destination.port(), 1, 0xFFFF);
             if flags.any(Flags::SYN) {
@@ -45,8 +62,8 @@ pub fn build(protocol: Protocol, path: &Path, flags: Flags) -> Result<[u8; FRAME
             if flags.any(Flags::ACK) {
                 tcp = tcp.ack(2);
             }
-            tcp.write(&mut bytes, &[0x5A; FRAME - TCP_HEADERS])?;
+            tcp.write(&mut bytes, &payload)?;
         }
     }
-    bytes.try_into().map_err(|_| "a frame of another length than planned".into())
+    Ok(bytes)
 }

@@ -3,7 +3,7 @@
 //! Without `--scene` this program runs itself under valgrind, once per scene, and prints the table. What is counted
 //! are the functions [`measured_process`] and [`measured_turn`] alone; making connections and frames is not.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use xswitch::xsk::memory::Arena;
 
 mod frames;
 
-use frames::{Error, FRAME, Path};
+use frames::Error;
 
 /// Connections that exist in the scenes of established ones.
 const CONNECTIONS: u32 = 1024;
@@ -28,8 +28,11 @@ const SERVER_SIDE: InterfaceId = InterfaceId(1);
 const SWITCH_MACS: [[u8; 6]; 2] = [[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]];
 const ROUTER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x0A];
 const BACKEND_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x0B];
-const VIP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(198, 18, 0, 100), 80);
-const BACKEND: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(198, 18, 1, 11), 8080);
+/// Where the services of IPv4 and IPv6 are, by the last part of their addresses.
+const VIP_NET: (Ipv4Addr, Ipv6Addr) =
+    (Ipv4Addr::new(198, 18, 0, 0), Ipv6Addr::new(0x2001, 0xDB8, 0, 0, 0, 0, 0, 0));
+const BACKEND: (Ipv4Addr, Ipv6Addr) =
+    (Ipv4Addr::new(198, 18, 1, 11), Ipv6Addr::new(0x2001, 0xDB8, 1, 0, 0, 0, 0, 11));
 
 const CONFIG: &str = r#"
 [switch]
@@ -51,6 +54,41 @@ forwarding = "nat"
 [[service.backend]]
 address = "198.18.1.11:8080"
 
+[[service]]
+name = "nat over IPv6"
+vip = "[2001:db8::64]:80"
+forwarding = "nat"
+[[service.backend]]
+address = "[2001:db8:1::b]:8080"
+
+[[service]]
+name = "dsr"
+vip = "198.18.0.101:80"
+forwarding = "dsr"
+[[service.backend]]
+address = "198.18.1.11:80"
+
+[[service]]
+name = "ipip"
+vip = "198.18.0.102:80"
+forwarding = "ipip"
+[[service.backend]]
+address = "198.18.1.11:80"
+
+[[service]]
+name = "gue"
+vip = "198.18.0.103:80"
+forwarding = "gue"
+[[service.backend]]
+address = "198.18.1.11:80"
+
+[[service]]
+name = "ipip over IPv6"
+vip = "[2001:db8::66]:80"
+forwarding = "ipip"
+[[service.backend]]
+address = "[2001:db8:1::b]:80"
+
 [[neighbor]]
 interface = "client"
 address = "198.18.0.1"
@@ -61,6 +99,21 @@ interface = "server"
 address = "198.18.1.11"
 mac = "02:00:00:00:00:0b"
 
+[[neighbor]]
+interface = "client"
+address = "2001:db8::1"
+mac = "02:00:00:00:00:0a"
+
+[[neighbor]]
+interface = "server"
+address = "2001:db8:1::b"
+mac = "02:00:00:00:00:0b"
+
+[[route]]
+prefix = "::/0"
+interface = "client"
+via = "2001:db8::1"
+
 [[route]]
 prefix = "0.0.0.0/0"
 interface = "client"
@@ -69,13 +122,13 @@ via = "198.18.0.1"
 [[interface]]
 name = "client"
 mac = "02:00:00:00:00:01"
-addresses = ["198.18.0.2/24"]
+addresses = ["198.18.0.2/24", "2001:db8::2/64"]
 mtu = 1500
 
 [[interface]]
 name = "server"
 mac = "02:00:00:00:00:02"
-addresses = ["198.18.1.1/24"]
+addresses = ["198.18.1.1/24", "2001:db8:1::1/64"]
 mtu = 1500
 "#;
 
@@ -95,12 +148,62 @@ struct Arguments {
 struct Scene {
     name: &'static str,
     protocol: Protocol,
+    service: Service,
     direction: Direction,
     /// Of the frames that are counted.
     flags: Flags,
     /// Whether the connections exist before.
     established: bool,
     expected: Verdict,
+}
+
+/// Which service the connections are to.
+#[derive(Debug, Clone, Copy)]
+struct Service {
+    v6: bool,
+    /// The last part of the VIP.
+    vip: u8,
+    backend_port: u16,
+    /// Bytes that the XDP program makes in front of the frames.
+    room: usize,
+}
+
+impl Service {
+    const NAT: Self = Self { v6: false, vip: 100, backend_port: 8080, room: 0 };
+    const NAT_V6: Self = Self { v6: true, ..Self::NAT };
+    const DSR: Self = Self { v6: false, vip: 101, backend_port: 80, room: 0 };
+    const IPIP: Self = Self { v6: false, vip: 102, backend_port: 80, room: 20 };
+    const GUE: Self = Self { v6: false, vip: 103, backend_port: 80, room: 32 };
+    const IPIP_V6: Self = Self { v6: true, vip: 102, backend_port: 80, room: 40 };
+
+    fn vip(self) -> SocketAddr {
+        let (v4, v6) = VIP_NET;
+        let vip: IpAddr = if self.v6 {
+            Ipv6Addr::from(u128::from(v6) + u128::from(self.vip)).into()
+        } else {
+            Ipv4Addr::from(u32::from(v4) + u32::from(self.vip)).into()
+        };
+        SocketAddr::new(vip, 80)
+    }
+
+    fn backend(self) -> SocketAddr {
+        let address = if self.v6 { BACKEND.1.into() } else { BACKEND.0.into() };
+        SocketAddr::new(address, self.backend_port)
+    }
+
+    /// Client number `client`.
+    fn client(self, client: u32) -> SocketAddr {
+        let port = 1024 + (client / 256) as u16;
+        let address = if self.v6 {
+            Ipv6Addr::from(
+                u128::from(Ipv6Addr::new(0x2001, 0xDB8, 9, 0, 0, 0, 0, 0)) + u128::from(client % 256),
+            )
+            .into()
+        } else {
+            Ipv4Addr::from(u32::from(Ipv4Addr::new(198, 19, 0, 0)) + client % 256).into()
+        };
+        SocketAddr::new(address, port)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,14 +213,21 @@ enum Direction {
 }
 
 impl Scene {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 12] = [
         Self::established("established TCP, to the backend", Protocol::Tcp, Direction::Request),
         Self::established("established TCP, to the client", Protocol::Tcp, Direction::Reply),
         Self::established("established UDP, to the backend", Protocol::Udp, Direction::Request),
         Self::established("established UDP, to the client", Protocol::Udp, Direction::Reply),
+        Self::established("IPv6: TCP, to the backend", Protocol::Tcp, Direction::Request).of(Service::NAT_V6),
+        Self::established("IPv6: TCP, to the client", Protocol::Tcp, Direction::Reply).of(Service::NAT_V6),
+        Self::established("dsr: TCP", Protocol::Tcp, Direction::Request).of(Service::DSR),
+        Self::established("ipip: TCP", Protocol::Tcp, Direction::Request).of(Service::IPIP),
+        Self::established("ipip: TCP, IPv6 in IPv6", Protocol::Tcp, Direction::Request).of(Service::IPIP_V6),
+        Self::established("gue: TCP", Protocol::Tcp, Direction::Request).of(Service::GUE),
         Self {
             name: "new TCP connection",
             protocol: Protocol::Tcp,
+            service: Service::NAT,
             direction: Direction::Request,
             flags: Flags::SYN,
             established: false,
@@ -126,6 +236,7 @@ impl Scene {
         Self {
             name: "drop: TCP without a connection",
             protocol: Protocol::Tcp,
+            service: Service::NAT,
             direction: Direction::Request,
             flags: Flags::ACK,
             established: false,
@@ -138,7 +249,12 @@ impl Scene {
             Direction::Request => SERVER_SIDE,
             Direction::Reply => CLIENT_SIDE,
         });
-        Self { name, protocol, direction, flags: Flags::ACK, established: true, expected }
+        let (service, flags) = (Service::NAT, Flags::ACK);
+        Self { name, protocol, service, direction, flags, established: true, expected }
+    }
+
+    const fn of(self, service: Service) -> Self {
+        Self { service, ..self }
     }
 }
 
@@ -200,13 +316,13 @@ fn count(scene: &Scene, function: &str) -> Result<f64, Error> {
 
 fn run_scene(name: &str) -> Result<(), Error> {
     let scene = Scene::ALL.into_iter().find(|scene| scene.name == name).ok_or("no such scene")?;
-    let mut bench = Bench::new()?;
+    let mut bench = Bench::new(scene.service.room)?;
     let connections = if scene.established { CONNECTIONS } else { PACKETS };
     if scene.established {
-        bench.establish(scene.protocol)?;
+        bench.establish(&scene)?;
     }
     let frames = (0..connections)
-        .map(|client| frame(scene.protocol, scene.direction, client, scene.flags))
+        .map(|client| frame(&scene, scene.direction, client, scene.flags))
         .collect::<Result<Vec<_>, _>>()?;
     for round in 0..PACKETS / connections {
         bench.now = Tick(1000 + u64::from(round));
@@ -221,14 +337,13 @@ fn run_scene(name: &str) -> Result<(), Error> {
 }
 
 /// The frame of connection number `client`.
-fn frame(protocol: Protocol, direction: Direction, client: u32, flags: Flags) -> Result<[u8; FRAME], Error> {
-    let address = Ipv4Addr::from(u32::from(Ipv4Addr::new(198, 19, 0, 0)) + client % 256);
-    let client = SocketAddrV4::new(address, 1024 + (client / 256) as u16);
-    let path = match direction {
-        Direction::Request => Path { from: (ROUTER_MAC, client), to: (SWITCH_MACS[0], VIP) },
-        Direction::Reply => Path { from: (BACKEND_MAC, BACKEND), to: (SWITCH_MACS[1], client) },
+fn frame(scene: &Scene, direction: Direction, client: u32, flags: Flags) -> Result<Vec<u8>, Error> {
+    let (service, client) = (scene.service, scene.service.client(client));
+    let (from, to) = match direction {
+        Direction::Request => ((ROUTER_MAC, client), (SWITCH_MACS[0], service.vip())),
+        Direction::Reply => ((BACKEND_MAC, service.backend()), (SWITCH_MACS[1], client)),
     };
-    frames::build(protocol, &path, flags)
+    frames::shortest(scene.protocol, from, to, flags)
 }
 
 /// The data path over memory.
@@ -239,13 +354,15 @@ struct Bench {
     arena: Arena,
     counters: Arc<WorkerCounters>,
     now: Tick,
+    /// Bytes in front of each frame that arrives.
+    room: usize,
     /// Frames on their way in and out: what the rings are to the worker.
     received: Vec<Frame>,
     sent: Vec<(Frame, Verdict)>,
 }
 
 impl Bench {
-    fn new() -> Result<Self, Error> {
+    fn new(room: usize) -> Result<Self, Error> {
         let loaded = xswitch::config::parse(CONFIG, "bench").map_err(|error| error.to_string())?;
         let (tables, _) =
             xswitch::control::compile::compile_static(&loaded.config).map_err(|error| error.to_string())?;
@@ -258,21 +375,23 @@ impl Bench {
             arena: Arena::new(BATCH),
             counters: WorkerCounters::with_capacity(8, 8),
             now: Tick(0),
+            room,
             received: Vec::with_capacity(BATCH),
             sent: Vec::with_capacity(BATCH),
         })
     }
 
     /// Brings [`CONNECTIONS`] into the state in which data flows.
-    fn establish(&mut self, protocol: Protocol) -> Result<(), Error> {
+    fn establish(&mut self, scene: &Scene) -> Result<(), Error> {
         let handshake = [
             (Direction::Request, Flags::SYN),
             (Direction::Reply, Flags::SYN.with(Flags::ACK)),
             (Direction::Request, Flags::ACK),
         ];
-        for (direction, flags) in handshake {
+        let seen = |direction| direction == Direction::Request || scene.service.backend_port != 80;
+        for (direction, flags) in handshake.into_iter().filter(|(direction, _)| seen(*direction)) {
             for client in 0..CONNECTIONS {
-                self.push(&frame(protocol, direction, client, flags)?)?;
+                self.push(&frame(scene, direction, client, flags)?)?;
                 turn(self, ingress(direction));
                 self.collect(None)?;
             }
@@ -281,12 +400,7 @@ impl Bench {
     }
 
     /// Sends one batch through the function that is counted.
-    fn batch(
-        &mut self,
-        frames: &[[u8; FRAME]],
-        direction: Direction,
-        expected: Verdict,
-    ) -> Result<(), Error> {
+    fn batch(&mut self, frames: &[Vec<u8>], direction: Direction, expected: Verdict) -> Result<(), Error> {
         for frame in frames {
             self.push(frame)?;
         }
@@ -295,7 +409,7 @@ impl Bench {
     }
 
     fn push(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.received.push(self.arena.frame(bytes).ok_or("no frame is free")?);
+        self.received.push(self.arena.frame_with_room(self.room, bytes).ok_or("no frame is free")?);
         Ok(())
     }
 

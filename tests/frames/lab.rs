@@ -24,6 +24,8 @@ pub struct Lab {
     pub events: Vec<Event>,
     arena: Arena,
     batch: Batch,
+    /// Bytes in front of frames that arrive.
+    room: usize,
 }
 
 /// What became of one frame.
@@ -61,6 +63,7 @@ impl Lab {
             events: Vec::with_capacity(BATCH),
             arena: Arena::new(BATCH + SPARES + WAITING),
             batch: Batch::new(true),
+            room: 0,
             snapshot,
         }
     }
@@ -68,6 +71,12 @@ impl Lab {
     /// The same for frames that came through AF_XDP, which has no way back into the kernel.
     pub fn without_kernel(mut self) -> Self {
         self.batch = Batch::new(false);
+        self
+    }
+
+    /// The same for frames that arrive with `room` bytes in front of them, as the XDP program makes it for tunnels.
+    pub fn with_room(mut self, room: usize) -> Self {
+        self.room = room;
         self
     }
 
@@ -100,7 +109,10 @@ impl Lab {
 
     /// The same; returns where its bytes lie: what comes out at that place is the same frame.
     pub fn place(&mut self, ingress: InterfaceId, frame: &[u8]) -> *const u8 {
-        let frame = self.arena.frame(frame).expect("a frame fits a chunk and a batch fits the arena");
+        let frame = self
+            .arena
+            .frame_with_room(self.room, frame)
+            .expect("a frame fits a chunk and a batch fits the arena");
         let place = frame.bytes().as_ptr();
         if let Err(frame) = self.batch.push(frame, ingress) {
             self.arena.give_back(frame);

@@ -5,10 +5,13 @@
 #![allow(dead_code, reason = "every test crate that shares this module needs another part of it")]
 
 pub mod check;
+pub mod flow;
 pub mod lab;
+pub mod modes;
 pub mod network;
 pub mod outbound;
 pub mod pieces;
+pub mod strict;
 
 use std::net::SocketAddrV4;
 

@@ -45,7 +45,7 @@ fn everything_that_left_is_right_for_tshark() {
     let left: Vec<_> = cases.iter().flatten().filter_map(|case| Some((case.says, case.play()?))).collect();
     assert!(left.len() > 40, "only {} frames left", left.len());
     let frames: Vec<_> = left.iter().map(|(_, (bytes, _))| bytes.as_slice()).collect();
-    let read = tshark(&frames);
+    let read = read(&frames, &FIELDS, &[]);
     assert_eq!(read.len(), left.len(), "tshark read another number of frames");
     for ((says, (_, expected)), line) in left.iter().zip(read) {
         let expected = match expected {
@@ -57,7 +57,8 @@ fn everything_that_left_is_right_for_tshark() {
     }
 }
 
-fn tshark(frames: &[&[u8]]) -> Vec<String> {
+/// One line per frame, with these fields between tabs. `preferences` are those of tshark besides the checksums'.
+pub fn read(frames: &[&[u8]], fields: &[&str], preferences: &[&str]) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("left.pcap");
     let mut writer = PcapWriter::new(std::fs::File::create(&path).unwrap()).unwrap();
@@ -71,7 +72,10 @@ fn tshark(frames: &[&[u8]]) -> Vec<String> {
     for protocol in ["ip", "tcp", "udp"] {
         command.arg("-o").arg(format!("{protocol}.check_checksum:TRUE"));
     }
-    for field in FIELDS {
+    for preference in preferences {
+        command.args(["-o", preference]);
+    }
+    for field in fields {
         command.args(["-e", field]);
     }
     let output = command.output().expect("tshark is needed: apt-get install tshark");

@@ -8,6 +8,7 @@ mod fragments;
 #[path = "../frames/mod.rs"]
 mod frames;
 mod model;
+mod modes;
 mod outbound;
 mod sequences;
 mod world;

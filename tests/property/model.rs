@@ -10,9 +10,9 @@ use crate::world::*;
 /// Source ports of full NAT begin here.
 const FIRST_PORT: u16 = 20_000;
 /// A timer fires within a slot of the wheel or, where it became shorter meanwhile, within its horizon: about 30 s.
-const LATE_MS: u64 = 33_000;
+pub const LATE_MS: u64 = 33_000;
 /// Time is kept in units of 64 ms.
-const COARSE_MS: u64 = 128;
+pub const COARSE_MS: u64 = 128;
 
 /// A client and a service: what a connection is found by.
 pub type Name = (usize, usize);
@@ -33,8 +33,9 @@ pub enum Expected {
     Dropped(DropReason),
 }
 
+/// How far a TCP connection has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Tcp {
+pub struct Tcp {
     answered: bool,
     established: bool,
     client_done: bool,
@@ -43,7 +44,7 @@ struct Tcp {
 }
 
 impl Tcp {
-    fn over(self) -> bool {
+    pub fn over(self) -> bool {
         self.reset || (self.client_done && self.backend_done)
     }
 
@@ -52,7 +53,7 @@ impl Tcp {
         self.answered && !self.established && !self.client_done && !self.backend_done
     }
 
-    fn timeout_s(self) -> u64 {
+    pub fn timeout_s(self) -> u64 {
         match self {
             Self { reset: true, .. } => RESET_S,
             Self { client_done: true, backend_done: true, .. } => CLOSED_S,
@@ -62,7 +63,7 @@ impl Tcp {
         }
     }
 
-    fn after(mut self, from_client: bool, flags: u8) -> Self {
+    pub fn after(mut self, from_client: bool, flags: u8) -> Self {
         let (syn, fin, reset) = (flags & SYN != 0, flags & FIN != 0, flags & RST != 0);
         let known_to_both = self.answered || self.reset;
         if reset {
@@ -80,6 +81,23 @@ impl Tcp {
             self.backend_done |= fin;
         }
         self
+    }
+
+    /// The same where the backend answers directly: what it would have said is taken for granted.
+    pub fn after_alone(mut self, flags: u8) -> Self {
+        let (fin, reset) = (flags & FIN != 0, flags & RST != 0);
+        if reset || self.reset {
+            self.reset = true;
+        } else if flags & SYN == 0 {
+            (self.answered, self.established) = (true, true);
+            self.client_done |= fin;
+        }
+        self
+    }
+
+    /// Whether the client is done, which is all there is to see of the end then.
+    pub fn over_alone(self) -> bool {
+        self.reset || self.client_done
     }
 }
 
