@@ -130,7 +130,7 @@ impl Plant {
         }
         let secret = random_secret()?;
         let (v4, v6) = (switch.max_connections, switch.max_connections_ipv6);
-        let table = Arc::new(FlowTables::new(v4, v6, queues as u16, secret));
+        let table = Arc::new(FlowTables::new(v4, v6, switch.max_fragmented, queues as u16, secret));
         let cores = core_affinity::get_core_ids().unwrap_or_default();
         let started = Instant::now();
         let mut crew = Crew { shared: Vec::new(), threads: Vec::new(), interfaces: Vec::new() };

@@ -152,6 +152,7 @@ pub fn replay(arguments: &Arguments) -> Result<Summary, ReplayError> {
         seed: arguments.seed,
         max_connections: config.switch.max_connections,
         max_connections_ipv6: config.switch.max_connections_ipv6,
+        max_fragmented: config.switch.max_fragmented,
     };
     Replay::new(snapshot, settings, outputs).run(merge)
 }

@@ -12,15 +12,16 @@ use super::batch::Meta;
 use super::conntrack::{Connection, Direction, FlowKey, Hit, Kind as Rewriting, Refused, State};
 use super::family::{Pair, V4, V6};
 use super::known;
-use super::parse::{self, Kind, TCP};
+use super::outbound;
+use super::parse::{self, TCP};
 use super::rewrite::{self, Egress};
 use super::schedule::{self, Candidate};
 use super::turn::Turn;
 use super::verdict::Verdict;
 
-/// Decides on a flow that has no verdict yet. One that no service takes keeps none.
+/// Decides on a flow that has no verdict yet. One that neither a service nor outbound NAT takes keeps none.
 pub fn run(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>) {
-    if meta.parsed.kind != Kind::Flow || meta.verdict.is_some() {
+    if meta.verdict.is_some() || !parse::has_flow(meta, turn.tables) {
         return;
     }
     let verdict = match meta.parsed.family {
@@ -30,13 +31,19 @@ pub fn run(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>) {
     meta.verdict = verdict.unwrap_or_else(|reason| Some(Verdict::Drop(reason)));
 }
 
-fn flow<P: Pair>(
+/// Decides on a flow that was named and has no connection. None where no service takes it.
+pub fn flow<P: Pair>(
     frame: &mut Frame,
     meta: &mut Meta,
     turn: &mut Turn<'_>,
 ) -> Result<Option<Verdict>, DropReason> {
-    let Some(service) = service_of(&P::key(meta), turn.tables) else {
-        return stray(&P::key(meta), turn.tables);
+    let key = P::key(meta);
+    if meta.parsed.echo.is_some() {
+        return outbound::run::<P>(frame, meta, turn);
+    }
+    let Some(service) = service_of(&key, turn.tables) else {
+        stray(&key, turn.tables)?;
+        return outbound::run::<P>(frame, meta, turn);
     };
     let hit: Hit<P> = connect(frame, meta, service, turn).inspect_err(|_| {
         if let Some(counters) = turn.counters.service(service.id) {
@@ -57,8 +64,8 @@ pub fn service_of<'a, P: Pair>(key: &FlowKey<P>, tables: &'a Snapshot) -> Option
     tables.service(id)
 }
 
-/// A flow that belongs to no service: a late frame of a forgotten connection, or none of our business.
-fn stray<P: Pair>(key: &FlowKey<P>, tables: &Snapshot) -> Result<Option<Verdict>, DropReason> {
+/// A flow that belongs to no service: a late frame of a forgotten connection, or no service's business.
+fn stray<P: Pair>(key: &FlowKey<P>, tables: &Snapshot) -> Result<(), DropReason> {
     let (source, destination) = (key.addresses.source(), key.addresses.destination());
     if tables.snat.contains(destination, key.destination_port()) {
         return Err(DropReason::NoConnection);
@@ -67,7 +74,7 @@ fn stray<P: Pair>(key: &FlowKey<P>, tables: &Snapshot) -> Result<Option<Verdict>
     if is_reply && !is_own(destination, tables) && !tables.bridge {
         return Err(DropReason::NoConnection);
     }
-    Ok(None)
+    Ok(())
 }
 
 /// Whether the switch itself has this address.
@@ -84,10 +91,7 @@ pub fn connect<P: Pair>(
 ) -> Result<Hit<P>, DropReason> {
     let key = P::key(meta);
     let state = first_state(meta, key.protocol)?;
-    // A fragment's checksum is that of the whole datagram, which is nowhere in one piece.
-    if meta.parsed.kind == Kind::Flow {
-        parse::verify(frame.bytes(), &meta.parsed, &key)?;
-    }
+    parse::verify(frame.bytes(), &meta.parsed, &key)?;
     let client = key.addresses.source();
     if !may_connect(client, turn.tables) {
         return Err(DropReason::BadSource);
@@ -126,7 +130,7 @@ pub fn enter<P: Pair>(
 
 /// Asked for now, so that it is known by the time the backend answers. Where the backend answers directly, or the answer
 /// goes on over the wire that it came by, nobody needs it.
-fn client_next_hop(
+pub(super) fn client_next_hop(
     frame: &Frame,
     meta: &Meta,
     client: IpAddr,
@@ -165,9 +169,10 @@ pub fn may_connect(client: IpAddr, tables: &Snapshot) -> bool {
     !reserved && !tables.is_vip(client) && !is_own(client, tables)
 }
 
-fn first_state(meta: &Meta, protocol: u8) -> Result<State, DropReason> {
+/// The state in which a first frame of this protocol puts a connection, if it may start one.
+pub(super) fn first_state(meta: &Meta, protocol: u8) -> Result<State, DropReason> {
     if protocol != TCP {
-        return Ok(State::Udp);
+        return Ok(if meta.parsed.echo.is_some() { State::Icmp } else { State::Udp });
     }
     let flags = meta.parsed.flags;
     if flags.absurd() {
@@ -244,7 +249,7 @@ fn snat_source<P: Pair>(
 
 impl<P: Pair> Hit<P> {
     /// What the hit of a connection of this kind will be like, as far as deciding about its first frame goes.
-    fn prospect(kind: Rewriting, request: FlowKey<P>) -> Self {
+    pub(super) fn prospect(kind: Rewriting, request: FlowKey<P>) -> Self {
         Self::of_kind(kind, Direction::Request, request)
     }
 }

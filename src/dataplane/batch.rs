@@ -1,6 +1,6 @@
 //! Up to 64 frames and what is known of each while they pass through the pipeline together.
 
-use crate::tables::{Event, InterfaceId};
+use crate::tables::{DropReason, Event, InterfaceId, Tick};
 use crate::xsk::Frame;
 
 use super::conntrack::FlowKey;
@@ -25,8 +25,10 @@ pub struct Meta {
     pub v6: FlowKey<V6>,
     /// Hash of the flow under the table's secret.
     pub hash: u64,
-    /// Where it was dropped for being too big: the largest packet that would fit, in bytes.
+    /// Where it is too big for its way: the largest packet that fits, in bytes.
     pub mtu: u16,
+    /// Whether it is a fragment that must wait for the first of its datagram. `hash` is that of the datagram then.
+    pub waits: bool,
     /// Its fate, once known.
     pub verdict: Option<Verdict>,
 }
@@ -41,6 +43,7 @@ impl Meta {
             v6: FlowKey::default(),
             hash: 0,
             mtu: 0,
+            waits: false,
             verdict: None,
         }
     }
@@ -131,9 +134,47 @@ impl Batch {
         self.extras.spares.drain(..)
     }
 
+    /// Takes out the fragments that wait, without a verdict: they waited in vain.
+    pub fn take_waiting(&mut self) -> impl Iterator<Item = Frame> + '_ {
+        self.extras.waiting.drain()
+    }
+
+    /// How many fragments wait for the first of their datagram. While there are any, the pipeline is to be called now and
+    /// then, frames or not.
+    #[inline]
+    pub fn waiting(&self) -> usize {
+        self.extras.waiting.len()
+    }
+
+    /// Whether any waits or is about to.
+    #[inline]
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.extras.waiting.is_idle()
+    }
+
     /// Frames that the batch holds between two calls of the pipeline.
     pub fn in_hand(&self) -> usize {
-        self.extras.spares.len()
+        self.extras.spares.len() + self.extras.waiting.len()
+    }
+
+    /// Moves the fragments that must wait to where they do, as far as there is room.
+    pub(super) fn put_aside(&mut self, now: Tick) {
+        let waiting = &mut self.extras.waiting;
+        let mut position = 0;
+        while waiting.wanted > 0
+            && let Some(meta) = self.metas.get_mut(position)
+        {
+            waiting.wanted -= usize::from(meta.waits);
+            if meta.waits && waiting.has_room(meta.hash) {
+                waiting.put(self.frames.remove(position), self.metas.remove(position), now);
+                continue;
+            }
+            if std::mem::take(&mut meta.waits) {
+                meta.verdict = Some(Verdict::Drop(DropReason::FragmentTableFull));
+            }
+            position += 1;
+        }
+        waiting.wanted = 0;
     }
 
     /// Empties the batch: every frame with its metadata, in the order they came, then those that were made. The driver

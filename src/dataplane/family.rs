@@ -51,6 +51,8 @@ pub trait Pair: Copy + Eq + Default + Debug + Send + Sync + 'static {
     fn pool_at(pool: &SnatPool, position: usize) -> Option<IpAddr>;
     /// The flow of a frame whose family this is.
     fn key(meta: &Meta) -> FlowKey<Self>;
+    /// The same, to be named.
+    fn key_mut(meta: &mut Meta) -> &mut FlowKey<Self>;
     /// The worker's hold on the connections of this family.
     fn side(flows: &Flows) -> &Side<Self>;
     /// The same, to be changed.
@@ -131,6 +133,11 @@ impl Pair for V4 {
     #[inline]
     fn key(meta: &Meta) -> FlowKey<Self> {
         meta.v4
+    }
+
+    #[inline]
+    fn key_mut(meta: &mut Meta) -> &mut FlowKey<Self> {
+        &mut meta.v4
     }
 
     #[inline]
@@ -240,6 +247,11 @@ impl Pair for V6 {
     #[inline]
     fn key(meta: &Meta) -> FlowKey<Self> {
         meta.v6
+    }
+
+    #[inline]
+    fn key_mut(meta: &mut Meta) -> &mut FlowKey<Self> {
+        &mut meta.v6
     }
 
     #[inline]

@@ -32,7 +32,7 @@ pub fn prefetch(batch: &Batch, flows: &Flows) {
 /// batch have changed.
 #[inline]
 pub fn run(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>) {
-    if meta.parsed.kind == Kind::Flow {
+    if parse::has_flow(meta, turn.tables) {
         match meta.parsed.family {
             Family::V4 => flow::<V4>(frame, meta, turn),
             Family::V6 => flow::<V6>(frame, meta, turn),
@@ -40,9 +40,14 @@ pub fn run(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>) {
     }
 }
 
+/// Forwards a frame of a flow that was named, if it belongs to a connection.
 #[inline(always)]
-fn flow<P: Pair>(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>) {
+pub fn flow<P: Pair>(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>) {
     let Some(hit) = turn.flows.find(P::key(meta), meta.hash) else { return };
+    if meta.parsed.echo.is_some_and(|direction| direction != hit.direction) {
+        // Both kinds of ping have the same key where the identifier is 0.
+        return;
+    }
     if starts_over(frame, &hit, meta, turn.tables) {
         // Tier 2 finds no connection then, and makes one.
         turn.flows.end(&hit, turn.counters);
@@ -60,12 +65,20 @@ pub fn starts_over<P: Pair>(frame: &Frame, hit: &Hit<P>, meta: &Meta, tables: &S
     let (state, stateless) = (hit.state(), hit.state().is_stateless());
     // Where replies are not seen, the client's FIN is all there is to see of the end.
     let over = state.is_over() || (hit.kind.one_way() && state == State::ClientClosed);
-    hit.direction == Direction::Request
+    opens_it(hit, P::key(meta).addresses)
         && (stateless || flags.opens())
         && (over || (hit.kind != Rewriting::Snat && tables.backend(hit.backend).is_none()))
         && (stateless || !flags.absurd())
         && meta.parsed.ttl > 1
         && parse::verify(frame.bytes(), &meta.parsed, &P::key(meta)).is_ok()
+}
+
+/// Whether the frame comes from where connections are opened: from the client, or from inside through outbound NAT,
+/// where the source is translated.
+#[inline]
+fn opens_it<P: Pair>(hit: &Hit<P>, addresses: P) -> bool {
+    hit.direction == Direction::Request
+        || (hit.kind == Rewriting::Snat && hit.addresses.source() != addresses.source())
 }
 
 /// Forwards one frame of the connection `hit`: checks, state, rewrite, counters.
@@ -125,23 +138,40 @@ pub fn egress<'a, P: Pair>(hit: &Hit<P>, meta: &Meta, turn: &mut Turn<'a>) -> Re
     let tables = turn.tables;
     match (hit.kind, hit.direction) {
         (Rewriting::Mapping, _) => Err(DropReason::NoConnection),
-        (Rewriting::Snat, Direction::Request) => {
-            let next_hop = next_hop_towards(hit.addresses.destination(), tables, turn.extras)?;
-            Ok(Egress::towards(resolved(next_hop, tables, turn.extras)?))
+        (Rewriting::Snat, _) => {
+            let found = routed(hit, turn);
+            or_just_seen(found, hit.addresses.destination(), turn)
         }
         (_, Direction::Request) => {
             let backend = tables.backend(hit.backend).ok_or(DropReason::BackendGone)?;
             Ok(Egress::backend(resolved(backend.next_hop, tables, turn.extras)?, backend))
         }
         (_, Direction::Reply) if tables.bridge => Egress::across(meta.ingress, tables),
-        (_, Direction::Reply) => match toward_client(hit, turn) {
-            Err(DropReason::NextHopUnresolved) => {
-                let seen = just_seen(hit.addresses.destination(), turn);
-                seen.map(Egress::towards_copy).ok_or(DropReason::NextHopUnresolved)
-            }
-            found => found.map(Egress::towards),
-        },
+        (_, Direction::Reply) => {
+            let found = toward_client(hit, turn);
+            or_just_seen(found, hit.addresses.destination(), turn)
+        }
     }
+}
+
+fn or_just_seen<'a>(
+    found: Result<&'a NextHop, DropReason>,
+    address: IpAddr,
+    turn: &Turn<'_>,
+) -> Result<Egress<'a>, DropReason> {
+    match found {
+        Err(DropReason::NextHopUnresolved) => {
+            just_seen(address, turn).map(Egress::towards_copy).ok_or(DropReason::NextHopUnresolved)
+        }
+        found => found.map(Egress::towards),
+    }
+}
+
+/// The way to an address that is no backend's.
+pub fn by_route<'a>(address: IpAddr, turn: &mut Turn<'a>) -> Result<Egress<'a>, DropReason> {
+    let (tables, extras) = (turn.tables, &mut *turn.extras);
+    let found = next_hop_towards(address, tables, extras).and_then(|id| resolved(id, tables, extras));
+    or_just_seen(found, address, turn)
 }
 
 #[inline]
@@ -152,6 +182,21 @@ fn toward_client<'a, P: Pair>(hit: &Hit<P>, turn: &mut Turn<'a>) -> Result<&'a N
     }
     let next_hop = next_hop_towards(hit.addresses.destination(), tables, turn.extras)?;
     turn.flows.entry(hit.entry).set_client_route(hit, next_hop, tables.routes_epoch);
+    resolved(next_hop, tables, turn.extras)
+}
+
+/// The next hop of a frame of outbound NAT, which is routed whichever way it goes.
+fn routed<'a, P: Pair>(hit: &Hit<P>, turn: &mut Turn<'a>) -> Result<&'a NextHop, DropReason> {
+    let tables = turn.tables;
+    let known = match hit.direction {
+        Direction::Request => hit.server_next_hop,
+        Direction::Reply => hit.client_next_hop,
+    };
+    if hit.routes_epoch == tables.routes_epoch && known != NextHopId::NONE {
+        return resolved(known, tables, turn.extras);
+    }
+    let next_hop = next_hop_towards(hit.addresses.destination(), tables, turn.extras)?;
+    turn.flows.entry(hit.entry).set_route(hit, next_hop, tables.routes_epoch);
     resolved(next_hop, tables, turn.extras)
 }
 

@@ -13,6 +13,9 @@ pub mod known;
 
 pub mod admit;
 
+pub mod fragments;
+pub mod outbound;
+
 pub mod answer;
 
 pub mod conntrack;

@@ -1,14 +1,15 @@
 //! Stage 1: headers. One pass over each frame, every length checked once.
 
 use crate::tables::{DropReason, Interface, Snapshot};
-use crate::wire::checksum::Verified;
+use crate::wire::checksum::{self, Verified};
 use crate::wire::tcp::Flags;
 use crate::wire::tunnel::Family;
 use crate::wire::{ethernet, ipv4, ipv6, tcp, udp};
 
 use super::batch::{Batch, Meta};
-use super::conntrack::{FlowKey, Flows};
+use super::conntrack::{Direction, FlowKey, Flows};
 use super::family::Pair;
+use super::fragments;
 use super::verdict::Verdict;
 
 /// IP protocol number of ICMP.
@@ -60,6 +61,8 @@ pub struct Parsed {
     pub sequence: u32,
     /// TCP acknowledgment number.
     pub acknowledgment: u32,
+    /// Of a ping: whether it is the request or the reply. Its identifier stands among the ports.
+    pub echo: Option<Direction>,
     /// Whether routers must not fragment it: IPv4 with DF, and all of IPv6.
     pub dont_fragment: bool,
     /// Where a fragment belongs, in bytes.
@@ -83,6 +86,7 @@ impl Parsed {
         checksum: 0,
         sequence: 0,
         acknowledgment: 0,
+        echo: None,
         dont_fragment: false,
         fragment_offset: 0,
         more_fragments: false,
@@ -107,10 +111,20 @@ pub fn run(batch: &mut Batch, tables: &Snapshot, flows: &Flows) {
     let (entries, _) = batch.parts();
     for (frame, meta) in entries {
         match headers(frame.bytes(), meta, tables) {
-            Ok(()) if meta.parsed.kind == Kind::Flow => name_flow(meta, flows),
+            Ok(()) if has_flow(meta, tables) => name_flow(meta, flows),
             Ok(()) => {}
             Err(reason) => meta.verdict = Some(Verdict::Drop(reason)),
         }
+    }
+}
+
+/// Whether a frame may belong to a connection: TCP, UDP and, where there is outbound NAT, pings.
+#[inline]
+pub fn has_flow(meta: &Meta, tables: &Snapshot) -> bool {
+    match meta.parsed.kind {
+        Kind::Flow => true,
+        Kind::Icmp => meta.parsed.echo.is_some() && !tables.snat_rules.is_empty(),
+        _ => false,
     }
 }
 
@@ -182,6 +196,8 @@ fn ipv4_packet(packet: &[u8], meta: &mut Meta) -> Result<(), DropReason> {
         parsed.fragment_offset = header.fragment_offset;
         parsed.more_fragments = header.more_fragments;
         parsed.fragment_id = u32::from(header.id);
+        let before = u16::from(header.header_len);
+        meta.v4.ports = fragments::header::read(payload, before, header.protocol, parsed)?;
         return Ok(());
     }
     meta.v4.ports = transport(payload, header.protocol, parsed)?;
@@ -189,7 +205,7 @@ fn ipv4_packet(packet: &[u8], meta: &mut Meta) -> Result<(), DropReason> {
 }
 
 fn ipv6_packet(packet: &[u8], meta: &mut Meta) -> Result<(), DropReason> {
-    let header = ipv6::Header::parse(packet).map_err(|_| DropReason::Malformed)?;
+    let header = ipv6::Header::parse(packet).map_err(|_| blame_v6(packet))?;
     let parsed = &mut meta.parsed;
     parsed.family = Family::V6;
     parsed.ttl = header.hop_limit;
@@ -208,10 +224,22 @@ fn ipv6_packet(packet: &[u8], meta: &mut Meta) -> Result<(), DropReason> {
             parsed.fragment_offset = fragment.offset;
             parsed.more_fragments = fragment.more;
             parsed.fragment_id = fragment.id;
+            meta.v6.ports = fragments::header::read(payload, 0, header.protocol, parsed)?;
         }
         _ => meta.v6.ports = transport(payload, header.protocol, parsed)?,
     }
     Ok(())
+}
+
+/// Why an IPv6 packet was refused: a piece that is whole in itself, but can be no piece, has a reason of its own.
+#[cold]
+fn blame_v6(packet: &[u8]) -> DropReason {
+    match ipv6::Header::parse_cut(packet) {
+        Ok(header) if header.fragment.is_some() && usize::from(header.total_len) <= packet.len() => {
+            DropReason::FragmentAbsurd
+        }
+        _ => DropReason::Malformed,
+    }
 }
 
 /// Reads the TCP, UDP or ICMP header and returns the ports: source in the high half. ICMP queries have their identifier
@@ -232,15 +260,20 @@ fn transport(payload: &[u8], protocol: u8, parsed: &mut Parsed) -> Result<u32, D
             Ok(header.ports)
         }
         ICMP | ICMPV6 => {
-            let [kind, _, high, low, identifier @ ..] =
+            let [kind, code, high, low, identifier @ ..] =
                 payload.first_chunk::<6>().ok_or(DropReason::Malformed)?;
             parsed.checksum = u16::from_be_bytes([*high, *low]);
             parsed.kind = Kind::Icmp;
             let identifier = u32::from(u16::from_be_bytes(*identifier));
-            Ok(match (protocol, kind) {
-                (ICMP, 8) | (ICMPV6, 128) => identifier << 16,
-                (ICMP, 0) | (ICMPV6, 129) => identifier,
-                _ => 0,
+            parsed.echo = match (protocol, kind, code) {
+                (ICMP, 8, 0) | (ICMPV6, 128, 0) => Some(Direction::Request),
+                (ICMP, 0, 0) | (ICMPV6, 129, 0) => Some(Direction::Reply),
+                _ => None,
+            };
+            Ok(match parsed.echo {
+                Some(Direction::Request) => identifier << 16,
+                Some(Direction::Reply) => identifier,
+                None => 0,
             })
         }
         _ => {
@@ -250,9 +283,11 @@ fn transport(payload: &[u8], protocol: u8, parsed: &mut Parsed) -> Result<u32, D
     }
 }
 
-/// Verifies the TCP or UDP checksum of a whole frame. Reads all of its payload.
+/// Verifies the TCP, UDP or ICMP checksum of a frame. Reads all of its payload. That of a fragment is of the whole datagram, which
+/// is nowhere in one piece: it is kept as right or wrong as it is.
 pub fn verify<P: Pair>(frame: &[u8], parsed: &Parsed, key: &FlowKey<P>) -> Result<(), DropReason> {
-    if key.protocol == UDP && parsed.checksum == 0 && P::CHECKSUM_OPTIONAL {
+    let is_absent = key.protocol == UDP && parsed.checksum == 0 && P::CHECKSUM_OPTIONAL;
+    if is_absent || parsed.kind == Kind::Fragment {
         return Ok(());
     }
     let segment = frame.get(parsed.payload()).ok_or(DropReason::Malformed)?;
@@ -261,8 +296,13 @@ pub fn verify<P: Pair>(frame: &[u8], parsed: &Parsed, key: &FlowKey<P>) -> Resul
         _ => Some(segment),
     }
     .ok_or(DropReason::Malformed)?;
+    if key.protocol == ICMP {
+        // Over IPv4 it covers the message alone.
+        return if checksum::sum(segment) == 0xFFFF { Ok(()) } else { Err(DropReason::IcmpChecksum) };
+    }
     match key.addresses.verify(key.protocol, segment, parsed.checksum) {
         Verified::Right => Ok(()),
+        _ if key.protocol == ICMPV6 => Err(DropReason::IcmpChecksum),
         Verified::Wrong => Err(DropReason::L4Checksum),
         Verified::LeftToOffload => Err(DropReason::ChecksumOffload),
     }

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | 1, [`known`] | of a connection that exists | one lookup, a stored rewrite |
 //! | 2, [`admit`] | that may start one | service, scheduler, insert |
+//! | both, [`fragments`] | that are pieces of a datagram | a lookup more; the first has the ports |
 //! | 3, [`answer`] | ARP, neighbour discovery, ICMP, what no service takes | rare |
 
 use crate::tables::{Snapshot, Tick, WorkerCounters};
@@ -12,9 +13,11 @@ use super::batch::Batch;
 use super::conntrack::Flows;
 use super::turn::Turn;
 use super::verdict::Verdict;
-use super::{admit, answer, known, parse};
+use super::{admit, answer, fragments, known, parse};
 
 /// Gives every frame of `batch` its verdict, and makes those that leave look as they must.
+///
+/// Fragments whose first was not seen stay with the batch: it is to be called while there are any, if with an empty batch.
 ///
 /// Pure: no clock, no I/O, no lock, no allocation. Live rings, `replay`, tests, fuzzers and benchmarks all call this.
 pub fn process(
@@ -33,8 +36,12 @@ pub fn process(
     for (frame, meta) in entries {
         known::run(frame, meta, &mut turn);
         admit::run(frame, meta, &mut turn);
-        answer::run(frame, meta, &mut turn, kernel_reachable);
+        fragments::run(frame, meta, &mut turn);
+        if !meta.waits {
+            answer::run(frame, meta, &mut turn, kernel_reachable);
+        }
     }
+    fragments::finish(batch, tables, flows, now, counters);
 }
 
 /// Counts the final verdict of one frame. The driver calls it once it knows whether the egress ring took the frame.

@@ -6,6 +6,8 @@ use crate::xsk::Frame;
 
 use super::batch::{BATCH, Meta};
 use super::conntrack::Flows;
+use super::fragments::LOOKS;
+use super::fragments::waiting::Waiting;
 
 /// One call of [`super::process`].
 #[derive(Debug)]
@@ -33,8 +35,8 @@ impl Turn<'_> {
     }
 }
 
-/// Spare frames at hand, for packets that leave in several pieces: a 9,000-byte packet into a 1,280-byte path is 8 pieces.
-pub const SPARES: usize = 16;
+/// Spare frames at hand, for packets that leave in several pieces: a whole batch of them may leave in two each.
+pub const SPARES: usize = BATCH;
 
 /// What a batch carries besides its frames.
 #[derive(Debug)]
@@ -43,8 +45,10 @@ pub struct Extras {
     events: Vec<Event>,
     /// Free frames that the driver lends.
     pub(super) spares: Vec<Frame>,
-    /// Frames made from spares, each with its fate.
+    /// Frames that leave besides those of the batch: made from spares, or done with waiting. Each with its fate.
     pub(super) made: Vec<(Frame, Meta)>,
+    /// Fragments that wait for the first of their datagram.
+    pub(super) waiting: Waiting,
 }
 
 impl Default for Extras {
@@ -52,7 +56,8 @@ impl Default for Extras {
         Self {
             events: Vec::with_capacity(BATCH),
             spares: Vec::with_capacity(SPARES),
-            made: Vec::with_capacity(SPARES),
+            made: Vec::with_capacity(SPARES + LOOKS),
+            waiting: Waiting::default(),
         }
     }
 }
@@ -77,7 +82,7 @@ impl Extras {
         self.spares.pop()
     }
 
-    /// Adds a frame that was made from a spare and has its verdict. There is room: it was made from a spare.
+    /// Adds a frame that has its verdict. There is room: it was made from a spare, or has waited.
     pub fn add(&mut self, frame: Frame, meta: Meta) {
         self.made.push((frame, meta));
     }

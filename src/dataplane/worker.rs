@@ -30,6 +30,8 @@ const SPINS: u32 = 256;
 const SLEEP_MS: i32 = 50;
 /// Sleep while sent frames have not come back yet.
 const SHORT_SLEEP_MS: i32 = 1;
+/// Sleep while fragments wait for the first of their datagram, which may have come to another worker.
+const WAITING_SLEEP_MS: i32 = 2;
 /// How long a worker that is to stop goes on sending what it has.
 const DRAIN: Duration = Duration::from_millis(200);
 /// How often the kernel's statistics are read and ports that are down are tried, in milliseconds.
@@ -115,7 +117,7 @@ impl Worker {
             }
         }
         if let Some(rings) = &mut self.rings {
-            give_back_spares(&mut self.batch, rings);
+            give_back(&mut self.batch, rings, &self.shared.counters);
         }
     }
 
@@ -126,7 +128,7 @@ impl Worker {
         }
         if self.shared.release.load(Ordering::Relaxed) {
             if let Some(mut rings) = self.rings.take().or_else(|| self.shared.adopt.pop()) {
-                give_back_spares(&mut self.batch, &mut rings);
+                give_back(&mut self.batch, &mut rings, &self.shared.counters);
                 let _ = self.shared.released.push(rings);
             }
             self.shared.release.store(false, Ordering::Release);
@@ -146,6 +148,9 @@ impl Worker {
         if let Some(mut rings) = self.rings.take() {
             for position in 0..rings.ports.len() {
                 busy |= self.receive(&mut rings, InterfaceId(position as u8), now, &counters);
+            }
+            if !busy && self.batch.waiting() > 0 {
+                self.forward(&mut rings, now, &counters);
             }
             for (port, ring_counters) in rings.ports.iter_mut().zip(&counters.ports) {
                 let Some(port) = port else { continue };
@@ -189,10 +194,16 @@ impl Worker {
         if received == 0 {
             return false;
         }
+        self.forward(rings, now, counters);
+        true
+    }
+
+    /// Sends the batch through the pipeline, and its frames to wherever they go. An empty one is for fragments that wait.
+    fn forward(&mut self, rings: &mut RingSet, now: Tick, counters: &WorkerCounters) {
+        let (batch, umem) = (&mut self.batch, &mut rings.umem);
         batch.lend(|| umem.take());
         process(batch, &self.snapshot, &mut self.flows, now, counters);
         self.dispatch(rings, counters);
-        true
     }
 
     /// Finds every frame of the batch its place and counts its verdict.
@@ -273,15 +284,24 @@ impl Worker {
             in_flight += port.levels().1;
         }
         self.shared.counters.sleeps.add(1);
-        self.wait.wait(if in_flight > 0 { SHORT_SLEEP_MS } else { SLEEP_MS });
+        self.wait.wait(match (in_flight, self.batch.waiting()) {
+            (0, 0) => SLEEP_MS,
+            (0, _) => WAITING_SLEEP_MS,
+            _ => SHORT_SLEEP_MS,
+        });
         self.shared.waker.clear();
         self.idle_turns = 0;
     }
 }
 
-/// Returns the spare frames that the batch holds, so that the rings can go.
-fn give_back_spares(batch: &mut Batch, rings: &mut RingSet) {
+/// Returns the frames that the batch holds, so that the rings can go. Fragments that wait do so in vain.
+fn give_back(batch: &mut Batch, rings: &mut RingSet, counters: &WorkerCounters) {
     for frame in batch.take_back() {
         rings.umem.give_back(frame);
     }
+    for frame in batch.take_waiting() {
+        rings.umem.give_back(frame);
+        settle(Verdict::Drop(DropReason::FragmentTimeout), counters);
+    }
+    counters.held.set(0);
 }

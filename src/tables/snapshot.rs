@@ -121,6 +121,35 @@ pub struct SnatRule {
     pub hairpinning: bool,
 }
 
+impl SnatRule {
+    /// Whether packets from this address are translated.
+    pub fn is_inside(&self, address: IpAddr) -> bool {
+        self.inside.iter().any(|(prefix, length)| within(address, *prefix, *length))
+    }
+
+    /// Whether `address` is one that packets are translated to, whatever the port.
+    pub fn is_public(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(v4) => self.pool.v4.contains(&v4),
+            IpAddr::V6(v6) => self.pool.v6.contains(&v6),
+        }
+    }
+}
+
+fn within(address: IpAddr, prefix: IpAddr, length: u8) -> bool {
+    match (address, prefix) {
+        (IpAddr::V4(address), IpAddr::V4(prefix)) => {
+            (address.to_bits() ^ prefix.to_bits()).checked_shr(32 - u32::from(length.min(32))).unwrap_or(0)
+                == 0
+        }
+        (IpAddr::V6(address), IpAddr::V6(prefix)) => {
+            (address.to_bits() ^ prefix.to_bits()).checked_shr(128 - u32::from(length.min(128))).unwrap_or(0)
+                == 0
+        }
+        _ => false,
+    }
+}
+
 /// Which TCP and UDP checksums are verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum VerifyChecksums {
@@ -221,5 +250,29 @@ impl Snapshot {
     #[inline]
     pub fn is_vip(&self, address: IpAddr) -> bool {
         self.vips.get(ExactKey::new(address, 0)).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_inside_where_its_prefix_says_so() {
+        let rule = |inside: &str, length| SnatRule {
+            name: String::new(),
+            inside: vec![(inside.parse().unwrap(), length)],
+            pool: SnatPool::default(),
+            mapping: Mapping::default(),
+            filtering: Filtering::default(),
+            hairpinning: true,
+        };
+        let is_inside =
+            |inside, length, address: &str| rule(inside, length).is_inside(address.parse().unwrap());
+        assert!(is_inside("10.0.0.0", 8, "10.255.0.1") && !is_inside("10.0.0.0", 8, "11.0.0.1"));
+        assert!(is_inside("10.0.0.7", 32, "10.0.0.7") && !is_inside("10.0.0.7", 32, "10.0.0.6"));
+        assert!(is_inside("0.0.0.0", 0, "203.0.113.1") && !is_inside("0.0.0.0", 0, "2001:db8::1"));
+        assert!(is_inside("fd00::", 8, "fd12::1") && !is_inside("fd00::", 8, "2001:db8::1"));
+        assert!(is_inside("::", 0, "2001:db8::1") && is_inside("fd00::1", 128, "fd00::1"));
     }
 }

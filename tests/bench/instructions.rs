@@ -250,7 +250,7 @@ impl Bench {
         let (tables, _) =
             xswitch::control::compile::compile_static(&loaded.config).map_err(|error| error.to_string())?;
         let connections = loaded.config.switch.max_connections;
-        let table = FlowTables::new(connections, connections, 1, Secret::from_seed(1));
+        let table = FlowTables::new(connections, connections, 8, 1, Secret::from_seed(1));
         Ok(Self {
             tables,
             flows: Flows::join(Arc::new(table), 1, Tick(0)),

@@ -5,10 +5,14 @@ use std::sync::Arc;
 use xswitch::config;
 use xswitch::control::compile::compile_static;
 use xswitch::dataplane::conntrack::EXPIRY_BUDGET;
+use xswitch::dataplane::fragments::waiting::WAITING;
 use xswitch::dataplane::turn::SPARES;
 use xswitch::dataplane::{BATCH, Batch, FlowTables, Flows, Secret, Verdict, process, settle};
 use xswitch::tables::{Event, InterfaceId, Snapshot, Tick, WorkerCounters};
 use xswitch::xsk::memory::Arena;
+
+/// Datagrams in fragments that the data path tracks at once.
+const FRAGMENTED: u32 = 64;
 
 /// One worker's data path.
 pub struct Lab {
@@ -49,13 +53,13 @@ impl Lab {
 
     /// The same with counters for `rows` services and backends, for snapshots to come.
     pub fn with_rows(snapshot: Snapshot, connections: u32, rows: usize) -> Self {
-        let table = Arc::new(FlowTables::new(connections, connections, 1, Secret::from_seed(1)));
+        let table = Arc::new(FlowTables::new(connections, connections, FRAGMENTED, 1, Secret::from_seed(1)));
         Self {
             flows: Flows::join(table, 1, Tick(0)),
             counters: WorkerCounters::with_capacity(rows, rows),
             now: Tick(0),
             events: Vec::with_capacity(BATCH),
-            arena: Arena::new(BATCH + SPARES),
+            arena: Arena::new(BATCH + SPARES + WAITING),
             batch: Batch::new(true),
             snapshot,
         }
@@ -68,10 +72,22 @@ impl Lab {
 
     /// Sends one frame.
     pub fn send(&mut self, ingress: InterfaceId, frame: &[u8]) -> Outcome {
-        self.add(ingress, frame);
-        let mut outcome = None;
-        self.run(|verdict, bytes| outcome = Some(Outcome { verdict, bytes: bytes.to_vec() }));
-        outcome.unwrap()
+        let mut outcomes = self.send_all(ingress, &[frame]);
+        outcomes.pop().expect("the frame does not wait")
+    }
+
+    /// Sends frames as one batch. What came out, which may be more or less than that: packets leave in pieces, fragments
+    /// wait.
+    pub fn send_all(&mut self, ingress: InterfaceId, frames: &[impl AsRef<[u8]>]) -> Vec<Outcome> {
+        frames.iter().for_each(|frame| self.add(ingress, frame.as_ref()));
+        let mut outcomes = Vec::new();
+        self.run(|verdict, bytes| outcomes.push(Outcome { verdict, bytes: bytes.to_vec() }));
+        outcomes
+    }
+
+    /// How many fragments wait for the first of their datagram.
+    pub fn waiting(&self) -> usize {
+        self.batch.waiting()
     }
 
     /// Adds one frame to the batch that [`Lab::run`] will process.
@@ -88,7 +104,7 @@ impl Lab {
         self.batch.room()
     }
 
-    /// Processes the batch; `seen` learns of every frame in the order they came.
+    /// Processes the batch; `seen` learns of every frame in the order they came, then of those that it released or made.
     pub fn run(&mut self, mut seen: impl FnMut(Verdict, &[u8])) {
         let arena = &mut self.arena;
         self.batch.lend(|| arena.frame(&[]));
@@ -104,7 +120,7 @@ impl Lab {
         }
         self.events.clear();
         self.events.extend(self.batch.drain_events());
-        assert_eq!(self.arena.outstanding(), 0, "a frame was lost");
+        assert_eq!(self.arena.outstanding(), self.batch.waiting(), "a frame was lost");
         assert_eq!(self.counters.unexplained(), 0, "received = forwarded + replied + to_kernel + dropped");
     }
 

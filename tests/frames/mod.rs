@@ -7,6 +7,8 @@
 pub mod check;
 pub mod lab;
 pub mod network;
+pub mod outbound;
+pub mod pieces;
 
 use std::net::SocketAddrV4;
 

@@ -8,11 +8,13 @@
 
 mod arp;
 mod checksums;
+mod fragments;
 #[path = "../frames/mod.rs"]
 mod frames;
 mod full_nat;
 mod icmp;
 mod nat;
+mod outbound;
 mod refused;
 mod reloads;
 mod support;

@@ -7,5 +7,6 @@ mod batches;
 #[path = "../frames/mod.rs"]
 mod frames;
 mod model;
+mod outbound;
 mod sequences;
 mod world;

@@ -14,9 +14,10 @@ use super::merge::Merge;
 use super::output::{Output, OutputError};
 use super::summary::{Numbers, Summary};
 use crate::dataplane::conntrack::EXPIRY_BUDGET;
+use crate::dataplane::fragments::{LOOKS, waiting::WAITING};
 use crate::dataplane::turn::SPARES;
 use crate::dataplane::{BATCH, Batch, FlowTables, Flows, Secret, Verdict, process, settle};
-use crate::tables::{Event, InterfaceId, Snapshot, Tick, WorkerCounters};
+use crate::tables::{DropReason, Event, InterfaceId, Snapshot, Tick, WorkerCounters};
 use crate::xsk::memory::Arena;
 
 /// Neighbours without a MAC address that are named in the summary, at most.
@@ -32,6 +33,8 @@ pub struct Settings {
     pub max_connections: u32,
     /// Bound of the IPv6 connection table.
     pub max_connections_ipv6: u32,
+    /// Datagrams in fragments that are tracked at once.
+    pub max_fragmented: u32,
 }
 
 /// One data path over captures.
@@ -55,11 +58,11 @@ impl Replay {
     pub fn new(snapshot: Snapshot, settings: Settings, outputs: Vec<Option<Output>>) -> Self {
         let secret = Secret::from_seed(settings.seed);
         let (v4, v6) = (settings.max_connections, settings.max_connections_ipv6);
-        let table = Arc::new(FlowTables::new(v4, v6, 1, secret));
+        let table = Arc::new(FlowTables::new(v4, v6, settings.max_fragmented, 1, secret));
         Self {
             flows: Flows::join(table, 1, Tick::default()),
             counters: WorkerCounters::with_capacity(snapshot.services.len(), snapshot.backends.len()),
-            arena: Arena::new(BATCH + SPARES),
+            arena: Arena::new(BATCH + SPARES + WAITING),
             batch: Batch::new(true),
             numbers: Numbers::default(),
             clock: Clock::default(),
@@ -82,17 +85,36 @@ impl Replay {
             if let Some(port) = self.counters.port(ingress) {
                 port.rx_frames.add(self.batch.len() as u64);
             }
-            let arena = &mut self.arena;
-            self.batch.lend(|| arena.frame(&[]));
-            process(&mut self.batch, &self.snapshot, &mut self.flows, now, &self.counters);
-            self.dispatch(time_ns)?;
+            self.forward(now, time_ns)?;
+            // A worker comes back for fragments that wait before anything else happens.
+            for _ in 0..self.batch.waiting().div_ceil(LOOKS) {
+                self.forward(now, time_ns)?;
+            }
         }
-        for frame in self.batch.take_back() {
-            self.arena.give_back(frame);
-        }
+        self.give_back();
         let summary = self.finish()?;
         input.finish()?;
         Ok(summary)
+    }
+
+    /// Sends the batch through the pipeline, and its frames to wherever they go.
+    fn forward(&mut self, now: Tick, time_ns: u64) -> Result<(), OutputError> {
+        let arena = &mut self.arena;
+        self.batch.lend(|| arena.frame(&[]));
+        process(&mut self.batch, &self.snapshot, &mut self.flows, now, &self.counters);
+        self.dispatch(time_ns)
+    }
+
+    /// Takes back what the batch holds at the end of the captures. The first of what still waits did not come.
+    fn give_back(&mut self) {
+        for frame in self.batch.take_back() {
+            self.arena.give_back(frame);
+        }
+        for frame in self.batch.take_waiting() {
+            self.arena.give_back(frame);
+            settle(Verdict::Drop(DropReason::FragmentTimeout), &self.counters);
+        }
+        self.counters.held.set(0);
     }
 
     /// Fills the batch with what arrives next. None at the end of all captures.

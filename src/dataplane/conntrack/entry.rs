@@ -14,6 +14,7 @@ use crate::tables::{BackendId, Coarse, Forwarding, NextHopId};
 use crate::wire::checksum::Delta;
 
 use super::key::FlowKey;
+use super::route::Route;
 use super::tcp::{Direction, State};
 
 /// `status`: generation (16 bits) | phase (2 bits) at 8 | state (4 bits) at 0.
@@ -86,8 +87,8 @@ pub struct Entry<P: Pair = V4> {
     reply_addresses: P::Cell,
     /// request << 32 | reply
     ports: AtomicU64,
-    /// next hop towards the client | routes epoch << 32 | generation << 48
-    client_route: AtomicU64,
+    /// Next hops: see [`super::route`].
+    route: AtomicU64,
     /// addresses << 16 | addresses and ports, of the request direction
     deltas: AtomicU32,
     backend: AtomicU32,
@@ -145,7 +146,9 @@ pub struct Hit<P = V4> {
     pub backend: BackendId,
     /// Next hop towards the client.
     pub client_next_hop: NextHopId,
-    /// Epoch of the routes that gave it.
+    /// Next hop towards the server, of outbound NAT.
+    pub server_next_hop: NextHopId,
+    /// Epoch of the routes that gave them.
     pub routes_epoch: u16,
     /// When it was last seen.
     pub last_seen: Coarse,
@@ -165,6 +168,7 @@ impl<P: Pair> Hit<P> {
             transport_delta: Delta::default(),
             backend: BackendId::NONE,
             client_next_hop: NextHopId::NONE,
+            server_next_hop: NextHopId::NONE,
             routes_epoch: 0,
             last_seen: Coarse(0),
         }
@@ -203,21 +207,25 @@ impl<P: Pair> Entry<P> {
             Direction::Request => (address_delta, transport_delta),
             Direction::Reply => (address_delta.reversed(), transport_delta.reversed()),
         };
-        let route = self.client_route.load(Ordering::Relaxed);
-        // One that another worker stored for the entry's former connection is none.
-        let of_this = (route >> 48) as u32 == status >> 16;
+        let kind = Kind::from_bits(traits >> 8);
+        let route = self.route.load(Ordering::Relaxed);
+        let route = match kind {
+            Kind::Snat => Route::of_outbound(route),
+            _ => Route::of_service(route, (status >> 16) as u16),
+        };
         let hit = Hit {
             entry: position,
             status,
-            kind: Kind::from_bits(traits >> 8),
+            kind,
             direction,
             addresses: other.reversed(),
             ports: other_ports.rotate_left(16),
             address_delta,
             transport_delta,
             backend: BackendId(self.backend.load(Ordering::Relaxed)),
-            client_next_hop: if of_this { NextHopId(route as u32) } else { NextHopId::NONE },
-            routes_epoch: (route >> 32) as u16,
+            client_next_hop: route.client,
+            server_next_hop: route.server,
+            routes_epoch: route.epoch,
             last_seen: Coarse(self.last_seen.load(Ordering::Relaxed)),
         };
         fence(Ordering::Acquire);
@@ -241,7 +249,12 @@ impl<P: Pair> Entry<P> {
         let transport = addresses.and(Delta::of_u32(request.ports, leaves.ports));
         self.deltas.store(u32::from(addresses.0) << 16 | u32::from(transport.0), Ordering::Relaxed);
         self.backend.store(connection.backend.0, Ordering::Relaxed);
-        self.store_client_route(generation, connection.client_next_hop, connection.routes_epoch);
+        let (client, epoch) = (connection.client_next_hop, connection.routes_epoch);
+        let route = match connection.kind {
+            Kind::Snat => Route { client, server: NextHopId::NONE, epoch }.outbound_word(),
+            _ => Route::service_word(client, epoch, (generation >> 16) as u16),
+        };
+        self.route.store(route, Ordering::Relaxed);
         self.last_seen.store(now.0, Ordering::Relaxed);
         self.sequences[0].store(connection.sequence, Ordering::Relaxed);
         self.sequences[1].store(0, Ordering::Relaxed);
@@ -251,12 +264,20 @@ impl<P: Pair> Entry<P> {
     /// Remembers the next hop towards the client, for as long as the entry holds the connection of `hit`.
     #[inline]
     pub fn set_client_route(&self, hit: &Hit<P>, next_hop: NextHopId, routes_epoch: u16) {
-        self.store_client_route(hit.status, next_hop, routes_epoch);
+        let route = Route::service_word(next_hop, routes_epoch, (hit.status >> 16) as u16);
+        self.route.store(route, Ordering::Relaxed);
     }
 
-    fn store_client_route(&self, status: u32, next_hop: NextHopId, routes_epoch: u16) {
-        let route = u64::from(next_hop.0) | u64::from(routes_epoch) << 32 | u64::from(status >> 16) << 48;
-        self.client_route.store(route, Ordering::Relaxed);
+    /// Remembers where frames like that of `hit` go next, for outbound NAT, where both directions are routed.
+    ///
+    /// Only as long as nobody changed it meanwhile: another worker that has newer routes, or one that uses the entry for
+    /// another connection.
+    pub fn set_route(&self, hit: &Hit<P>, next_hop: NextHopId, routes_epoch: u16) {
+        let (client, server, epoch) = (hit.client_next_hop, hit.server_next_hop, hit.routes_epoch);
+        let seen = Route { client, server, epoch };
+        let route = seen.with(hit.direction == Direction::Reply, next_hop, routes_epoch);
+        let (seen, route) = (seen.outbound_word(), route.outbound_word());
+        let _ = self.route.compare_exchange(seen, route, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Notes that a frame was seen. Writes only when the coarse clock moved on, so that the line stays shared.

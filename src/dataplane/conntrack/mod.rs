@@ -3,13 +3,14 @@
 //! | file | holds |
 //! |---|---|
 //! | [`key`] | one direction of a flow, and its keyed hash |
+//! | [`mapping`] | what outbound NAT remembers besides connections |
 //! | [`tcp`] | the states and what moves between them |
 //! | [`entry`] | one connection, 64 bytes, read without a lock |
 //! | [`index`] | from hash to entries |
 //! | [`table`] | the two together, shared by all workers |
 //! | [`side`] | one worker's hold on the connections of one family |
 //! | [`wheel`] | when to look at which again |
-//! | [`ports`] | source ports of full NAT |
+//! | [`ports`] | source ports of full NAT and outbound NAT |
 //! | [`nearby`] | on-link clients that the kernel does not know yet |
 //! | [`path`] | what the paths to tunnel backends carry |
 //! | [`limiter`] | how much ICMP a worker originates |
@@ -20,9 +21,11 @@ pub mod entry;
 pub mod index;
 pub mod key;
 pub mod limiter;
+pub mod mapping;
 pub mod nearby;
 pub mod path;
 pub mod ports;
+mod route;
 pub mod side;
 pub mod table;
 pub mod tcp;
@@ -38,6 +41,7 @@ pub use table::{FlowTable, Refused};
 pub use tcp::{Direction, State};
 
 use super::family::{Pair, V4, V6};
+use super::fragments::Datagrams;
 use crate::tables::counters::MAX_SERVICES;
 use crate::tables::{ServiceId, Tick, Timeouts, WorkerCounters};
 use limiter::Limiter;
@@ -59,19 +63,22 @@ pub struct FlowTables {
     pub nearby: Nearby,
     /// What the paths to tunnel backends carry.
     pub paths: PathMtus,
+    /// Datagrams of which fragments were seen.
+    pub fragments: Datagrams,
     secret: Secret,
     workers: AtomicU32,
 }
 
 impl FlowTables {
-    /// Tables for so many connections of each family (rounded up to a multiple of 64) and so many `workers`. Allocates
-    /// everything.
-    pub fn new(max_v4: u32, max_v6: u32, workers: u16, secret: Secret) -> Self {
+    /// Tables for so many connections of each family (rounded up to a multiple of 64), so many datagrams in fragments and
+    /// so many `workers`. Allocates everything.
+    pub fn new(max_v4: u32, max_v6: u32, max_fragmented: u32, workers: u16, secret: Secret) -> Self {
         Self {
             v4: Arc::new(FlowTable::new(max_v4, workers, secret)),
             v6: Arc::new(FlowTable::new(max_v6, workers, secret)),
             nearby: Nearby::default(),
             paths: PathMtus::default(),
+            fragments: Datagrams::new(max_fragmented),
             secret,
             workers: AtomicU32::new(0),
         }

@@ -1,4 +1,4 @@
-//! Source ports of full NAT: per worker, hard to guess, and taken only when free.
+//! Source ports of full NAT and outbound NAT: per worker, hard to guess, and taken only when free.
 //!
 //! A port is taken when some connection already uses it towards the *same* backend: what must be unique is the reply's
 //! whole five-tuple, so one SNAT address carries as many connections per backend as there are ports. The table itself
@@ -50,11 +50,40 @@ impl Ports {
         secret: &Secret,
         mut is_free: impl FnMut(IpAddr, u16) -> bool,
     ) -> Option<(IpAddr, u16)> {
-        let range = u32::from(pool.last_port).checked_sub(u32::from(pool.first_port))? + 1;
+        let addresses = P::pool_len(pool);
+        if addresses == 0 {
+            return None;
+        }
+        self.walk((pool.first_port, pool.last_port), destination, secret, |turn, port| {
+            // With several addresses, a whole turn through the ports is one address.
+            let address = P::pool_at(pool, turn as usize % addresses)?;
+            is_free(address, port).then_some((address, port))
+        })
+    }
+
+    /// The first port of `range` that `is_free` accepts, where the address is given. `seed` decides where the walk starts.
+    pub fn take_port(
+        &mut self,
+        range: (u16, u16),
+        seed: u64,
+        secret: &Secret,
+        mut is_free: impl FnMut(u16) -> bool,
+    ) -> Option<u16> {
+        self.walk(range, seed, secret, |_, port| is_free(port).then_some(port))
+    }
+
+    /// Offers ports, each with the number of turns through all of them, until one is accepted.
+    fn walk<T>(
+        &mut self,
+        (first, last): (u16, u16),
+        destination: u64,
+        secret: &Secret,
+        mut accept: impl FnMut(u32, u16) -> Option<T>,
+    ) -> Option<T> {
+        let range = u32::from(last).checked_sub(u32::from(first))? + 1;
         let (worker, workers) = (u32::from(self.worker), u32::from(self.workers));
         let mine = range.saturating_sub(worker).div_ceil(workers);
-        let addresses = P::pool_len(pool);
-        if mine == 0 || addresses == 0 {
+        if mine == 0 {
             return None;
         }
         let hash = secret.hash_word(destination);
@@ -62,12 +91,10 @@ impl Ports {
         let start = self.walks[walk].wrapping_add(hash as u32);
         for tried in 0..mine.min(TRIES) {
             let at = start.wrapping_add(tried);
-            let port = pool.first_port + (at % mine * workers + worker) as u16;
-            // With several addresses, a whole turn through the ports is one address.
-            let address = P::pool_at(pool, (at / mine) as usize % addresses)?;
-            if is_free(address, port) {
+            let port = first + (at % mine * workers + worker) as u16;
+            if let Some(taken) = accept(at / mine, port) {
                 self.walks[walk] = self.walks[walk].wrapping_add(tried + 1 + self.step());
-                return Some((address, port));
+                return Some(taken);
             }
         }
         // Exhausted as far as was tried; start elsewhere next time.

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use super::entry::{Connection, Hit};
+use super::entry::{Connection, Hit, Kind};
+use super::mapping;
 use super::table::{CHAIN, FlowTable, Refused};
-use super::tcp::Direction;
-use super::wheel::Wheel;
+use super::tcp::{Direction, State};
+use super::wheel::{HORIZON, Wheel};
 use crate::dataplane::family::Pair;
 use crate::tables::{BackendId, Coarse, Tick, Timeouts, WorkerCounters};
 
@@ -22,13 +23,17 @@ pub struct Side<P: Pair> {
     wheel: Wheel,
     /// Where the search for an entry to reclaim stands.
     hand: u32,
+    /// When connections were last looked at, and when that was last taken up again after a standstill.
+    looked: Coarse,
+    resumed: Coarse,
 }
 
 impl<P: Pair> Side<P> {
     /// The hold of `worker`.
     pub(super) fn new(table: Arc<FlowTable<P>>, worker: u16, now: Tick) -> Self {
         let free = Vec::with_capacity(table.capacity() as usize);
-        Self { table, worker, free, wheel: Wheel::new(now.coarse()), hand: 0 }
+        let now = now.coarse();
+        Self { table, worker, free, wheel: Wheel::new(now), hand: 0, looked: now, resumed: now }
     }
 
     /// The table.
@@ -57,16 +62,18 @@ impl<P: Pair> Side<P> {
         if !armed {
             match entered {
                 Ok(()) => {
-                    let delay = connection.state.timeout(timeouts);
+                    let delay = timeout(connection.kind, connection.state, timeouts);
                     self.wheel.arm(self.table.as_ref(), position, now, delay);
                 }
                 Err(_) => self.free.push(position),
             }
         }
         entered?;
-        counters.connections_new.add(1);
         if !armed {
             counters.connections_active.add(1);
+        }
+        if connection.kind != Kind::Mapping {
+            counters.connections_new.add(1);
         }
         if let Some(backend) = counters.backend(connection.backend) {
             backend.connections_new.add(1);
@@ -78,7 +85,7 @@ impl<P: Pair> Side<P> {
     /// Ends a connection before its time.
     pub(super) fn end(&self, hit: &Hit<P>, counters: &WorkerCounters) {
         if self.table.take_out(hit.entry) {
-            count_closed(counters, hit.backend);
+            count_closed(counters, hit.kind, hit.backend);
         }
     }
 
@@ -91,6 +98,10 @@ impl<P: Pair> Side<P> {
         budget: usize,
     ) -> usize {
         let now = now.coarse();
+        if now.since(self.looked) > HORIZON {
+            self.resumed = now;
+        }
+        self.looked = now;
         for looked in 0..budget {
             let Some(position) = self.wheel.next_due(self.table.as_ref(), now) else { return looked };
             self.visit(position, now, timeouts, counters);
@@ -101,17 +112,25 @@ impl<P: Pair> Side<P> {
     fn visit(&mut self, position: u32, now: Coarse, timeouts: &Timeouts, counters: &WorkerCounters) {
         let entry = self.table.entry(position);
         let (state, last_seen, backend) = entry.age();
+        let kind = entry.kind();
         if entry.is_live() {
-            let timeout = state.timeout(timeouts);
-            let idle = now.since(last_seen);
+            let timeout = timeout(kind, state, timeouts);
+            let mut idle = now.since(last_seen);
+            if kind == Kind::Mapping && idle < u32::MAX / 2 {
+                // Nobody could say that it was still there while nobody looked.
+                idle = idle.min(now.since(self.resumed));
+            }
             // A frame handled by another worker may be newer than this worker's clock.
             if idle > u32::MAX / 2 || idle < timeout {
                 let rest = timeout.saturating_sub(if idle > u32::MAX / 2 { 0 } else { idle });
+                if let (Kind::Snat, Some(request), Some(reply)) = (kind, entry.key(false), entry.key(true)) {
+                    mapping::keep(&self.table, request, reply, now);
+                }
                 self.wheel.arm(self.table.as_ref(), position, now, rest);
                 return;
             }
             if self.table.take_out(position) {
-                count_closed(counters, backend);
+                count_closed(counters, kind, backend);
             }
         }
         if self.table.entry(position).is_free() {
@@ -148,7 +167,7 @@ impl<P: Pair> Side<P> {
                 && state.is_over()
                 && self.table.take_out(self.hand)
             {
-                count_closed(counters, backend);
+                count_closed(counters, entry.kind(), backend);
                 counters.connections_reclaimed.add(1);
                 return Some(self.hand);
             }
@@ -157,7 +176,15 @@ impl<P: Pair> Side<P> {
     }
 }
 
-fn count_closed(counters: &WorkerCounters, backend: BackendId) {
+/// How long what an entry holds may stay idle.
+fn timeout(kind: Kind, state: State, timeouts: &Timeouts) -> u32 {
+    if kind == Kind::Mapping { mapping::LINGERS } else { state.timeout(timeouts) }
+}
+
+fn count_closed(counters: &WorkerCounters, kind: Kind, backend: BackendId) {
+    if kind == Kind::Mapping {
+        return;
+    }
     counters.connections_closed.add(1);
     if let Some(backend) = counters.backend(backend) {
         backend.connections_closed.add(1);

@@ -38,7 +38,7 @@ struct Bench {
 
 impl Bench {
     fn new(max: u32) -> Self {
-        let table = Arc::new(FlowTables::new(max, max, 1, Secret::from_seed(1)));
+        let table = Arc::new(FlowTables::new(max, max, 8, 1, Secret::from_seed(1)));
         Self {
             flows: Flows::join(table, 1, Tick(0)),
             counters: WorkerCounters::with_capacity(4, 8),
@@ -280,7 +280,7 @@ fn a_late_write_for_the_former_connection_does_not_reach_its_successor() {
 #[test]
 fn two_workers_never_create_two_connections_with_one_reply_key() {
     const ROUNDS: u16 = 20_000;
-    let table = Arc::new(FlowTables::new(1 << 17, 1 << 17, 2, Secret::from_seed(4)));
+    let table = Arc::new(FlowTables::new(1 << 17, 1 << 17, 8, 2, Secret::from_seed(4)));
     let barrier = std::sync::Barrier::new(2);
     let of = |worker: u16, round: u16| {
         let mut made = connection(round, State::Established);
@@ -311,7 +311,7 @@ fn two_workers_never_create_two_connections_with_one_reply_key() {
 #[test]
 fn workers_that_race_for_the_same_keys_agree() {
     let workers = 4;
-    let table = Arc::new(FlowTables::new(8192, 8192, workers, Secret::from_seed(9)));
+    let table = Arc::new(FlowTables::new(8192, 8192, 8, workers, Secret::from_seed(9)));
     let counters: Vec<_> = (0..workers).map(|_| WorkerCounters::with_capacity(4, 8)).collect();
     std::thread::scope(|scope| {
         for worker in 0..workers as usize {

@@ -11,6 +11,7 @@ use crate::xsk::Frame;
 use super::batch::Meta;
 use super::conntrack::{Hit, Kind};
 use super::family::Pair;
+use super::fragments::cut;
 use super::parse::TCP;
 use super::turn::Turn;
 use super::verdict::Verdict;
@@ -117,7 +118,9 @@ pub fn admits<P: Pair>(
     let largest = largest(hit, egress, turn)?;
     if meta.parsed.ip_len > largest {
         meta.mtu = largest;
-        return Err(DropReason::TooBig);
+        if meta.parsed.dont_fragment || largest < cut::SMALLEST_MTU {
+            return Err(DropReason::TooBig);
+        }
     }
     Ok(())
 }
@@ -146,7 +149,11 @@ pub fn apply<P: Pair>(
         clamp_mss(frame, meta, hit, egress, turn);
     }
     let outer = outer(hit, egress)?;
-    link::leave::<P>(frame, meta, egress, outer, turn)?;
+    if meta.mtu == 0 {
+        link::leave::<P>(frame, meta, egress, outer, turn)?;
+    } else {
+        cut::leave::<P>(frame, meta, egress, outer, turn)?;
+    }
     Ok(Verdict::Forward(egress.interface()))
 }
 
