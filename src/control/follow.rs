@@ -134,7 +134,8 @@ impl Follower {
         }
         self.hear_workers(now);
         if self.state.topology.bridge {
-            let (questions, lost) = self.prober.turn(&self.state.topology, now);
+            let (questions, lost) =
+                self.prober.turn(&self.state.topology, &self.state.steering.announced, now);
             self.changed |= lost;
             self.send(questions);
         } else {

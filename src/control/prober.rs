@@ -109,7 +109,13 @@ impl Prober {
     }
 
     /// The questions that are due, a few at a time, and whether a neighbour is gone.
-    pub fn turn(&mut self, topology: &Topology, now: Instant) -> (Vec<Announcement>, bool) {
+    /// `announced` are the addresses that the switch answers for: it asks in the name of one of them.
+    pub fn turn(
+        &mut self,
+        topology: &Topology,
+        announced: &BTreeSet<IpAddr>,
+        now: Instant,
+    ) -> (Vec<Announcement>, bool) {
         let mut lost = false;
         let wanted = &self.wanted;
         self.entries.retain(|address, entry| {
@@ -128,30 +134,44 @@ impl Prober {
             entry.ask = now + RETRY * entry.asked;
             let pinned = topology.neighbors.get(&(InterfaceId(0), *address)).is_some_and(|n| n.pinned);
             if !pinned {
-                questions.extend(topology.ports.iter().filter_map(|port| question(topology, port, *address)));
+                questions.extend(
+                    topology.ports.iter().filter_map(|port| question(topology, announced, port, *address)),
+                );
             }
         }
         (questions, lost)
     }
 }
 
-fn question(topology: &Topology, port: &Port, target: IpAddr) -> Option<Announcement> {
+fn question(
+    topology: &Topology,
+    announced: &BTreeSet<IpAddr>,
+    port: &Port,
+    target: IpAddr,
+) -> Option<Announcement> {
     if !port.up || !port.has_mac {
         return None;
     }
     let interface = &port.interface;
-    let frame = frames::question(target, asker(topology, port, target), interface.mac, &interface.tags);
+    let frame = frames::question(target, asker(topology, announced, target), interface.mac, &interface.tags);
     Some(Announcement { ifindex: port.ifindex?, frame })
 }
 
-/// Who asks: the switch, by an address of either end whose prefix holds the target. (Neighbour discovery has a
-/// link-local address to fall back to; ARP asks in nobody's name.)
-fn asker(topology: &Topology, port: &Port, target: IpAddr) -> Option<IpAddr> {
-    let holds = |(own, length): &&(IpAddr, u8)| {
-        own.is_ipv4() == target.is_ipv4() && network(*own, *length) == network(target, *length)
+/// Who asks: a VIP in the target's network, or nobody. (Neighbour discovery has a link-local address to fall back to.)
+///
+/// Not the kernel: what is addressed to the kernel goes to the kernel, answers included, and it hears them only where it
+/// has asked itself.
+fn asker(topology: &Topology, announced: &BTreeSet<IpAddr>, target: IpAddr) -> Option<IpAddr> {
+    let own: Vec<_> = topology.ports.iter().flat_map(|port| &port.interface.addresses).collect();
+    let together = |vip: &IpAddr| {
+        own.iter().any(|(own, length)| {
+            let same = |address: IpAddr| {
+                own.is_ipv4() == address.is_ipv4() && network(*own, *length) == network(address, *length)
+            };
+            same(*vip) && same(target)
+        })
     };
-    let ends = std::iter::once(port).chain(&topology.ports);
-    ends.flat_map(|port| &port.interface.addresses).find(holds).map(|(own, _)| *own)
+    announced.iter().copied().find(|vip| vip.is_ipv4() == target.is_ipv4() && together(vip))
 }
 
 #[cfg(test)]
@@ -192,6 +212,10 @@ mod tests {
         Event::Learned { interface, address: ip(address), mac: [2, 0, 0, 0, 9, last] }
     }
 
+    fn vips() -> BTreeSet<IpAddr> {
+        [ip("198.18.0.100"), ip("203.0.113.1")].into()
+    }
+
     fn seconds(count: u64) -> Duration {
         Duration::from_secs(count)
     }
@@ -200,17 +224,21 @@ mod tests {
     fn whoever_is_wanted_is_asked_for_at_both_ends_until_heard_of() {
         let (topology, start) = (topology(), Instant::now());
         let mut prober = prober(start);
-        let (questions, _) = prober.turn(&topology, start);
+        let (questions, _) = prober.turn(&topology, &vips(), start);
         assert_eq!(questions.iter().map(|question| question.ifindex).collect::<Vec<_>>(), [2, 3]);
         for (question, last) in questions.iter().zip([1, 2]) {
             let request = Request::parse(&question.frame[14..]).unwrap();
-            assert_eq!((request.sender, request.target), (0xC612_0002, 0xC612_000B));
+            assert_eq!(
+                (request.sender, request.target),
+                (0xC612_0064, 0xC612_000B),
+                "in the name of the VIP"
+            );
             assert_eq!(request.sender_mac, [2, 0, 0, 0, 0, last], "each end has its own MAC address");
         }
-        assert!(prober.turn(&topology, start + seconds(1) / 2).0.is_empty());
-        assert_eq!(prober.turn(&topology, start + seconds(1)).0.len(), 2, "once more");
+        assert!(prober.turn(&topology, &vips(), start + seconds(1) / 2).0.is_empty());
+        assert_eq!(prober.turn(&topology, &vips(), start + seconds(1)).0.len(), 2, "once more");
         assert!(prober.event(learned(ETH1, BACKEND, 11), start + seconds(1)));
-        assert!(prober.turn(&topology, start + seconds(3)).0.is_empty(), "it answered");
+        assert!(prober.turn(&topology, &vips(), start + seconds(3)).0.is_empty(), "it answered");
         let known: Vec<_> = prober.neighbors().collect();
         assert_eq!(known, [(ETH1, ip(BACKEND), [2, 0, 0, 0, 9, 11])]);
     }
@@ -220,11 +248,11 @@ mod tests {
         let (topology, start) = (topology(), Instant::now());
         let mut prober = prober(start);
         prober.event(learned(ETH1, BACKEND, 11), start);
-        assert!(prober.turn(&topology, start + seconds(29)).0.is_empty());
-        assert_eq!(prober.turn(&topology, start + seconds(30)).0.len(), 2);
+        assert!(prober.turn(&topology, &vips(), start + seconds(29)).0.is_empty());
+        assert_eq!(prober.turn(&topology, &vips(), start + seconds(30)).0.len(), 2);
         assert!(!prober.event(learned(ETH1, BACKEND, 11), start + seconds(30)), "nothing new");
-        assert!(!prober.turn(&topology, start + seconds(119)).1);
-        assert!(prober.turn(&topology, start + seconds(120)).1, "silent for 90 seconds");
+        assert!(!prober.turn(&topology, &vips(), start + seconds(119)).1);
+        assert!(prober.turn(&topology, &vips(), start + seconds(120)).1, "silent for 90 seconds");
         assert_eq!(prober.neighbors().count(), 0);
     }
 
@@ -245,7 +273,7 @@ mod tests {
         prober.event(Event::Resolve { interface: ETH0, address: ip("198.18.0.50") }, now);
         assert!(prober.event(learned(ETH0, "198.18.0.50", 50), now));
         assert!(!prober.event(Event::Learned { interface: ETH0, address: ip(BACKEND), mac: [1; 6] }, now));
-        prober.turn(&topology, now + INTEREST);
+        prober.turn(&topology, &vips(), now + INTEREST);
         assert_eq!(prober.entries.keys().collect::<Vec<_>>(), [&ip(BACKEND)]);
     }
 
@@ -253,8 +281,9 @@ mod tests {
     fn whoever_never_answers_is_asked_less_often() {
         let (topology, start) = (topology(), Instant::now());
         let mut prober = prober(start);
-        let asked: Vec<u64> =
-            (0..30).filter(|at| !prober.turn(&topology, start + seconds(*at)).0.is_empty()).collect();
+        let asked: Vec<u64> = (0..30)
+            .filter(|at| !prober.turn(&topology, &vips(), start + seconds(*at)).0.is_empty())
+            .collect();
         assert_eq!(asked, [0, 1, 3, 6, 10, 15, 20, 25]);
     }
 

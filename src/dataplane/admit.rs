@@ -96,8 +96,10 @@ pub fn connect<P: Pair>(
     if !may_connect(client, turn.tables) {
         return Err(DropReason::BadSource);
     }
-    let backend = pick(service, &key, turn)?;
     let kind = Rewriting::of(service.forwarding);
+    // Before the scheduler moves on for it.
+    rewrite::has_time(meta, kind, turn)?;
+    let backend = pick(service, &key, turn)?;
     let egress = Egress::backend(known::resolved(backend.next_hop, turn.tables, turn.extras)?, backend);
     rewrite::admits(meta, &Hit::prospect(kind, key), &egress, turn)?;
     let connection = Connection {

@@ -143,7 +143,7 @@ impl Batch {
     /// then, frames or not.
     #[inline]
     pub fn waiting(&self) -> usize {
-        self.extras.waiting.len()
+        self.extras.waiting.count()
     }
 
     /// Whether any waits or is about to.
@@ -154,7 +154,7 @@ impl Batch {
 
     /// Frames that the batch holds between two calls of the pipeline.
     pub fn in_hand(&self) -> usize {
-        self.extras.spares.len() + self.extras.waiting.len()
+        self.extras.spares.len() + self.extras.waiting.count()
     }
 
     /// Moves the fragments that must wait to where they do, as far as there is room.

@@ -21,7 +21,7 @@ use super::batch::Meta;
 use super::conntrack::mapping::{self, Scope};
 use super::conntrack::{Connection, Direction, FlowKey, Hit, Kind as Rewriting, State};
 use super::family::Pair;
-use super::parse::{self, Kind};
+use super::parse;
 use super::turn::Turn;
 use super::verdict::Verdict;
 use super::{admit, known, rewrite};
@@ -95,9 +95,7 @@ fn connect<P: Pair>(
 ) -> Result<Hit<P>, DropReason> {
     let (key, tables) = (P::key(meta), turn.tables);
     let state = admit::first_state(meta, key.protocol)?;
-    if meta.parsed.kind != Kind::Fragment {
-        parse::verify(frame.bytes(), &meta.parsed, &key)?;
-    }
+    parse::verify(frame.bytes(), &meta.parsed, &key)?;
     let client = sender(&key).0;
     if !admit::may_connect(client, tables) || tables.snat_rules.iter().any(|rule| rule.is_public(client)) {
         return Err(DropReason::BadSource);

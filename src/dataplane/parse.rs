@@ -264,22 +264,24 @@ fn transport(payload: &[u8], protocol: u8, parsed: &mut Parsed) -> Result<u32, D
                 payload.first_chunk::<6>().ok_or(DropReason::Malformed)?;
             parsed.checksum = u16::from_be_bytes([*high, *low]);
             parsed.kind = Kind::Icmp;
-            let identifier = u32::from(u16::from_be_bytes(*identifier));
-            parsed.echo = match (protocol, kind, code) {
-                (ICMP, 8, 0) | (ICMPV6, 128, 0) => Some(Direction::Request),
-                (ICMP, 0, 0) | (ICMPV6, 129, 0) => Some(Direction::Reply),
-                _ => None,
-            };
-            Ok(match parsed.echo {
-                Some(Direction::Request) => identifier << 16,
-                Some(Direction::Reply) => identifier,
-                None => 0,
-            })
+            let (echo, ports) = ping(protocol, *kind, *code, u16::from_be_bytes(*identifier));
+            parsed.echo = echo;
+            Ok(ports)
         }
         _ => {
             parsed.kind = Kind::Packet;
             Ok(0)
         }
+    }
+}
+
+/// Whether an ICMP message is a ping, and what it has for ports: its identifier is that of who asks.
+pub fn ping(protocol: u8, kind: u8, code: u8, identifier: u16) -> (Option<Direction>, u32) {
+    let identifier = u32::from(identifier);
+    match (protocol, kind, code) {
+        (ICMP, 8, 0) | (ICMPV6, 128, 0) => (Some(Direction::Request), identifier << 16),
+        (ICMP, 0, 0) | (ICMPV6, 129, 0) => (Some(Direction::Reply), identifier),
+        _ => (None, 0),
     }
 }
 

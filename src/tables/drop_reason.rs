@@ -42,7 +42,7 @@ drop_reasons! {
     FragmentAbsurd = "fragment_absurd",
     /// A fragment whose first fragment did not come in time.
     FragmentTimeout = "fragment_timeout",
-    /// A fragment that must wait for its first, but there is no more room to wait, or no more datagrams can be tracked.
+    /// A fragment that must wait for its first, but there is no more room to wait, or no more datagrams can be tracked: see `max_fragmented`.
     FragmentTableFull = "fragment_table_full",
     /// The ICMP checksum is wrong: damaged on the way, or built by a broken sender.
     IcmpChecksum = "icmp_checksum",
@@ -54,7 +54,7 @@ drop_reasons! {
     SnatFiltered = "snat_filtered",
     /// A tunnel service, but no address of the backend's family to send from: set `tunnel_sources`.
     NoTunnelSource = "no_tunnel_source",
-    /// The frame has no room for what must be put in front of it.
+    /// The frame has no room for what must be put in front of it, or there are not enough spare frames for its pieces.
     NoHeadroom = "no_headroom",
     /// A TCP segment that is not a SYN and belongs to no known connection: its entry expired, or it is a scan.
     NoConnection = "no_connection",

@@ -225,7 +225,13 @@ impl Lab {
                     .iter()
                     .for_each(|&family| give(router, "eth0", address(family, 2, 254)));
             }
-            _ => cable_to_bridge(queues, end, self.bridge_of(interface), &format!("switch-{interface}")),
+            _ => {
+                let (bridge, port) = (self.bridge_of(interface), format!("switch-{interface}"));
+                cable_to_bridge(queues, end, bridge, &port);
+                if self.setup.topology == Topology::Bridge {
+                    wiring::take_redirected_frames(bridge, &port);
+                }
+            }
         }
         for address in self.setup.switch_addresses(interface) {
             give(&self.switch, interface, address);

@@ -66,8 +66,9 @@ impl Lab {
     }
 
     /// The same for frames that came through AF_XDP, which has no way back into the kernel.
-    pub fn without_kernel(self) -> Self {
-        Self { batch: Batch::new(false), ..self }
+    pub fn without_kernel(mut self) -> Self {
+        self.batch = Batch::new(false);
+        self
     }
 
     /// Sends one frame.
@@ -79,7 +80,9 @@ impl Lab {
     /// Sends frames as one batch. What came out, which may be more or less than that: packets leave in pieces, fragments
     /// wait.
     pub fn send_all(&mut self, ingress: InterfaceId, frames: &[impl AsRef<[u8]>]) -> Vec<Outcome> {
-        frames.iter().for_each(|frame| self.add(ingress, frame.as_ref()));
+        for frame in frames {
+            self.add(ingress, frame.as_ref());
+        }
         let mut outcomes = Vec::new();
         self.run(|verdict, bytes| outcomes.push(Outcome { verdict, bytes: bytes.to_vec() }));
         outcomes
@@ -92,11 +95,18 @@ impl Lab {
 
     /// Adds one frame to the batch that [`Lab::run`] will process.
     pub fn add(&mut self, ingress: InterfaceId, frame: &[u8]) {
+        self.place(ingress, frame);
+    }
+
+    /// The same; returns where its bytes lie: what comes out at that place is the same frame.
+    pub fn place(&mut self, ingress: InterfaceId, frame: &[u8]) -> *const u8 {
         let frame = self.arena.frame(frame).expect("a frame fits a chunk and a batch fits the arena");
+        let place = frame.bytes().as_ptr();
         if let Err(frame) = self.batch.push(frame, ingress) {
             self.arena.give_back(frame);
             panic!("the batch is full");
         }
+        place
     }
 
     /// How many more frames the batch takes.
@@ -129,5 +139,13 @@ impl Lab {
         self.now = self.now.after(milliseconds);
         let timeouts = &self.snapshot.timeouts;
         while self.flows.expire(self.now, timeouts, &self.counters, EXPIRY_BUDGET) == EXPIRY_BUDGET {}
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for frame in self.batch.take_waiting() {
+            self.arena.give_back(frame);
+        }
     }
 }

@@ -222,12 +222,12 @@ impl Datagram {
     }
 
     /// The frame as an inside host sends it to the switch.
-    pub fn from_inside(&self) -> Vec<u8> {
+    pub fn sent_from_inside(&self) -> Vec<u8> {
         self.build(mac_of(self.source), SWITCH1)
     }
 
     /// The frame as it comes from outside.
-    pub fn from_outside(&self) -> Vec<u8> {
+    pub fn sent_from_outside(&self) -> Vec<u8> {
         self.build(mac_of(self.source), SWITCH0)
     }
 

@@ -77,6 +77,12 @@ fn read(frame: &[u8]) -> (usize, bool, &[u8]) {
     }
 }
 
+/// Which bytes of its datagram a piece carries.
+pub fn range(frame: &[u8]) -> std::ops::Range<usize> {
+    let (from, _, payload) = read(frame);
+    from..from + payload.len()
+}
+
 /// The datagram that the pieces make, as a receiver has it that wants every byte exactly once.
 pub fn join(pieces: &[Vec<u8>]) -> Vec<u8> {
     let mut parts: Vec<_> = pieces.iter().map(|piece| (read(piece), piece)).collect();

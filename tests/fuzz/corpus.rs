@@ -7,6 +7,7 @@ use xswitch::control::topology::Topology;
 use xswitch::tables::{InterfaceId, Snapshot};
 
 use crate::frames::network::*;
+use crate::frames::pieces::split;
 use crate::frames::{ACK, Arp, Checksum, FIN, IP, PSH, Packet, RST, SYN, tcp, udp};
 
 pub const VIP: &str = "198.18.0.100:80";
@@ -108,5 +109,7 @@ fn others() -> Vec<(InterfaceId, Vec<u8>)> {
     let arp =
         [ask([198, 18, 0, 100]), ask([198, 18, 1, 2]), ask([198, 18, 0, 9]), answer].map(|arp| arp.build());
     let rest = [fragment, ipv6, tagged, to_switch, Vec::new()];
-    arp.into_iter().chain(rest).map(|frame| (ETH0, frame)).collect()
+    let datagram = |vip| udp("198.18.0.7:40000", vip).in_at_eth0_from(CLIENT7).payload(&[0x5A; 700]).build();
+    let pieces = [(DNS, 1), (FULL_DNS, 2), (DNS, 3)].map(|(vip, id)| split(&datagram(vip), id, 200));
+    arp.into_iter().chain(rest).chain(pieces.concat()).map(|frame| (ETH0, frame)).collect()
 }

@@ -46,12 +46,12 @@ fn not_ours() -> Vec<Case> {
         case("nor is one for the MAC address of the other interface", switch)
             .arrives(ETH0, &tcp(CLIENT, VIP, SYN).macs(CLIENT7, SWITCH1))
             .stays_with_the_kernel(),
-        case("a port of the VIP without a service is the kernel's", switch)
+        case("a port of the VIP without a service is nobody's", switch)
             .arrives(ETH0, &syn_to("198.18.0.100:81"))
-            .stays_with_the_kernel(),
+            .gets_dropped(DropReason::NotServed),
         case("a TCP service has no UDP", switch)
             .arrives(ETH0, &udp(CLIENT, VIP).in_at_eth0_from(CLIENT7))
-            .stays_with_the_kernel(),
+            .gets_dropped(DropReason::NotServed),
         case("the switch's own address is the kernel's", switch)
             .arrives(ETH0, &syn_to("198.18.0.2:22"))
             .stays_with_the_kernel(),

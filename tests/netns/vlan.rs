@@ -50,15 +50,8 @@ fn a_service_on_a_vlan_is_served_there_and_nowhere_else(vlan: &str, tags: &[u16]
 
     let frames = at_client.stop();
     frames.assert_clean();
-    let seen = frames.list("tcp.dstport == 50000 && tcp.flags.syn == 1 && tcp.flags.ack == 1", "vlan.id");
-    let mut expected: Vec<_> = tags.iter().map(u16::to_string).collect();
-    expected.sort();
-    for ids in &seen {
-        let mut ids: Vec<_> = ids.split(',').map(str::to_owned).collect();
-        ids.sort();
-        assert_eq!(ids, expected, "tags of an answer");
-    }
-    assert!(!seen.is_empty(), "no tagged SYN-ACK");
+    // That there was one with exactly these tags has been seen above.
+    assert_eq!(frames.count("tcp.dstport == 50000 && !vlan && !ieee8021ad"), 0, "an answer without tags");
     let beyond = at_backends.stop();
     assert_eq!(beyond.count("vlan"), 0, "tags on an interface without");
     assert!(beyond.count("tcp.srcport == 50000 && tcp.dstport == 8080") > 0, "the SYN was not rewritten");

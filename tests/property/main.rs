@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod batches;
+mod fragments;
 #[path = "../frames/mod.rs"]
 mod frames;
 mod model;

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 
 use proptest::prelude::*;
 use xswitch::dataplane::{FlowTables, Flows, Secret, Verdict};
@@ -143,10 +143,13 @@ impl Router {
     fn step(&mut self, op: &Op) {
         let inside = |position: usize| self.version.inside(INSIDE[position].0, INSIDE[position].1);
         let server = |position: usize| self.version.server(SERVERS[position].0, SERVERS[position].1);
-        // Every third port or so is nobody's.
         let mut publics: Vec<_> = self.model.mappings.values().flatten().copied().collect();
         publics.sort();
-        publics.push(self.version.public(30_000 + PORTS - 1));
+        if publics.len() == self.model.mappings.len() {
+            // All were seen: any other port is nobody's.
+            let mut ports = (30_000..30_000 + PORTS).map(|port| self.version.public(port));
+            publics.extend(ports.find(|public| !publics.contains(public)));
+        }
         match op {
             Op::Out { inside: from, server: to } => {
                 let (from, to) = (inside(*from), server(*to));
@@ -169,7 +172,7 @@ impl Router {
     }
 
     fn check(&mut self, ingress: InterfaceId, packet: Datagram, expected: Expected, egress: InterfaceId) {
-        let frame = if ingress == ETH0 { packet.from_outside() } else { packet.from_inside() };
+        let frame = if ingress == ETH0 { packet.sent_from_outside() } else { packet.sent_from_inside() };
         let Outcome { verdict, bytes } = self.lab.send(ingress, &frame);
         match expected {
             Expected::Dropped(reason) => {
@@ -221,6 +224,40 @@ impl Router {
         self.model.permitted.clear();
         self.model.connections = 0;
     }
+}
+
+#[test]
+fn workers_that_start_at_the_same_moment_agree_on_every_mapping() {
+    const ROUNDS: u16 = 300;
+    let tables = Arc::new(FlowTables::new(8192, 8192, 64, 2, Secret::from_seed(3)));
+    let start = Arc::new(Barrier::new(2));
+    let workers = [1, 2].map(|server| {
+        let (tables, start) = (Arc::clone(&tables), Arc::clone(&start));
+        std::thread::spawn(move || {
+            let rule = rule(Mapping::EndpointIndependent, Filtering::AddressDependent, 2000);
+            let mut lab = Lab::of(home(vec![rule]), 64);
+            lab.flows = Flows::join(tables, 2, Tick(0));
+            let mut publics = Vec::new();
+            for port in 0..ROUNDS {
+                start.wait();
+                let packet = datagram(
+                    Carries::Udp,
+                    Version::V4.inside(11, 1000 + port),
+                    Version::V4.server(server, 53),
+                );
+                // Where both gave way, the host sends again.
+                let sent = (0..1000).map(|_| lab.send(ETH1, &packet.sent_from_inside()));
+                let mut gone = sent.filter(|outcome| outcome.verdict == Verdict::Forward(ETH0));
+                publics.push(source_of(&gone.next().unwrap().bytes));
+            }
+            publics
+        })
+    });
+    let [first, second] = workers.map(|worker| worker.join().unwrap());
+    assert_eq!(first, second);
+    assert_eq!(first.iter().collect::<HashSet<_>>().len(), usize::from(ROUNDS));
+    // A mapping, two permissions, two connections each.
+    assert_eq!(tables.references(), 2 * 5 * usize::from(ROUNDS));
 }
 
 fn op() -> impl Strategy<Value = (Op, bool)> {

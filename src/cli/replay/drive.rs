@@ -75,7 +75,16 @@ impl Replay {
 
     /// Sends every frame of `input` through.
     pub fn run(mut self, mut input: Merge) -> Result<Summary, ReplayError> {
-        while let Some((ingress, time_ns)) = self.fill(&mut input) {
+        let fed = self.feed(&mut input);
+        self.give_back();
+        fed?;
+        let summary = self.finish()?;
+        input.finish()?;
+        Ok(summary)
+    }
+
+    fn feed(&mut self, input: &mut Merge) -> Result<(), OutputError> {
+        while let Some((ingress, time_ns)) = self.fill(input) {
             if self.batch.is_empty() {
                 continue;
             }
@@ -91,10 +100,7 @@ impl Replay {
                 self.forward(now, time_ns)?;
             }
         }
-        self.give_back();
-        let summary = self.finish()?;
-        input.finish()?;
-        Ok(summary)
+        Ok(())
     }
 
     /// Sends the batch through the pipeline, and its frames to wherever they go.

@@ -23,7 +23,7 @@ use crate::dataplane::conntrack::{Direction, FlowKey, Hit, Kind as Rewriting};
 use crate::dataplane::family::Pair;
 use crate::dataplane::known;
 use crate::dataplane::parse::{TCP, UDP};
-use crate::dataplane::rewrite::{self, link};
+use crate::dataplane::rewrite;
 use crate::dataplane::turn::Turn;
 use crate::dataplane::verdict::Verdict;
 use crate::tables::{DropReason, Protocol, Snapshot};
@@ -93,7 +93,12 @@ fn find<P: Version>(quote: Quote, turn: &Turn<'_>) -> Option<About<P>> {
     let key = quoted_key::<P>(&quote)?.reversed();
     let hash = turn.flows.tables().secret().hash(key);
     let hit = turn.flows.find(key, hash).filter(|hit| hit.kind != Rewriting::Mapping)?;
-    Some(About { quote, hit, hash })
+    // Both kinds of ping have the same key where the identifier is 0.
+    let is_quoted = match (quote.transport, hit.direction) {
+        (Transport::Echo { request, .. }, direction) => request == (direction == Direction::Reply),
+        _ => true,
+    };
+    is_quoted.then_some(About { quote, hit, hash })
 }
 
 /// Whether a link can have the MTU that the error says: smaller ones are for making a sender crawl (RFC 5927 §7.2), and
@@ -147,12 +152,12 @@ fn unknown<P: Pair>(
 
 /// Whether the address is one that source NAT gives, and not also the switch's own.
 fn is_public(address: IpAddr, tables: &Snapshot) -> bool {
-    let pools = tables.snat_rules.iter().map(|rule| &rule.pool).chain([&tables.snat]);
-    let has = |pool: &crate::tables::SnatPool| match address {
-        IpAddr::V4(address) => pool.v4.contains(&address),
-        IpAddr::V6(address) => pool.v6.contains(&address),
+    let of_full_nat = match address {
+        IpAddr::V4(address) => tables.snat.v4.contains(&address),
+        IpAddr::V6(address) => tables.snat.v6.contains(&address),
     };
-    pools.into_iter().any(has) && !admit::is_own(address, tables)
+    let of_rule = || tables.snat_rules.iter().any(|rule| rule.is_public(address));
+    (of_full_nat || of_rule()) && !admit::is_own(address, tables)
 }
 
 /// Sends the error the way that frames of its direction go.
@@ -181,8 +186,7 @@ fn forward<P: Version>(
     if !turn.tables.bridge {
         P::decrement_ttl(packet);
     }
-    link::leave::<P>(frame, meta, &egress, None, turn)?;
-    Ok(Verdict::Forward(egress.interface()))
+    rewrite::leave(frame, meta, hit, &egress, turn)
 }
 
 /// What the error is to say. The quoted packet is one of the other direction, before it was rewritten here.
@@ -206,13 +210,14 @@ fn translation<P: Version>(from: P, quote: &Quote, hit: &Hit<P>) -> Option<Trans
 ///
 /// - The end of the connection itself: whom the other end takes for it.
 /// - A router inside, by RFC 5508 §4.2 REQ-5: the public address of the flow, where its own means nothing outside; always
-///   where `[[snat]]` hides all that is inside. A router inside with a public address is shown, for traceroute.
-/// - A router outside (REQ-4): itself.
+///   where `[[snat]]` hides all that is on its side. A router inside with a public address is shown, for traceroute.
+/// - A router outside (REQ-4): itself, unless its address is for its link alone.
 fn outer_source<P: Version>(source: IpAddr, quote: &Quote, hit: &Hit<P>) -> Option<IpAddr> {
     let end = P::unpack(quote.addresses)?.destination();
+    let is_translated = hit.addresses.source() != end;
     let hidden = match (hit.kind, hit.direction) {
-        (Rewriting::Snat, Direction::Request) => true,
-        (Rewriting::Snat, Direction::Reply) | (_, Direction::Request) => is_link_local(source),
+        (Rewriting::Snat, _) => is_translated || is_link_local(source),
+        (_, Direction::Request) => is_link_local(source),
         (_, Direction::Reply) => is_private(source),
     };
     Some(if source == end || hidden { hit.addresses.source() } else { source })

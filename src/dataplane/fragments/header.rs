@@ -1,6 +1,6 @@
 //! What a fragment says by itself: whether it can be at all, and of the first, whose it is.
 
-use crate::dataplane::parse::{ICMP, ICMPV6, Parsed, TCP, UDP};
+use crate::dataplane::parse::{ICMP, ICMPV6, Parsed, TCP, UDP, ping};
 use crate::tables::DropReason;
 use crate::wire::{tcp, udp};
 
@@ -38,13 +38,10 @@ fn first(payload: &[u8], protocol: u8, parsed: &mut Parsed) -> Option<u32> {
             (usize::from(length) > payload.len()).then_some(u32::from_be_bytes([a, b, c, d]))
         }
         ICMP | ICMPV6 => {
-            let [kind, _, _, _, high, low, _, _] = *payload.first_chunk::<8>()?;
-            let identifier = u32::from(u16::from_be_bytes([high, low]));
-            Some(match (protocol, kind) {
-                (ICMP, 8) | (ICMPV6, 128) => identifier << 16,
-                (ICMP, 0) | (ICMPV6, 129) => identifier,
-                _ => 0,
-            })
+            let [kind, code, _, _, high, low, _, _] = *payload.first_chunk::<8>()?;
+            let (echo, ports) = ping(protocol, kind, code, u16::from_be_bytes([high, low]));
+            parsed.echo = echo;
+            Some(ports)
         }
         _ => Some(0),
     }
@@ -53,6 +50,7 @@ fn first(payload: &[u8], protocol: u8, parsed: &mut Parsed) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dataplane::conntrack::Direction;
 
     fn parsed(fragment_offset: u16, more_fragments: bool) -> Parsed {
         Parsed { fragment_offset, more_fragments, ..Parsed::NOTHING }
@@ -92,6 +90,8 @@ mod tests {
         assert_eq!(read(&datagram, 20, UDP, &mut of_udp), Ok(0x9C40_0035));
         assert_eq!(of_udp.checksum, 0xABCD);
         let echo = [8, 0, 0, 0, 0x12, 0x34, 0, 1];
-        assert_eq!(read(&echo, 20, ICMP, &mut parsed(0, true)), Ok(0x1234_0000));
+        let mut of_ping = parsed(0, true);
+        assert_eq!(read(&echo, 20, ICMP, &mut of_ping), Ok(0x1234_0000));
+        assert_eq!(of_ping.echo, Some(Direction::Request));
     }
 }

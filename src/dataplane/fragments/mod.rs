@@ -104,18 +104,15 @@ fn way_of_first<P: Pair>(
     meta: &mut Meta,
     turn: &mut Turn<'_>,
 ) -> Result<Option<Verdict>, DropReason> {
-    let key = P::key(meta);
-    let is_service = matches!(key.protocol, TCP | UDP);
-    if !is_service && key.ports == 0 {
+    let has_flow = matches!(P::key(meta).protocol, TCP | UDP) || meta.parsed.echo.is_some();
+    if !has_flow {
         return Ok(None);
     }
     known::flow::<P>(frame, meta, turn);
     match meta.verdict.take() {
         Some(Verdict::Drop(reason)) => Err(reason),
         Some(verdict) => Ok(Some(verdict)),
-        // ICMP queries have connections, but no services.
-        None if is_service => admit::flow::<P>(frame, meta, turn),
-        None => Ok(None),
+        None => admit::flow::<P>(frame, meta, turn),
     }
 }
 
@@ -135,7 +132,7 @@ fn later<P: Pair>(
             turn.extras.waiting.wanted += 1;
             Ok(None)
         }
-        Some((_, Fate::Kernel)) => Ok(Some(Verdict::ToKernel)),
+        Some((_, Fate::Kernel)) => Ok(None),
         Some((_, Fate::Dropped(reason))) => Err(reason),
         Some((datagram, Fate::Flow(ports, protocol))) => {
             pass(meta, datagram, turn)?;
@@ -177,10 +174,10 @@ fn wait_and_release(
     let kernel_reachable = batch.kernel_reachable();
     let (_, extras) = batch.parts();
     let mut turn = Turn { tables, flows, now, counters, extras };
-    for _ in 0..LOOKS.min(turn.extras.waiting.len()) {
+    for _ in 0..LOOKS.min(turn.extras.waiting.count()) {
         release_one(&mut turn, kernel_reachable);
     }
-    counters.held.set(turn.extras.waiting.len() as u64);
+    counters.held.set(turn.extras.waiting.count() as u64);
 }
 
 fn release_one(turn: &mut Turn<'_>, kernel_reachable: bool) {

@@ -158,22 +158,11 @@ impl Datagrams {
 
     /// The datagram of this name. `name` holds the identification in place of the ports; `hash` is its hash.
     pub fn find<P: Pair>(&self, name: FlowKey<P>, hash: u64, clock: Clock) -> Option<Datagram> {
-        self.find_besides(name, hash, clock, None)
-    }
-
-    fn find_besides<P: Pair>(
-        &self,
-        name: FlowKey<P>,
-        hash: u64,
-        clock: Clock,
-        own: Option<usize>,
-    ) -> Option<Datagram> {
         let words = words(name);
-        self.window(hash).filter(|(position, _)| Some(*position) != own).find_map(|(position, slot)| {
+        self.window(hash).find_map(|(position, slot)| {
             let status = slot.filled(hash)?;
-            let same = slot.name.iter().zip(words).all(|(cell, word)| cell.load(Ordering::Relaxed) == word);
-            let (counts, generation) = (slot.counts(status, clock), status & GENERATION);
-            (same && counts && slot.is(generation)).then_some(Datagram { position, generation })
+            let (counts, generation) = (slot.holds(words, status, clock), status & GENERATION);
+            (counts && slot.is(generation)).then_some(Datagram { position, generation })
         })
     }
 
@@ -187,20 +176,35 @@ impl Datagrams {
             let generation = (status & GENERATION).wrapping_add(1 << 32);
             let mine = generation | tag(hash);
             let claimed =
-                slot.status.compare_exchange(status, mine | FILLING, Ordering::AcqRel, Ordering::Relaxed);
+                slot.status.compare_exchange(status, mine | FILLING, Ordering::SeqCst, Ordering::Relaxed);
             if claimed.is_err() {
+                continue;
+            }
+            fence(Ordering::SeqCst);
+            // Of two that claim slots for one datagram at least one sees the other's claim, and whoever does gives way.
+            if self.is_contested(words(name), hash, clock, position) {
+                slot.status.store(generation | FREE, Ordering::Release);
                 continue;
             }
             slot.fill(words(name), clock.now);
             slot.status.store(mine | LIVE, Ordering::Release);
-            fence(Ordering::SeqCst);
-            // Both publish, then both look, so at least one sees the other, and whoever does gives way.
-            if self.find_besides(name, hash, clock, Some(position)).is_none() {
-                return Some(Datagram { position, generation });
-            }
-            slot.status.store(generation | FREE, Ordering::Release);
+            return Some(Datagram { position, generation });
         }
         None
+    }
+
+    /// Whether another slot than `own` is of this datagram, or is about to be.
+    fn is_contested(&self, name: [u64; 5], hash: u64, clock: Clock, own: usize) -> bool {
+        self.window(hash).filter(|(position, _)| *position != own).any(|(_, slot)| {
+            let status = slot.status.load(Ordering::Acquire);
+            let similar = status & TAG == tag(hash);
+            similar
+                && match status & PHASE {
+                    FREE => false,
+                    FILLING => true,
+                    _ => slot.holds(name, status, clock),
+                }
+        })
     }
 
     /// A slot to be claimed: one that is free or forgotten, else one whose datagram has passed whole.
@@ -278,9 +282,10 @@ impl Slot {
         None
     }
 
-    /// Whether the datagram is still of interest.
-    fn counts(&self, status: u64, clock: Clock) -> bool {
-        clock.age(&self.since) <= if status & PHASE == WHOLE { REMEMBERED } else { clock.lifetime }
+    /// Whether it is of the datagram of this name, and that is still of interest.
+    fn holds(&self, name: [u64; 5], status: u64, clock: Clock) -> bool {
+        let same = self.name.iter().zip(name).all(|(cell, word)| cell.load(Ordering::Relaxed) == word);
+        same && clock.age(&self.since) <= if status & PHASE == WHOLE { REMEMBERED } else { clock.lifetime }
     }
 
     fn fill(&self, name: [u64; 5], now: Coarse) {

@@ -30,7 +30,7 @@ impl Default for Waiting {
 impl Waiting {
     /// How many wait.
     #[inline]
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.frames.len()
     }
 

@@ -103,6 +103,16 @@ fn outer<'a, P: Pair>(hit: &Hit<P>, egress: &Egress<'a>) -> Result<Option<&'a Ou
     }
 }
 
+/// Whether the frame's time is not up. A router takes one from the TTL. A bridge is no router, and in direct return the
+/// frame stays on its link.
+#[inline]
+pub fn has_time(meta: &Meta, kind: Kind, turn: &Turn<'_>) -> Result<(), DropReason> {
+    if meta.parsed.ttl <= 1 && !turn.tables.bridge && kind != Kind::Dsr {
+        return Err(DropReason::TtlExpired);
+    }
+    Ok(())
+}
+
 /// Whether the frame may go this way: its time is not up, and it fits or may be fragmented.
 #[inline]
 pub fn admits<P: Pair>(
@@ -111,10 +121,7 @@ pub fn admits<P: Pair>(
     egress: &Egress<'_>,
     turn: &Turn<'_>,
 ) -> Result<(), DropReason> {
-    // A router takes one from the TTL. A bridge is no router, and in direct return the frame stays on its link.
-    if meta.parsed.ttl <= 1 && !turn.tables.bridge && hit.kind != Kind::Dsr {
-        return Err(DropReason::TtlExpired);
-    }
+    has_time(meta, hit.kind, turn)?;
     let largest = largest(hit, egress, turn)?;
     if meta.parsed.ip_len > largest {
         meta.mtu = largest;
@@ -148,6 +155,18 @@ pub fn apply<P: Pair>(
     if P::key(meta).protocol == TCP && meta.parsed.flags.any(Flags::SYN) {
         clamp_mss(frame, meta, hit, egress, turn);
     }
+    leave(frame, meta, hit, egress, turn)
+}
+
+/// Puts in front of a rewritten frame what it leaves with; in pieces where it must be.
+#[inline(always)]
+pub fn leave<P: Pair>(
+    frame: &mut Frame,
+    meta: &Meta,
+    hit: &Hit<P>,
+    egress: &Egress<'_>,
+    turn: &mut Turn<'_>,
+) -> Result<Verdict, DropReason> {
     let outer = outer(hit, egress)?;
     if meta.mtu == 0 {
         link::leave::<P>(frame, meta, egress, outer, turn)?;

@@ -61,6 +61,12 @@ pub fn cable(queues: u16, (host, name): End<'_>, (peer_host, peer): End<'_>) {
     }
 }
 
+/// Makes the far end of a veth take what an XDP program redirects to the near one: it does so only where it polls, as it
+/// does for GRO. A network adapter needs nothing of the kind.
+pub fn take_redirected_frames(host: &Namespace, interface: &str) {
+    host.run(&format!("ethtool --offload {interface} gro on"));
+}
+
 /// Hosts get one queue towards a bridge: a frame that its sender put on a queue by flow hash keeps that mark, and
 /// then the bridge would send every flow to queue 0 instead of spreading them over the switch's queues.
 pub fn cable_to_bridge(queues: u16, host: End<'_>, bridge: &Namespace, port: &str) {

@@ -94,11 +94,13 @@ fn errors_from_inside_reach_the_client_in_its_words() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn a_translated_error_is_the_error_about_the_translated_packet(
         v4: bool, full: bool, udp: bool, outside: bool, cut in 0usize..80, says in 0usize..5,
     ) {
+        // Half a checksum that is quoted stays as it is.
+        prop_assume!(udp || cut != 9);
         let (net, mode) = (if v4 { V4 } else { V6 }, if full { "full-nat" } else { "nat" });
         let (protocol, cut) = (if udp { UDP } else { TCP }, net.header() + 8 + cut);
         let mut lab = connected(net, mode, protocol);
@@ -217,7 +219,10 @@ fn an_error_moves_no_state_and_keeps_nothing_alive() {
         let mut quote = flow(TCP, about.0, about.1, 60, SYN, b"");
         quote.truncate(28);
         let packet = head(V4.inside_router(), client.ip()).icmp(Says::HostUnreachable, &quote);
-        lab.send(ETH1, &frame(ROUTER1, SWITCH1, &packet));
+        let outcome = lab.send(ETH1, &frame(ROUTER1, SWITCH1, &packet));
+        let known = lab.now.0 < 240_000;
+        let verdict = if known { Verdict::Forward(ETH0) } else { Verdict::Drop(DropReason::IcmpForged) };
+        assert_eq!(outcome.verdict, verdict);
     }
     assert_eq!(lab.counters.connections_active.get(), 0, "forgotten after 240 s, as without errors");
 }
