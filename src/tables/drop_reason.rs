@@ -72,9 +72,11 @@ drop_reasons! {
     BucketFull = "bucket_full",
     /// A new connection whose reply would look exactly like that of another live connection.
     TupleConflict = "tuple_conflict",
-    /// A new full-NAT connection, but no source port towards that backend is free.
+    /// A new connection through full NAT, but no source port towards that backend is free; or through outbound NAT, but
+    /// none of the inside host's public address.
     SnatPortsExhausted = "snat_ports_exhausted",
-    /// A full-NAT service, but no address of the client's family in `snat_addresses`.
+    /// A full-NAT service, but no address of the client's family in `snat_addresses`; or none of the packet's in the
+    /// `addresses` of its `[[snat]]` rule.
     NoSnatAddress = "no_snat_address",
     /// The kernel has no route to where the frame should go.
     NoRoute = "no_route",
