@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::common::capture::Capture;
-use crate::common::lab::{Family, Lab, Path, Setup, full_nat_far, ipip};
+use crate::common::lab::{Family, Lab, Path, Setup, full_nat_far};
 use crate::common::namespace::Namespace;
 use crate::common::switch::{Configuration, Switch};
 use crate::common::traffic;
