@@ -28,7 +28,7 @@ fn what_led_to_a_defect_once_does_so_no_more() {
     files.sort();
     for path in files {
         println!("{}", path.display());
-        for ([snapshot, _], room) in [(corpus::snapshots(), 0), (modes::snapshots(), modes::ROOM)] {
+        for ([snapshot, _], room) in [(corpus::snapshots(), 0), (modes::snapshots(), modes::ROOMS[4])] {
             let mut lab = Lab::of(snapshot, 64).with_room(room);
             for batch in batches(&std::fs::read_to_string(&path).unwrap()) {
                 batch.iter().for_each(|(ingress, frame)| lab.add(*ingress, frame));

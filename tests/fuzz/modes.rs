@@ -15,8 +15,8 @@ use crate::frames::pieces::{fragmentable, split};
 use crate::frames::{ACK, FIN, PSH, RST, SYN, TCP, UDP};
 use crate::packets::{Says, head};
 
-/// Bytes in front of every frame, enough for most outer headers and too much for others.
-pub const ROOM: usize = 40;
+/// Bytes in front of frames: none, those that some mode needs, and other numbers.
+pub const ROOMS: [usize; 8] = [0, 8, 20, 32, 40, 52, 57, 60];
 const VLANS: [&[u16]; 2] = [&[100], &[200, 7]];
 
 fn world() -> World {

@@ -41,8 +41,8 @@ impl Drop for Witness {
 struct Sea {
     snapshots: [xswitch::tables::Snapshot; 2],
     frames: Vec<(InterfaceId, Vec<u8>)>,
-    /// Bytes in front of each frame that arrives.
-    room: usize,
+    /// Bytes in front of frames that arrive.
+    rooms: &'static [usize],
     /// Looks at a frame that leaves, and at what it was where that is known.
     judge: fn(Verdict, Option<&[u8]>, &[u8]),
     /// No fewer reasons to drop than these must occur.
@@ -53,13 +53,13 @@ impl Sea {
     /// NAT over IPv4.
     fn of_nat() -> Self {
         let (snapshots, frames) = (corpus::snapshots(), corpus::frames());
-        Self { snapshots, frames, room: 0, judge: judge_nat, reasons: 12 }
+        Self { snapshots, frames, rooms: &[0], judge: judge_nat, reasons: 12 }
     }
 
     /// Every mode, in both families, behind VLAN tags.
     fn of_every_mode() -> Self {
         let (snapshots, frames) = (modes::snapshots(), modes::frames());
-        Self { snapshots, frames, room: modes::ROOM, judge: judge_any, reasons: 18 }
+        Self { snapshots, frames, rooms: &modes::ROOMS, judge: judge_any, reasons: 18 }
     }
 }
 
@@ -89,6 +89,7 @@ struct Storm {
     corpus: Vec<(InterfaceId, Vec<u8>)>,
     witness: Witness,
     judge: fn(Verdict, Option<&[u8]>, &[u8]),
+    rooms: &'static [usize],
     reasons: usize,
 }
 
@@ -96,11 +97,12 @@ impl Storm {
     fn new(seed: u64, sea: Sea) -> Self {
         let [first, spare] = sea.snapshots;
         Self {
-            lab: Lab::with_rows(first, CONNECTIONS, 128).with_room(sea.room),
+            lab: Lab::with_rows(first, CONNECTIONS, 128),
             spare,
             random: Random::new(seed),
             corpus: sea.frames,
             judge: sea.judge,
+            rooms: sea.rooms,
             reasons: sea.reasons,
             witness: Witness { seed, frames: vec![(InterfaceId(0), Vec::new()); BATCH] },
         }
@@ -116,6 +118,7 @@ impl Storm {
                 std::mem::swap(&mut self.lab.snapshot, &mut self.spare);
             }
             let size = BATCH.min((frames - sent) as usize);
+            self.lab.room = *self.random.pick(self.rooms);
             self.make(size);
             self.send(size);
             self.lab.pass(self.random.below(400) as u64);
