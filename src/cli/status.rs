@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use crate::control::client;
 use crate::control::status::{
-    BackendStatus, ServiceStatus, Status, Traffic, WorkerStatus, drop_explanations,
+    BackendStatus, ServiceStatus, SnatStatus, Status, Totals, Traffic, WorkerStatus, drop_explanations,
 };
 
 /// Asks the switch at `socket` and prints its answer.
@@ -48,14 +48,8 @@ pub fn summary(status: &Status) -> String {
         duration(status.uptime_s),
         status.epoch
     );
-    let (totals, connections) = (&status.totals, &status.connections);
-    line(
-        &mut text,
-        format_args!(
-            "frames       {} received = {} forwarded + {} replied + {} to kernel + {} dropped",
-            totals.received, totals.forwarded, totals.replied, totals.to_kernel, totals.dropped_total
-        ),
-    );
+    let connections = &status.connections;
+    frames(&mut text, &status.totals);
     line(
         &mut text,
         format_args!(
@@ -66,11 +60,34 @@ pub fn summary(status: &Status) -> String {
     text.push('\n');
     text.push_str(&table(service_rows(&status.services)));
     text.push('\n');
+    if !status.snat.is_empty() {
+        text.push_str(&table(snat_rows(&status.snat)));
+        text.push('\n');
+    }
     text.push_str(&table(worker_rows(&status.workers)));
     text.push('\n');
     text.push_str(&table(port_rows(status)));
     text.push_str(&drops(status));
     text
+}
+
+/// The equation of the counters, and what was said about dropped frames.
+fn frames(text: &mut String, totals: &Totals) {
+    let Totals { received, created, forwarded, replied, to_kernel, dropped_total, held, .. } = totals;
+    // Workers go on while their counters are read.
+    let unexplained = match totals.unexplained {
+        0 => String::new(),
+        frames => format!(" + {frames} unexplained"),
+    };
+    line(
+        text,
+        format_args!(
+            "frames       {received} received + {created} created = {forwarded} forwarded + {replied} replied \
+             + {to_kernel} to kernel + {dropped_total} dropped + {held} held{unexplained}"
+        ),
+    );
+    let (sent, limited) = (totals.icmp_errors, totals.icmp_limited);
+    line(text, format_args!("icmp         {sent} errors sent, {limited} messages withheld by icmp_rate"));
 }
 
 pub(super) fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
@@ -113,6 +130,35 @@ pub(super) fn service_rows(services: &[ServiceStatus]) -> Vec<Vec<String>> {
         }
     }
     rows
+}
+
+/// One row per rule: what is written in place of what, and who may answer.
+fn snat_rows(rules: &[SnatStatus]) -> Vec<Vec<String>> {
+    let mut rows =
+        vec![header(&["SNAT", "INSIDE", "PUBLIC", "PORTS", "MAPPING", "FILTERING", "HAIRPINNING"])];
+    for rule in rules {
+        let addresses: Vec<_> = rule.addresses.iter().map(ToString::to_string).collect();
+        rows.push(vec![
+            rule.name.clone(),
+            first_of(&rule.inside),
+            first_of(&addresses),
+            rule.ports.clone(),
+            rule.mapping.clone(),
+            rule.filtering.clone(),
+            if rule.hairpinning { "yes" } else { "no" }.to_owned(),
+        ]);
+    }
+    rows
+}
+
+/// A list in the width of a column: `--json` has all of it.
+fn first_of(words: &[String]) -> String {
+    match words {
+        [] => "-".to_owned(),
+        [one] => one.clone(),
+        [one, two] => format!("{one}, {two}"),
+        [one, rest @ ..] => format!("{one} and {} more", rest.len()),
+    }
 }
 
 fn row(
@@ -256,6 +302,76 @@ mod tests {
         let cells = |cells: [&str; 2]| header(&cells);
         let text = table(vec![cells(["NAME", "N"]), cells(["a", "5"]), cells(["longer", "123"])]);
         assert_eq!(text, "NAME      N\na         5\nlonger  123\n");
+    }
+
+    fn status() -> Status {
+        serde_json::from_value(serde_json::json!({
+            "version": "0.1.0", "pid": 7, "uptime_s": 61, "epoch": 3,
+            "totals": {
+                "received": 100, "created": 5, "forwarded": 70, "replied": 20, "to_kernel": 0,
+                "dropped_total": 13, "held": 2, "icmp_errors": 4, "icmp_limited": 1, "unexplained": 0
+            },
+            "connections": {"active": 1, "max": 64, "new": 2, "closed": 1, "reclaimed": 0},
+            "dropped": {}, "services": [], "workers": [], "ports": []
+        }))
+        .unwrap()
+    }
+
+    fn rule(name: &str, inside: &[&str], hairpinning: bool) -> SnatStatus {
+        SnatStatus {
+            name: name.to_owned(),
+            inside: inside.iter().map(|prefix| (*prefix).to_owned()).collect(),
+            addresses: vec!["198.18.0.3".parse().unwrap()],
+            ports: "1024-65535".to_owned(),
+            mapping: "endpoint-independent".to_owned(),
+            filtering: "address-dependent".to_owned(),
+            hairpinning,
+        }
+    }
+
+    #[test]
+    fn the_equation_of_the_counters_is_shown_whole() {
+        let mut status = status();
+        let text = summary(&status);
+        let equation = "frames       100 received + 5 created = 70 forwarded + 20 replied + 0 to kernel \
+                        + 13 dropped + 2 held\n";
+        assert!(text.contains(equation), "{text}");
+        assert!(text.contains("icmp         4 errors sent, 1 messages withheld by icmp_rate\n"), "{text}");
+        assert!(!text.contains("SNAT"), "no rules, no table:\n{text}");
+        status.totals.received = 101;
+        status.totals.unexplained = 1;
+        assert!(summary(&status).contains("+ 2 held + 1 unexplained\n"));
+    }
+
+    #[test]
+    fn an_answer_of_a_switch_that_knows_less_is_shown_with_zeros() {
+        let mut answer = serde_json::to_value(status()).unwrap();
+        for field in ["created", "held", "icmp_errors", "icmp_limited"] {
+            answer["totals"].as_object_mut().unwrap().remove(field);
+        }
+        answer.as_object_mut().unwrap().remove("snat");
+        let status: Status = serde_json::from_value(answer).unwrap();
+        assert!(summary(&status).contains("100 received + 0 created = 70 forwarded"));
+    }
+
+    #[test]
+    fn every_rule_of_outbound_nat_has_a_row() {
+        let prefixes = ["10.0.0.0/24", "10.0.1.0/24", "10.0.2.0/24"];
+        let rules = vec![
+            rule("home", &prefixes[..1], true),
+            rule("lab", &prefixes, false),
+            rule("two", &prefixes[..2], false),
+        ];
+        let text = summary(&Status { snat: rules, ..status() });
+        let row = |name: &str| {
+            let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+            line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect::<Vec<_>>().join("|")
+        };
+        assert_eq!(row("SNAT"), "SNAT|INSIDE|PUBLIC|PORTS|MAPPING|FILTERING|HAIRPINNING");
+        let rest = "198.18.0.3|1024-65535|endpoint-independent|address-dependent";
+        assert_eq!(row("home"), format!("home|10.0.0.0/24|{rest}|yes"));
+        assert_eq!(row("lab"), format!("lab|10.0.0.0/24 and 2 more|{rest}|no"));
+        assert_eq!(row("two"), format!("two|10.0.0.0/24, 10.0.1.0/24|{rest}|no"));
     }
 
     #[test]

@@ -214,7 +214,7 @@ macro_rules! port_traffic {
             pub interface: String,
             /// RX queue; null while there is no socket.
             pub queue: Option<u32>,
-            $( #[doc = $doc] pub $field: u64, )*
+            $( #[doc = $doc] #[serde(default)] pub $field: u64, )*
         }
 
         impl PortTraffic {
@@ -252,6 +252,7 @@ port_traffic! {
     rx_ring_full: Counter, "Frames that the kernel dropped because the RX ring was full";
     rx_fill_empty: Counter, "Frames that the kernel dropped because the fill ring was empty";
     rx_dropped: Counter, "Frames that the kernel dropped for another reason, such as their size";
+    rx_jumbo_lost: Counter, "Frames of several chunks that were dropped: no large buffer was free, or over 9,216 bytes";
     fill_level: Gauge, "Frames that wait to receive";
     tx_in_flight: Gauge, "Frames in the TX ring or with the driver";
 }

@@ -72,9 +72,11 @@ drop_reasons! {
     BucketFull = "bucket_full",
     /// A new connection whose reply would look exactly like that of another live connection.
     TupleConflict = "tuple_conflict",
-    /// A new full-NAT connection, but no source port towards that backend is free.
+    /// A new connection through full NAT, but no source port towards that backend is free; or through outbound NAT, but
+    /// none of the inside host's public address.
     SnatPortsExhausted = "snat_ports_exhausted",
-    /// A full-NAT service, but no address of the client's family in `snat_addresses`.
+    /// A full-NAT service, but no address of the client's family in `snat_addresses`; or none of the packet's in the
+    /// `addresses` of its `[[snat]]` rule.
     NoSnatAddress = "no_snat_address",
     /// The kernel has no route to where the frame should go.
     NoRoute = "no_route",
@@ -86,6 +88,8 @@ drop_reasons! {
     TxRingFull = "tx_ring_full",
     /// The egress interface is gone or has no socket on this worker's queue.
     NoEgress = "no_egress",
+    /// The answer to a question of the switch itself, which in a bridge asks for neighbours: heard, and of no further use.
+    NeighborHeard = "neighbor_heard",
     /// Belongs to no service any more, and AF_XDP has no way back into the kernel: a service was removed while
     /// the frame was in a ring. The next one is passed by the XDP program.
     NotSteered = "not_steered",

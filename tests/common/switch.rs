@@ -195,7 +195,7 @@ impl<'lab> Switch<'lab> {
     }
 
     /// Waits until the equation holds exactly at every worker:
-    /// `received = forwarded + replied + to_kernel + Σ dropped`.
+    /// `received + created = forwarded + replied + to_kernel + Σ dropped + held`.
     pub fn assert_counters_add_up(&self) {
         let holds = patiently(|| counters_add_up(&self.status()));
         assert!(holds, "the counters do not add up: {:#}", self.status());
@@ -257,8 +257,8 @@ fn patiently(mut condition: impl FnMut() -> bool) -> bool {
 fn counters_add_up(status: &Value) -> bool {
     let workers = status["workers"].as_array().expect("status has workers");
     let holds = workers.iter().all(|worker| {
-        let explained = ["forwarded", "replied", "to_kernel", "dropped_total"];
-        number(worker, "received") == explained.iter().map(|key| number(worker, key)).sum::<u64>()
+        let sum = |keys: &[&str]| keys.iter().map(|key| number(worker, key)).sum::<u64>();
+        sum(&["received", "created"]) == sum(&["forwarded", "replied", "to_kernel", "dropped_total", "held"])
     });
     let by_reason = status["dropped"].as_object().expect("status has drops by reason");
     let by_reason: u64 = by_reason.values().filter_map(Value::as_u64).sum();

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::common::capture::Capture;
-use crate::common::lab::{Family, Lab, Path, Setup, full_nat_far, ipip};
+use crate::common::lab::{Family, Lab, Path, Setup, full_nat_far};
 use crate::common::namespace::Namespace;
 use crate::common::switch::{Configuration, Switch};
 use crate::common::traffic;
@@ -50,11 +50,21 @@ fn the_client_learns_what_a_tunnel_leaves(setup: Setup) {
     switch.finish();
 }
 
+/// The way from the router to the backends is narrow, while both ends of it think otherwise: with an interface's own MTU,
+/// backends would tell it in their SYN and nobody would have to find out.
+fn narrow_beyond_the_router(lab: &Lab) {
+    for (family, prefix) in [("-4", "198.18.1.0/24"), ("-6", "2001:db8:1::/64")] {
+        lab.host("router").ip(&format!("{family} route replace {prefix} dev eth1 mtu lock {NARROW}"));
+    }
+}
+
 #[test]
 fn a_clamped_segment_size_needs_no_path_mtu_discovery() {
-    let lab = Lab::new(ipip(1));
-    let configuration =
-        Configuration { tcp_service_lines: "mss_clamp = \"auto\"\n".into(), ..Configuration::of(&lab) };
+    let lab = Lab::new(full_nat_far(1));
+    narrow_beyond_the_router(&lab);
+    // IPv6 and TCP headers are 60 bytes.
+    let clamp = format!("mss_clamp = {}\n", NARROW - 60);
+    let configuration = Configuration { tcp_service_lines: clamp, ..Configuration::of(&lab) };
     let switch = Switch::start_with(&lab, &configuration);
     for &path in lab.setup.paths {
         traffic::transfer(&lab, path.web(), 5, false);
@@ -66,7 +76,7 @@ fn a_clamped_segment_size_needs_no_path_mtu_discovery() {
 #[test]
 fn a_router_behind_the_switch_is_heard_through_full_nat() {
     let lab = Lab::new(full_nat_far(2));
-    lab.host("router").ip(&format!("link set eth1 mtu {NARROW}"));
+    narrow_beyond_the_router(&lab);
     let capture = Capture::start(&lab.client, "eth0", lab.directory());
     let switch = Switch::start(&lab);
     for &path in lab.setup.paths {

@@ -43,6 +43,7 @@ pub fn run(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>, kernel_reach
                 meta.verdict = Some(verdict);
             }
         }
+        Some(Verdict::ToKernel) => {}
         Some(_) => return,
     }
     if matches!(meta.verdict, Some(Verdict::Reply(_))) && frame.has_room() {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::dataplane::batch::Meta;
 use crate::dataplane::turn::Turn;
 use crate::dataplane::verdict::Verdict;
-use crate::tables::Event;
+use crate::tables::{DropReason, Event};
 use crate::wire::{arp, ethernet, ipv6, ndp};
 use crate::xsk::Frame;
 
@@ -24,7 +24,7 @@ pub(super) fn arp(frame: &mut Frame, meta: &Meta, turn: &mut Turn<'_>) -> Verdic
     let packet = frame.bytes().get(usize::from(meta.parsed.ip)..).unwrap_or_default();
     let Some(request) = arp::Request::parse(packet) else {
         if let Some(reply) = arp::Reply::parse(packet) {
-            overhear(frame, meta, IpAddr::V4(Ipv4Addr::from(reply.sender)), reply.sender_mac, turn);
+            return overhear(frame, meta, IpAddr::V4(Ipv4Addr::from(reply.sender)), reply.sender_mac, turn);
         }
         return Verdict::ToKernel;
     };
@@ -48,7 +48,7 @@ pub(super) fn discovery(frame: &mut Frame, meta: &Meta, turn: &mut Turn<'_>) -> 
         if let Some(ndp::Advertisement { target, target_mac: Some(mac) }) =
             ndp::Advertisement::parse(packet, &header)
         {
-            overhear(frame, meta, IpAddr::V6(Ipv6Addr::from(target)), mac, turn);
+            return overhear(frame, meta, IpAddr::V6(Ipv6Addr::from(target)), mac, turn);
         }
         return Verdict::ToKernel;
     };
@@ -86,11 +86,13 @@ fn learn(meta: &Meta, address: IpAddr, mac: [u8; 6], turn: &mut Turn<'_>) {
 
 /// The interfaces of a bridge have no addresses, so that the kernel asks and learns nothing there. The control plane asks
 /// in its place; this is the answer.
-fn overhear(frame: &Frame, meta: &Meta, address: IpAddr, mac: [u8; 6], turn: &mut Turn<'_>) {
+fn overhear(frame: &Frame, meta: &Meta, address: IpAddr, mac: [u8; 6], turn: &mut Turn<'_>) -> Verdict {
     let tables = turn.tables;
-    let Some(interface) = tables.interfaces.get(meta.ingress.index()) else { return };
+    let Some(interface) = tables.interfaces.get(meta.ingress.index()) else { return Verdict::ToKernel };
     let is_one = mac[0] & 1 == 0 && mac != [0; 6] && !address.is_unspecified();
     if tables.bridge && frame.bytes().starts_with(&interface.mac) && is_one && !tables.answers_for(address) {
         turn.extras.raise(Event::Learned { interface: meta.ingress, address, mac });
+        return Verdict::Drop(DropReason::NeighborHeard);
     }
+    Verdict::ToKernel
 }

@@ -64,7 +64,8 @@ pub fn cable(queues: u16, (host, name): End<'_>, (peer_host, peer): End<'_>) {
 /// Makes the far end of a veth take what an XDP program redirects to the near one: it does so only where it polls, as it
 /// does for GRO. A network adapter needs nothing of the kind.
 pub fn take_redirected_frames(host: &Namespace, interface: &str) {
-    host.run(&format!("ethtool --offload {interface} gro on"));
+    // A tag that was left to the adapter is not in the frame, and an XDP program sees frames alone.
+    host.run(&format!("ethtool --offload {interface} gro on txvlan off tx-vlan-stag-hw-insert off"));
 }
 
 /// Hosts get one queue towards a bridge: a frame that its sender put on a queue by flow hash keeps that mark, and
