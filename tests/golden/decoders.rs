@@ -5,8 +5,9 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use crate::frames::flow::frame;
+use crate::frames::modes::{Row, V4, V6, World, deliver};
 use crate::frames::strict::{self, GUE_PORT, Layer};
-use crate::frames::{TCP, UDP};
+use crate::frames::{SYN, TCP, UDP};
 use crate::modes;
 use crate::tshark;
 
@@ -43,6 +44,29 @@ fn transport(layer: &Layer, protocol: u8) -> Option<(String, &'static str)> {
         None => "1",
     };
     (layer.protocol == protocol).then(|| (port.to_string(), status))
+}
+
+/// The first opinion is worth something only if it notices what is wrong.
+#[test]
+fn our_own_reader_notices_every_bit_that_changed() {
+    let row = |mode, protocol, family| Row::of(mode, protocol, family, family);
+    for (row, covered) in
+        [(row("ipip", TCP, V4), 14..), (row("nat", UDP, V6), 14 + 8..), (row("gue", TCP, V6), 14 + 8..)]
+    {
+        let (world, request) = (World::default(), row.request(SYN).payload(b"data"));
+        let frame = deliver(&world, &mut world.lab(), row, &request);
+        let unnoticed = (covered.start * 8..frame.len() * 8).filter(|bit| {
+            let mut changed = frame.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            std::panic::catch_unwind(|| strict::layers(&changed)).is_ok()
+        });
+        // No checksum covers the class, the label and the hop limit of an IPv6 header; that of what is inside is at 14 + 52.
+        let inside = 14 + 52;
+        let uncovered = [inside * 8 + 4..inside * 8 + 32, (inside + 7) * 8..(inside + 8) * 8];
+        let is_uncovered = |bit: &usize| uncovered.iter().any(|bits| bits.contains(bit));
+        let unnoticed: Vec<_> = unnoticed.filter(|bit| row.mode != "gue" || !is_uncovered(bit)).collect();
+        assert_eq!(unnoticed, [0usize; 0], "{}: bits", row.says());
+    }
 }
 
 #[test]
