@@ -22,10 +22,10 @@ pub struct Lab {
     pub now: Tick,
     /// Raised by the last batch.
     pub events: Vec<Event>,
+    /// Bytes in front of frames that arrive, as the XDP program makes them for tunnels.
+    pub room: usize,
     arena: Arena,
     batch: Batch,
-    /// Bytes in front of frames that arrive.
-    room: usize,
 }
 
 /// What became of one frame.

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use xswitch::tables::InterfaceId;
 
-use crate::corpus;
 use crate::frames::lab::Lab;
+use crate::{corpus, modes};
 
 /// Every line of a file is a frame: the interface's number and the bytes in hexadecimal. An empty line ends a batch.
 fn batches(text: &str) -> Vec<Vec<(InterfaceId, Vec<u8>)>> {
@@ -28,11 +28,12 @@ fn what_led_to_a_defect_once_does_so_no_more() {
     files.sort();
     for path in files {
         println!("{}", path.display());
-        let [snapshot, _] = corpus::snapshots();
-        let mut lab = Lab::of(snapshot, 64);
-        for batch in batches(&std::fs::read_to_string(&path).unwrap()) {
-            batch.iter().for_each(|(ingress, frame)| lab.add(*ingress, frame));
-            lab.run(|_, _| {});
+        for ([snapshot, _], room) in [(corpus::snapshots(), 0), (modes::snapshots(), modes::ROOMS[4])] {
+            let mut lab = Lab::of(snapshot, 64).with_room(room);
+            for batch in batches(&std::fs::read_to_string(&path).unwrap()) {
+                batch.iter().for_each(|(ingress, frame)| lab.add(*ingress, frame));
+                lab.run(|_, _| {});
+            }
         }
     }
 }

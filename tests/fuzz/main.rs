@@ -10,6 +10,11 @@ mod corpus;
 mod crashes;
 #[path = "../frames/mod.rs"]
 mod frames;
+mod modes;
 mod mutate;
+#[allow(dead_code, reason = "the golden frames need more of it")]
+#[path = "../golden/icmp/packets.rs"]
+mod packets;
 mod random;
+mod sound;
 mod storm;

@@ -9,7 +9,7 @@ use crate::frames::lab::Lab;
 use crate::frames::network::{SWITCH0, SWITCH1};
 use crate::frames::{IP, check};
 use crate::random::Random;
-use crate::{corpus, mutate};
+use crate::{corpus, modes, mutate, sound};
 
 const FRAMES: u64 = 10_000_000;
 const THREADS: u64 = 2;
@@ -37,6 +37,50 @@ impl Drop for Witness {
     }
 }
 
+/// Where a storm takes its frames from, and what must hold of those that leave.
+struct Sea {
+    snapshots: [xswitch::tables::Snapshot; 2],
+    frames: Vec<(InterfaceId, Vec<u8>)>,
+    /// Bytes in front of frames that arrive.
+    rooms: &'static [usize],
+    /// Looks at a frame that leaves, and at what it was where that is known.
+    judge: fn(Verdict, Option<&[u8]>, &[u8]),
+    /// No fewer reasons to drop than these must occur.
+    reasons: usize,
+}
+
+impl Sea {
+    /// NAT over IPv4.
+    fn of_nat() -> Self {
+        let (snapshots, frames) = (corpus::snapshots(), corpus::frames());
+        Self { snapshots, frames, rooms: &[0], judge: judge_nat, reasons: 12 }
+    }
+
+    /// Every mode, in both families, behind VLAN tags.
+    fn of_every_mode() -> Self {
+        let (snapshots, frames) = (modes::snapshots(), modes::frames());
+        Self { snapshots, frames, rooms: &modes::ROOMS, judge: judge_any, reasons: 18 }
+    }
+}
+
+fn judge_nat(verdict: Verdict, before: Option<&[u8]>, after: &[u8]) {
+    let macs = [SWITCH0, SWITCH1];
+    match (verdict, before) {
+        (Verdict::Forward(egress), Some(before)) => forwarded(before, after, macs[egress.index()]),
+        (Verdict::Reply(egress), _) => assert_eq!(after[6..12], macs[egress.index()]),
+        _ => {}
+    }
+}
+
+fn judge_any(verdict: Verdict, _: Option<&[u8]>, after: &[u8]) {
+    if let Verdict::Forward(egress) | Verdict::Reply(egress) = verdict {
+        assert_eq!(after[6..12], [SWITCH0, SWITCH1][egress.index()], "its source MAC address");
+        let (at, _) = sound::link(after).expect("an Ethernet header");
+        assert_eq!(at, [18, 22][egress.index()], "the tags of its way out");
+        sound::assert_sound(after);
+    }
+}
+
 /// A data path that lives through everything, and the two configurations it alternates between.
 struct Storm {
     lab: Lab,
@@ -44,16 +88,22 @@ struct Storm {
     random: Random,
     corpus: Vec<(InterfaceId, Vec<u8>)>,
     witness: Witness,
+    judge: fn(Verdict, Option<&[u8]>, &[u8]),
+    rooms: &'static [usize],
+    reasons: usize,
 }
 
 impl Storm {
-    fn new(seed: u64) -> Self {
-        let [first, spare] = corpus::snapshots();
+    fn new(seed: u64, sea: Sea) -> Self {
+        let [first, spare] = sea.snapshots;
         Self {
-            lab: Lab::with_rows(first, CONNECTIONS, 64),
+            lab: Lab::with_rows(first, CONNECTIONS, 128),
             spare,
             random: Random::new(seed),
-            corpus: corpus::frames(),
+            corpus: sea.frames,
+            judge: sea.judge,
+            rooms: sea.rooms,
+            reasons: sea.reasons,
             witness: Witness { seed, frames: vec![(InterfaceId(0), Vec::new()); BATCH] },
         }
     }
@@ -68,6 +118,7 @@ impl Storm {
                 std::mem::swap(&mut self.lab.snapshot, &mut self.spare);
             }
             let size = BATCH.min((frames - sent) as usize);
+            self.lab.room = *self.random.pick(self.rooms);
             self.make(size);
             self.send(size);
             self.lab.pass(self.random.below(400) as u64);
@@ -91,21 +142,19 @@ impl Storm {
     }
 
     fn send(&mut self, size: usize) {
-        let Self { lab, witness, .. } = self;
+        let Self { lab, witness, judge, .. } = self;
         let frames = &witness.frames[..size];
         let places: Vec<_> = frames.iter().map(|(ingress, frame)| lab.place(*ingress, frame)).collect();
         let (waited, created) = (lab.waiting(), lab.counters.created.get());
         let mut out = 0;
-        let macs = [SWITCH0, SWITCH1];
         lab.run(|verdict, after| {
             out += 1;
             // Fragments wait, and packets leave in pieces: what was not sent now is compared with nothing.
             let place = places.iter().position(|place| *place == after.as_ptr());
-            let Some((_, before)) = place.map(|place| &frames[place]) else { return };
-            match verdict {
-                Verdict::Forward(egress) => forwarded(before, after, macs[egress.index()]),
-                Verdict::Reply(egress) => assert_eq!(after[6..12], macs[egress.index()]),
-                Verdict::ToKernel | Verdict::Drop(_) => assert_eq!(before, after, "it does not leave"),
+            let before = place.map(|place| frames[place].1.as_slice());
+            judge(verdict, before, after);
+            if let (Verdict::ToKernel | Verdict::Drop(_), Some(before)) = (verdict, before) {
+                assert_eq!(before, after, "it does not leave");
             }
         });
         let made = (lab.counters.created.get() - created) as usize;
@@ -125,7 +174,7 @@ impl Storm {
         assert_eq!(counters.connections_new.get(), counters.connections_closed.get());
         assert_eq!((counters.connections_active.get(), self.lab.flows.tables().references()), (0, 0));
         let occurred = DropReason::ALL.iter().filter(|reason| counters.dropped(**reason).get() > 0).count();
-        assert!(occurred >= 12, "the storm reached only {occurred} reasons to drop");
+        assert!(occurred >= self.reasons, "the storm reached only {occurred} reasons to drop");
         let forwarded = counters.forwarded.get() as f64 / counters.received.get() as f64;
         assert!(forwarded > 0.05, "the storm got only {forwarded:.3} of its frames through");
         counters.received.get()
@@ -153,7 +202,8 @@ fn ten_million_damaged_frames() {
         let storms: Vec<_> = (1..=THREADS)
             .map(|seed| {
                 scope.spawn(move || {
-                    let mut storm = Storm::new(seed);
+                    let sea = if seed % 2 == 0 { Sea::of_every_mode() } else { Sea::of_nat() };
+                    let mut storm = Storm::new(seed, sea);
                     storm.rage(FRAMES / THREADS);
                     storm.settle()
                 })

@@ -69,10 +69,10 @@ fn crosses(lab: &mut Lab, way: [InterfaceId; 2], before: &Crossing<'_>, to: Mac,
     outcome.bytes
 }
 
-fn journeys(vlan: &[u16], tags: &[u16], ttl: u8, room: usize) -> Vec<Vec<u8>> {
+fn journeys(vlan: &[u16], tags: &[u16], ttl: u8) -> Vec<Vec<u8>> {
     let mut left = Vec::new();
     for (protocol, family) in KINDS {
-        let mut lab = Lab::new(&config(vlan), 64).with_room(room);
+        let mut lab = Lab::new(&config(vlan), 64);
         let dressed = |flow: Flow| flow.head(|head| *head = Head { ttl, traffic_class: 0xB9, ..Head::new() });
         let request = |to, flags| dressed(flow(protocol, client(family), to, flags));
         let reply = |from, flags| dressed(flow(protocol, from, client(family), flags));
@@ -91,8 +91,8 @@ fn journeys(vlan: &[u16], tags: &[u16], ttl: u8, room: usize) -> Vec<Vec<u8>> {
 }
 
 pub fn left() -> Vec<(String, Vec<u8>)> {
-    let plain = journeys(&[], &[], 64, 0);
-    let tagged = journeys(&[200, 100], &[200, 100], 64, 0);
+    let plain = journeys(&[], &[], 64);
+    let tagged = journeys(&[200, 100], &[200, 100], 64);
     [plain, tagged].concat().into_iter().map(|frame| ("bridge".to_owned(), frame)).collect()
 }
 
@@ -103,13 +103,13 @@ fn requests_and_replies_cross_with_their_source_mac_and_time_to_live() {
 
 #[test]
 fn a_bridge_is_no_router_so_that_the_last_hop_is_not_ended_here() {
-    journeys(&[], &[], 1, 0);
+    journeys(&[], &[], 1);
 }
 
 #[test]
 fn tags_cross_with_their_priorities() {
-    journeys(&[100], &[0xE000 | 100], 64, 0);
-    journeys(&[200, 100], &[0x7000 | 200, 0x3000 | 100], 64, 0);
+    journeys(&[100], &[0xE000 | 100], 64);
+    journeys(&[200, 100], &[0x7000 | 200, 0x3000 | 100], 64);
 }
 
 #[test]
