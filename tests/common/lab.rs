@@ -181,6 +181,11 @@ impl Lab {
         &found.unwrap_or_else(|| panic!("this lab has no {name}")).1
     }
 
+    /// All hosts but the client, the switch and the backends.
+    pub fn others(&self) -> impl Iterator<Item = &Namespace> {
+        self.others.iter().map(|(_, host)| host)
+    }
+
     /// The other end of the cable of one of the switch's interfaces. To be listened at: what an XDP program takes is not
     /// seen at the switch's own end.
     pub fn beyond(&self, interface: &str) -> (&Namespace, String) {

@@ -134,6 +134,7 @@ mod datagrams;
 mod fragments;
 mod icmp;
 mod interfaces;
+mod jumbo;
 mod kernel_traffic;
 mod laboratory;
 mod lifecycle;
