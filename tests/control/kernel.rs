@@ -348,6 +348,8 @@ mod inside {
         Running::start_with(|config| {
             config.switch.topology = Topology::Bridge;
             config.services[0].forwarding = Forwarding::Nat;
+            // In the network of the backends: it asks for them in the name of this address.
+            config.services[0].vip = "198.18.1.100:80".parse().unwrap();
         })
         .await
     }
@@ -356,7 +358,7 @@ mod inside {
         let running = start_bridge().await;
         let peer = peer();
         let asked =
-            |device: &str| sh(&format!("ip -n {peer} neigh show 198.18.1.2 dev {device}")).contains("lladdr");
+            |device: &str| sh(&format!("ip -n {peer} neigh show 198.18.1.100 dev {device}")).contains("lladdr");
         eventually("asked at both ends", LIMIT, || asked("peer0") && asked("peer1")).await;
         let heard =
             |interface| Event::Learned { interface, address: ip("198.18.1.11"), mac: [2, 0, 0, 0, 9, 9] };
