@@ -55,7 +55,7 @@ forwarding = "nat"
 address = "198.18.1.11:8080"
 
 [[service]]
-name = "nat over IPv6"
+name = "nat-ipv6"
 vip = "[2001:db8::64]:80"
 forwarding = "nat"
 [[service.backend]]
@@ -83,7 +83,7 @@ forwarding = "gue"
 address = "198.18.1.11:80"
 
 [[service]]
-name = "ipip over IPv6"
+name = "ipip-ipv6"
 vip = "[2001:db8::66]:80"
 forwarding = "ipip"
 [[service.backend]]
