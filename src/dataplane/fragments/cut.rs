@@ -39,16 +39,29 @@ pub fn leave<P: Pair>(
     link::leave::<P>(frame, &first, egress, outer, turn)
 }
 
+/// Whether there are frames for the pieces of a packet that is longer than `meta.mtu`. Asked before anything is changed.
+#[cold]
+pub fn has_spares(meta: &Meta, extras: &Extras) -> Result<(), DropReason> {
+    let (pieces, _) = pieces(meta).ok_or(DropReason::TooBig)?;
+    if extras.spares.len() < usize::from(pieces).saturating_sub(1) {
+        return Err(DropReason::NoHeadroom);
+    }
+    Ok(())
+}
+
+/// How many pieces the packet leaves in, and how many bytes of payload all but the last of them hold.
+fn pieces(meta: &Meta) -> Option<(u16, u16)> {
+    let header = meta.parsed.transport - u16::from(meta.parsed.ip);
+    let unit = meta.mtu.saturating_sub(header) & !7;
+    let payload = meta.parsed.ip_len.saturating_sub(header);
+    payload.checked_div(unit).map(|_| (payload.div_ceil(unit), unit))
+}
+
 /// Cuts the packet into pieces, from its end on, so that every byte is copied once and fits a frame of the usual size. The
 /// first stays where it is, the others become frames of their own.
 fn cut(frame: &mut Frame, meta: &mut Meta, extras: &mut Extras) -> Result<(), DropReason> {
     let (link, header) = (usize::from(meta.parsed.ip), meta.parsed.transport - u16::from(meta.parsed.ip));
-    let unit = meta.mtu.saturating_sub(header) & !7;
-    let payload = meta.parsed.ip_len.saturating_sub(header);
-    let pieces = payload.checked_div(unit).map(|_| payload.div_ceil(unit)).ok_or(DropReason::TooBig)?;
-    if extras.spares.len() < usize::from(pieces).saturating_sub(1) {
-        return Err(DropReason::NoHeadroom);
-    }
+    let (pieces, unit) = pieces(meta).ok_or(DropReason::TooBig)?;
     let start = extras.made.len();
     for piece in (1..pieces).rev() {
         let Some(mut spare) = extras.spare() else { return Err(DropReason::NoHeadroom) };

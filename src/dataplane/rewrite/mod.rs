@@ -128,6 +128,7 @@ pub fn admits<P: Pair>(
         if meta.parsed.dont_fragment || largest < cut::SMALLEST_MTU {
             return Err(DropReason::TooBig);
         }
+        cut::has_spares(meta, turn.extras)?;
     }
     Ok(())
 }
