@@ -17,12 +17,14 @@ pub fn vips(config: &Config) -> BTreeSet<IpAddr> {
     config.services.iter().map(|service| service.vip.ip()).collect()
 }
 
-/// Addresses for which the switch answers ARP and neighbour solicitations: VIPs, unless told not to, and SNAT addresses
-/// that the kernel does not own (and so would not answer for).
+/// Addresses for which the switch answers ARP and neighbour solicitations: VIPs, unless told not to, and SNAT addresses and
+/// sources of tunnels that the kernel does not own (and so would not answer for).
 pub fn announced(config: &Config, topology: &Topology) -> BTreeSet<IpAddr> {
     let vips = config.services.iter().filter(|service| service.announce).map(|service| service.vip.ip());
-    let snat = snat(config).into_keys().filter(|address| !topology.locals.contains(address));
-    vips.chain(snat).collect()
+    let has_tunnels = config.services.iter().any(|service| service.forwarding.is_tunnel());
+    let sources = config.switch.tunnel_sources.iter().copied().filter(|_| has_tunnels);
+    let ours = snat(config).into_keys().chain(sources).filter(|address| !topology.locals.contains(address));
+    vips.chain(ours).collect()
 }
 
 /// SNAT addresses with their ports: those of full NAT, if a service uses it, and those of all rules. An address that
@@ -162,6 +164,17 @@ mod tests {
     use super::super::testing::{config, ip};
     use super::*;
     use crate::control::network::NetworkView;
+
+    #[test]
+    fn errors_find_the_way_to_a_source_of_tunnels_that_the_kernel_does_not_own() {
+        let mut config = config();
+        config.switch.tunnel_sources = vec![ip("198.18.1.7")];
+        let vip = ip("198.18.0.100");
+        assert_eq!(steering(&config, &[]).announced, [vip].into(), "there are no tunnels");
+        config.services[0].forwarding = Forwarding::Ipip;
+        assert_eq!(steering(&config, &[]).announced, [vip, ip("198.18.1.7")].into());
+        assert_eq!(steering(&config, &["198.18.1.7"]).announced, [vip].into(), "the kernel answers itself");
+    }
 
     #[test]
     fn neighbours_are_told_of_snat_addresses_that_the_kernel_owns() {
