@@ -357,8 +357,9 @@ mod inside {
     pub async fn a_bridge_asks_at_both_ends_and_believes_what_workers_hear() {
         let running = start_bridge().await;
         let peer = peer();
-        let asked =
-            |device: &str| sh(&format!("ip -n {peer} neigh show 198.18.1.100 dev {device}")).contains("lladdr");
+        let asked = |device: &str| {
+            sh(&format!("ip -n {peer} neigh show 198.18.1.100 dev {device}")).contains("lladdr")
+        };
         eventually("asked at both ends", LIMIT, || asked("peer0") && asked("peer1")).await;
         let heard =
             |interface| Event::Learned { interface, address: ip("198.18.1.11"), mac: [2, 0, 0, 0, 9, 9] };
