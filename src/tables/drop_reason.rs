@@ -67,7 +67,7 @@ drop_reasons! {
     BadSource = "bad_source",
     /// A new connection to a service of which no backend may take any: all have weight 0.
     NoBackend = "no_backend",
-    /// A new connection, but the table holds `max_connections`. Established ones are not touched.
+    /// A new connection, but the table of its family is full (`max_connections`, `max_connections_ipv6`). Established ones are not touched.
     TableFull = "table_full",
     /// A new connection, but both buckets of its keys are full although the table is not.
     BucketFull = "bucket_full",
