@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crossbeam::queue::ArrayQueue;
 
 use crate::config::valid::{Config, Idle, Switch, Topology, XdpMode, ZeroCopy};
-use crate::control::dataplane::{DataPlane, PortStatus, WorkerHandle};
+use crate::control::dataplane::{DataPlane, PortStatus, SteeredStatus, WorkerHandle};
 use crate::dataplane::worker::{Shared, Worker};
 use crate::dataplane::{FlowTables, Flows, Secret};
 use crate::sys::interface;
@@ -408,6 +408,22 @@ impl DataPlane for Plant {
             }
         }
         ports
+    }
+
+    fn steered(&self) -> Vec<SteeredStatus> {
+        let crew = self.crew();
+        let interfaces = self.switch.interfaces.iter().zip(&crew.interfaces);
+        let steered = interfaces.filter_map(|(name, attached)| {
+            let ways = attached.steer.as_ref()?.ways().ok()?;
+            Some(SteeredStatus {
+                interface: name.clone(),
+                to_kernel: ways.kernel,
+                to_socket: ways.socket,
+                to_peer: ways.peer,
+                no_socket: ways.no_socket,
+            })
+        });
+        steered.collect()
     }
 }
 

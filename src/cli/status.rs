@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use crate::control::client;
 use crate::control::status::{
-    BackendStatus, ServiceStatus, SnatStatus, Status, Totals, Traffic, WorkerStatus, drop_explanations,
+    BackendStatus, Connections, ServiceStatus, SnatStatus, Status, Totals, Traffic, WorkerStatus,
+    drop_explanations,
 };
 
 /// Asks the switch at `socket` and prints its answer.
@@ -48,15 +49,13 @@ pub fn summary(status: &Status) -> String {
         duration(status.uptime_s),
         status.epoch
     );
-    let connections = &status.connections;
-    frames(&mut text, &status.totals);
+    text.push_str(&equation(&status.totals));
+    let (sent, limited) = (status.totals.icmp_errors, status.totals.icmp_limited);
     line(
         &mut text,
-        format_args!(
-            "connections  {} active of {}, {} new, {} closed",
-            connections.active, connections.max, connections.new, connections.closed
-        ),
+        format_args!("icmp         {sent} errors sent, {limited} messages withheld by icmp_rate"),
     );
+    text.push_str(&connections(&status.connections));
     text.push('\n');
     text.push_str(&table(service_rows(&status.services)));
     text.push('\n');
@@ -67,27 +66,30 @@ pub fn summary(status: &Status) -> String {
     text.push_str(&table(worker_rows(&status.workers)));
     text.push('\n');
     text.push_str(&table(port_rows(status)));
+    text.push('\n');
+    text.push_str(&table(steered_rows(status)));
     text.push_str(&drops(status));
     text
 }
 
-/// The equation of the counters, and what was said about dropped frames.
-fn frames(text: &mut String, totals: &Totals) {
+/// The equation of the counters.
+pub(super) fn equation(totals: &Totals) -> String {
     let Totals { received, created, forwarded, replied, to_kernel, dropped_total, held, .. } = totals;
     // Workers go on while their counters are read.
     let unexplained = match totals.unexplained {
         0 => String::new(),
         frames => format!(" + {frames} unexplained"),
     };
-    line(
-        text,
-        format_args!(
-            "frames       {received} received + {created} created = {forwarded} forwarded + {replied} replied \
-             + {to_kernel} to kernel + {dropped_total} dropped + {held} held{unexplained}"
-        ),
-    );
-    let (sent, limited) = (totals.icmp_errors, totals.icmp_limited);
-    line(text, format_args!("icmp         {sent} errors sent, {limited} messages withheld by icmp_rate"));
+    format!(
+        "frames       {received} received + {created} created = {forwarded} forwarded + {replied} replied \
+         + {to_kernel} to kernel + {dropped_total} dropped + {held} held{unexplained}\n"
+    )
+}
+
+/// How many connections there are, and can be.
+pub(super) fn connections(connections: &Connections) -> String {
+    let Connections { active, max, max_ipv6, new, closed, .. } = connections;
+    format!("connections  {active} active of {max} IPv4 and {max_ipv6} IPv6, {new} new, {closed} closed\n")
 }
 
 pub(super) fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
@@ -240,6 +242,16 @@ fn port_rows(status: &Status) -> Vec<Vec<String>> {
             number(traffic.map(|traffic| traffic.tx_frames)),
         ]);
     }
+    rows
+}
+
+fn steered_rows(status: &Status) -> Vec<Vec<String>> {
+    let mut rows = vec![header(&["STEERED", "TO KERNEL", "TO SWITCH", "TO PEER", "NO SOCKET"])];
+    rows.extend(status.steered.iter().map(|row| {
+        let ways =
+            [row.to_kernel, row.to_socket, row.to_peer, row.no_socket].map(|frames| frames.to_string());
+        [vec![row.interface.clone()], ways.to_vec()].concat()
+    }));
     rows
 }
 

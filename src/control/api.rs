@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use super::client::{self, ClientError};
 use super::dataplane::DataPlane;
 use super::metrics;
-use super::status::{Facts, Status};
+use super::status::{Facts, Limits, Status};
 use crate::tables::Snapshot;
 
 /// Owner and group may connect.
@@ -130,19 +130,15 @@ pub struct Source {
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
     /// When the switch started.
     pub started: Instant,
-    /// Size of the connection table.
-    pub max_connections: u32,
+    /// Sizes of the connection tables.
+    pub limits: Limits,
 }
 
 impl Source {
     /// The status of this moment.
     pub fn status(&self) -> Status {
         let snapshot = Arc::clone(&self.snapshot.borrow());
-        let facts = Facts {
-            snapshot: &snapshot,
-            uptime: self.started.elapsed(),
-            max_connections: self.max_connections,
-        };
+        let facts = Facts { snapshot: &snapshot, uptime: self.started.elapsed(), limits: self.limits };
         Status::collect(facts, &*self.dataplane)
     }
 }

@@ -35,6 +35,22 @@ pub struct PortStatus {
     pub link: String,
 }
 
+/// Frames of one interface, by where the XDP program sent them since it was attached. Only those to sockets become the
+/// workers' `received`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SteeredStatus {
+    /// Name of the interface.
+    pub interface: String,
+    /// To the kernel: not the switch's.
+    pub to_kernel: u64,
+    /// To the socket of their queue.
+    pub to_socket: u64,
+    /// In a bridge: to the other interface.
+    pub to_peer: u64,
+    /// The switch's, but their queue has no socket: the kernel got them.
+    pub no_socket: u64,
+}
+
 /// The workers, their rings and the XDP programs.
 pub trait DataPlane: Send + Sync + 'static {
     /// The workers, by number.
@@ -57,4 +73,7 @@ pub trait DataPlane: Send + Sync + 'static {
 
     /// How every queue is attached.
     fn ports(&self) -> Vec<PortStatus>;
+
+    /// Where the frames of each interface that has an XDP program went.
+    fn steered(&self) -> Vec<SteeredStatus>;
 }

@@ -8,6 +8,7 @@ use std::fmt::Display;
 use metrics::{Key, KeyName, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
+use super::dataplane::SteeredStatus;
 use super::status::{Kind, Status, Totals, Traffic};
 
 /// The text format, version 0.0.4.
@@ -91,8 +92,10 @@ impl Sheet {
 
     fn connections(&self, status: &Status) {
         let connections = &status.connections;
-        self.gauge("xswitch_connections_active", "Connections in the table", &[], connections.active);
-        self.gauge("xswitch_connections_max", "Connections that fit into the table", &[], connections.max);
+        self.gauge("xswitch_connections_active", "Entries in use, of both tables", &[], connections.active);
+        self.gauge("xswitch_connections_max", "Entries of the IPv4 table", &[], connections.max);
+        let help = "Entries of the IPv6 table";
+        self.gauge("xswitch_connections_max_ipv6", help, &[], connections.max_ipv6);
         for (name, help, value) in [
             ("created", "Connections created", connections.new),
             ("closed", "Connections removed", connections.closed),
@@ -130,6 +133,16 @@ impl Sheet {
             let labels: Labels<'_> = &[("interface", &port.interface), ("queue", &port.queue)];
             let help = "1 while the interface of this queue is up";
             self.gauge("xswitch_port_up", help, labels, u64::from(port.link == "up"));
+        }
+        for steered in &status.steered {
+            let SteeredStatus { interface, to_kernel, to_socket, to_peer, no_socket } = steered;
+            let ways =
+                [("kernel", to_kernel), ("socket", to_socket), ("peer", to_peer), ("no_socket", no_socket)];
+            for (way, frames) in ways {
+                let help = "Frames by where the XDP program sent them; no_socket: the kernel got what is the switch's";
+                let labels: Labels<'_> = &[("interface", interface), ("way", &way)];
+                self.counter("xswitch_xdp_frames_total", help, labels, *frames);
+            }
         }
     }
 

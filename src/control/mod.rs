@@ -39,6 +39,7 @@ use follow::Follower;
 use netlink::{Netlink, NetlinkError};
 use network::NetworkView;
 use ports::PortsError;
+use status::Limits;
 use topology::Topology;
 
 pub mod announce;
@@ -167,11 +168,12 @@ impl Control {
         shutdown: impl Future<Output = ()>,
     ) {
         let (publisher, snapshot) = watch::channel(self.snapshot());
+        let switch = &self.state.config.switch;
         let source = Source {
             dataplane: Arc::clone(&dataplane),
             snapshot,
             started: self.started,
-            max_connections: self.state.config.switch.max_connections,
+            limits: Limits { v4: switch.max_connections, v6: switch.max_connections_ipv6 },
         };
         // Aborted when this function returns: the set is dropped.
         let mut endpoints = tokio::task::JoinSet::new();

@@ -5,13 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::dataplane::PortStatus;
+use super::dataplane::{PortStatus, SteeredStatus};
 use crate::tables::DropReason;
 use crate::tables::counters::PortCounters;
 
 mod collect;
 
-pub use collect::Facts;
+pub use collect::{Facts, Limits};
 
 /// The whole answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,6 +39,9 @@ pub struct Status {
     pub workers: Vec<WorkerStatus>,
     /// How every queue of every interface is attached.
     pub ports: Vec<PortStatus>,
+    /// Where the XDP program of each interface sent its frames.
+    #[serde(default)]
+    pub steered: Vec<SteeredStatus>,
 }
 
 /// Sums over the workers:
@@ -71,13 +74,16 @@ pub struct Totals {
     pub unexplained: i64,
 }
 
-/// The connection table.
+/// The connection tables.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connections {
-    /// Connections there are.
+    /// Entries in use: connections of both families, and what `[[snat]]` remembers besides.
     pub active: u64,
-    /// Connections there can be.
+    /// Entries of the IPv4 table.
     pub max: u64,
+    /// Entries of the IPv6 table.
+    #[serde(default)]
+    pub max_ipv6: u64,
     /// Connections created.
     pub new: u64,
     /// Connections removed.

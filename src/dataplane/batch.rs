@@ -152,9 +152,9 @@ impl Batch {
         !self.extras.waiting.is_idle()
     }
 
-    /// Frames that the batch holds between two calls of the pipeline.
+    /// Chunks of packet memory that the batch holds between two calls of the pipeline.
     pub fn in_hand(&self) -> usize {
-        self.extras.spares.len() + self.extras.waiting.count()
+        self.extras.spares.len() + self.extras.waiting.in_chunks()
     }
 
     /// Moves the fragments that must wait to where they do, as far as there is room.
@@ -162,10 +162,10 @@ impl Batch {
         let waiting = &mut self.extras.waiting;
         let mut position = 0;
         while waiting.wanted > 0
-            && let Some(meta) = self.metas.get_mut(position)
+            && let (Some(frame), Some(meta)) = (self.frames.get(position), self.metas.get_mut(position))
         {
             waiting.wanted -= usize::from(meta.waits);
-            if meta.waits && waiting.has_room(meta.hash) {
+            if meta.waits && waiting.has_room(frame, meta.hash) {
                 waiting.put(self.frames.remove(position), self.metas.remove(position), now);
                 continue;
             }

@@ -48,7 +48,7 @@ pub fn flow<P: Pair>(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>) {
         // Both kinds of ping have the same key where the identifier is 0.
         return;
     }
-    if starts_over(frame, &hit, meta, turn.tables) {
+    if starts_over(frame, &hit, meta, turn) {
         // Tier 2 finds no connection then, and makes one.
         turn.flows.end(&hit, turn.counters);
         return;
@@ -60,7 +60,8 @@ pub fn flow<P: Pair>(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>) {
 /// A client that opens a connection anew: from a port whose last connection is over (TIME-WAIT, RFC 9293 §3.6.1), or
 /// whose backend was removed; there a UDP datagram does as well. A damaged frame ends nothing.
 #[inline]
-pub fn starts_over<P: Pair>(frame: &Frame, hit: &Hit<P>, meta: &Meta, tables: &Snapshot) -> bool {
+pub fn starts_over<P: Pair>(frame: &Frame, hit: &Hit<P>, meta: &Meta, turn: &Turn<'_>) -> bool {
+    let tables = turn.tables;
     let flags = meta.parsed.flags;
     let (state, stateless) = (hit.state(), hit.state().is_stateless());
     // Where replies are not seen, the client's FIN is all there is to see of the end.
@@ -69,7 +70,7 @@ pub fn starts_over<P: Pair>(frame: &Frame, hit: &Hit<P>, meta: &Meta, tables: &S
         && (stateless || flags.opens())
         && (over || (hit.kind != Rewriting::Snat && tables.backend(hit.backend).is_none()))
         && (stateless || !flags.absurd())
-        && meta.parsed.ttl > 1
+        && rewrite::has_time(meta, hit.kind, turn).is_ok()
         && parse::verify(frame.bytes(), &meta.parsed, &P::key(meta)).is_ok()
 }
 

@@ -100,18 +100,24 @@ fn connect<P: Pair>(
     if !admit::may_connect(client, tables) || tables.snat_rules.iter().any(|rule| rule.is_public(client)) {
         return Err(DropReason::BadSource);
     }
-    let server = match way {
-        Way::Outward(_) => receiver(&key),
-        Way::Inward(_) => behind(&key, state, turn)?,
-        Way::Hairpin { from, to } if from.hairpinning && to.hairpinning => behind(&key, state, turn)?,
+    let mapping = match way {
+        Way::Outward(_) => None,
+        Way::Inward(_) => Some(behind(&key, state, turn)?),
+        Way::Hairpin { from, to } if from.hairpinning && to.hairpinning => Some(behind(&key, state, turn)?),
         Way::Hairpin { .. } => return Err(DropReason::SnatFiltered),
     };
+    let server = mapping.map_or(receiver(&key), |hit| (hit.addresses.destination(), hit.ports as u16));
     let egress = known::by_route(server.0, turn)?;
     rewrite::admits(meta, &Hit::prospect(Rewriting::Snat, key), &egress, turn)?;
+    let source = source_of(way, &key, server, turn)?;
+    if let Some(hit) = mapping {
+        // Only now: what the filter refuses must keep no mapping alive (RFC 4787 §4.3).
+        turn.flows.entry(hit.entry).touch(&hit, 0, turn.now.coarse());
+    }
     let connection = Connection {
         kind: Rewriting::Snat,
         request: key,
-        reply: key_between(server, source_of(way, &key, server, turn)?, key.protocol),
+        reply: key_between(server, source, key.protocol),
         backend: BackendId::NONE,
         client_next_hop: admit::client_next_hop(frame, meta, client, Rewriting::Snat, turn)?,
         routes_epoch: tables.routes_epoch,
@@ -155,16 +161,15 @@ fn source_of<P: Pair>(
     }
 }
 
-/// The inside endpoint that the public one stands for, to which a frame is addressed.
-fn behind<P: Pair>(key: &FlowKey<P>, state: State, turn: &Turn<'_>) -> Result<Endpoint, DropReason> {
+/// The mapping of the public endpoint to which a frame is addressed: whither it leads is the inside endpoint.
+fn behind<P: Pair>(key: &FlowKey<P>, state: State, turn: &Turn<'_>) -> Result<Hit<P>, DropReason> {
     let hit = turn.flows.look_up(mapping::public_key(*key, Scope::Anybody));
     let hit = hit.ok_or(DropReason::NoConnection)?;
     if state == State::Icmp {
         // The answer to a ping that nobody sent there.
         return Err(DropReason::SnatFiltered);
     }
-    turn.flows.entry(hit.entry).touch(&hit, 0, turn.now.coarse());
-    Ok((hit.addresses.destination(), hit.ports as u16))
+    Ok(hit)
 }
 
 /// Whether a frame to the public endpoint of an inside host, `seen` as it arrives there, may pass (RFC 4787 §5).

@@ -34,7 +34,8 @@ drop_reasons! {
     /// The TCP or UDP checksum covers the pseudo-header alone: the sender left it to an offload that
     /// never happened. On a veth: `ethtool -K DEV tx off` at the sender.
     ChecksumOffload = "checksum_offload",
-    /// The time to live ran out here (RFC 1812, 5.3.1).
+    /// The time to live ran out here (RFC 1812, 5.3.1), and that was not answered: more than `icmp_rate`, or about what is
+    /// never answered.
     TtlExpired = "ttl_expired",
     /// A fragment that overlaps one that was seen before (RFC 5722; RFC 1858): the rest of its datagram is dropped, too.
     FragmentOverlap = "fragment_overlap",
@@ -66,7 +67,7 @@ drop_reasons! {
     BadSource = "bad_source",
     /// A new connection to a service of which no backend may take any: all have weight 0.
     NoBackend = "no_backend",
-    /// A new connection, but the table holds `max_connections`. Established ones are not touched.
+    /// A new connection, but the table of its family is full (`max_connections`, `max_connections_ipv6`). Established ones are not touched.
     TableFull = "table_full",
     /// A new connection, but both buckets of its keys are full although the table is not.
     BucketFull = "bucket_full",
@@ -78,11 +79,12 @@ drop_reasons! {
     /// A full-NAT service, but no address of the client's family in `snat_addresses`; or none of the packet's in the
     /// `addresses` of its `[[snat]]` rule.
     NoSnatAddress = "no_snat_address",
-    /// The kernel has no route to where the frame should go.
+    /// The kernel has no route to where the frame should go, and that was not answered.
     NoRoute = "no_route",
     /// The next hop's MAC address is not known yet; the kernel has been asked to resolve it.
     NextHopUnresolved = "next_hop_unresolved",
-    /// The frame is larger than the MTU of the interface it should leave through.
+    /// The packet is larger than the MTU of the interface it should leave through, or than the path to a tunnel's backend
+    /// carries, must not be cut, and was not answered: more than `icmp_rate`, or over IPv6 not above 1280 bytes.
     TooBig = "too_big",
     /// The transmit ring of the egress interface is full: it sends more slowly than frames arrive.
     TxRingFull = "tx_ring_full",
@@ -90,8 +92,8 @@ drop_reasons! {
     NoEgress = "no_egress",
     /// The answer to a question of the switch itself, which in a bridge asks for neighbours: heard, and of no further use.
     NeighborHeard = "neighbor_heard",
-    /// Belongs to no service any more, and AF_XDP has no way back into the kernel: a service was removed while
-    /// the frame was in a ring. The next one is passed by the XDP program.
+    /// The kernel's, but AF_XDP has no way back: a service was removed while the frame was in a ring (the XDP program passes
+    /// the next one); a fragment that came before its first, or one of a ping of a VIP.
     NotSteered = "not_steered",
 }
 

@@ -66,7 +66,8 @@ impl Frame {
     /// Makes the packet `len` bytes long (whatever bytes lie there), if the chunk has room. Whether it had.
     #[inline]
     pub fn resize(&mut self, len: usize) -> bool {
-        let fits = len + self.front as usize <= self.capacity as usize;
+        // `front` never exceeds `capacity`; the sum of both might overflow.
+        let fits = len <= (self.capacity - self.front) as usize;
         if fits {
             self.len = len as u32;
         }
@@ -78,20 +79,19 @@ impl Frame {
     /// chunk is too small.
     #[inline]
     pub fn set_header(&mut self, old: usize, new: usize) -> bool {
-        let at = self.front as usize + old;
-        if at != new && !self.shift(old, new) {
+        let Some(rest) = (self.len as usize).checked_sub(old) else { return false };
+        if self.front as usize + old != new && !self.shift(old, new, rest) {
             return false;
         }
-        self.len = (self.len as usize - old.min(self.len as usize) + new) as u32;
+        self.len = (new + rest) as u32;
         self.front = 0;
         true
     }
 
-    /// Moves what follows the first `old` bytes to `new` bytes behind the start of the frame.
+    /// Moves the `rest` that follows the first `old` bytes to `new` bytes behind the start of the frame.
     #[cold]
-    fn shift(&mut self, old: usize, new: usize) -> bool {
-        let Some(rest) = (self.len as usize).checked_sub(old) else { return false };
-        if new + rest > self.capacity as usize {
+    fn shift(&mut self, old: usize, new: usize, rest: usize) -> bool {
+        if new > self.capacity as usize - rest {
             return false;
         }
         let at = self.front as usize + old;
@@ -138,7 +138,7 @@ impl Frame {
 
     /// Whether it lies in a buffer for frames that are larger than a chunk.
     #[inline]
-    pub(super) fn is_jumbo(&self) -> bool {
+    pub fn is_jumbo(&self) -> bool {
         self.capacity as usize > CHUNK
     }
 
@@ -241,7 +241,12 @@ mod tests {
         let mut arena = Arena::new(1);
         let mut frame = arena.frame_with_room(8, &[1; 13]).unwrap();
         assert!(!frame.set_header(14, 20));
+        assert!(!frame.set_header(14, 22), "the room would be just right");
+        assert!(!frame.set_header(2 * CHUNK, 2 * CHUNK + 8));
         assert_eq!(frame.bytes(), [1; 13]);
+        assert!(
+            !frame.resize(usize::MAX) && !frame.resize(usize::MAX - 3) && !frame.set_header(0, usize::MAX)
+        );
         arena.give_back(frame);
     }
 

@@ -13,8 +13,11 @@ use super::umem::CHUNK;
 
 /// Bytes of the largest frame: 9,000 of IP, tags, and room for outer headers; a multiple of a cache line.
 pub const LARGEST: usize = 9216;
-/// Large frames that one worker can hold at a time: a batch, and what was put together for the next one.
-const BUFFERS: usize = 80;
+/// Large frames that may be kept from one batch to the next: fragments that wait for the first of their datagram. Of
+/// 65,535 bytes in pieces of 8,976 there are eight.
+pub const KEPT: usize = 32;
+/// Large frames that one worker can hold at a time: a batch, what was put together for the next one, and what is kept.
+const BUFFERS: usize = 80 + KEPT;
 /// Bytes in front of a received packet that the kernel keeps for XDP (`XDP_PACKET_HEADROOM`).
 const HEADROOM: usize = 256;
 

@@ -14,7 +14,7 @@ use xswitch::control::api::{self, ApiError, ControlSocket, Source};
 use xswitch::control::client::{self, ClientError};
 use xswitch::control::compile::compile_static;
 use xswitch::control::dataplane::DataPlane;
-use xswitch::control::status::Status;
+use xswitch::control::status::{Limits, Status};
 use xswitch::control::{metrics, serve};
 use xswitch::tables::{BackendId, DropReason, InterfaceId, ServiceId};
 
@@ -40,7 +40,7 @@ impl Lab {
             dataplane: Arc::clone(&dataplane) as Arc<dyn DataPlane>,
             snapshot: receiver,
             started: Instant::now(),
-            max_connections: 4096,
+            limits: Limits { v4: 4096, v6: 1024 },
         };
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -108,7 +108,11 @@ fn the_status_sums_over_workers_and_names_every_drop_reason() {
     assert_eq!(status.services[1].forwarding, "gue");
     assert_eq!(status.dropped.len(), DropReason::COUNT);
     assert_eq!((status.dropped["no_connection"], status.dropped["table_full"]), (17, 0));
-    assert_eq!((status.connections.active, status.connections.max), (12, 4096));
+    let connections = &status.connections;
+    assert_eq!((connections.active, connections.max, connections.max_ipv6), (12, 4096, 1024));
+    let steered: Vec<_> =
+        status.steered.iter().map(|steered| (steered.interface.as_str(), steered.to_socket)).collect();
+    assert_eq!(steered, [("eth0", 100), ("eth1", 101)]);
     let service = &status.services[0];
     assert_eq!(
         (service.name.as_str(), service.forwarding.as_str(), service.scheduler.as_str()),
@@ -147,6 +151,8 @@ fn the_json_has_the_documented_shape() {
         "/snat/0/mapping",
         "/connections/active",
         "/connections/max",
+        "/connections/max_ipv6",
+        "/steered/0/no_socket",
         "/dropped/not_steered",
         "/workers/0/core",
         "/workers/0/received",
@@ -202,6 +208,9 @@ fn the_metrics_are_prometheus_text_and_agree_with_the_status() {
         ("xswitch_frames_dropped_total{reason=\"table_full\"}", 0.0),
         ("xswitch_connections_active", 12.0),
         ("xswitch_connections_max", 4096.0),
+        ("xswitch_connections_max_ipv6", 1024.0),
+        ("xswitch_xdp_frames_total{interface=\"eth1\",way=\"socket\"}", 101.0),
+        ("xswitch_xdp_frames_total{interface=\"eth0\",way=\"no_socket\"}", 0.0),
         ("xswitch_connections_created_total", 20.0),
         ("xswitch_service_packets_total{service=\"web\",direction=\"in\"}", 100.0),
         (

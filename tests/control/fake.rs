@@ -9,7 +9,7 @@ use xswitch::config::valid::{
     Backend, Config, Idle, Scheduler, Service, Snat, StaticInterface, StaticNeighbor, Switch, Timeouts,
     Topology, XdpMode, ZeroCopy,
 };
-use xswitch::control::dataplane::{DataPlane, PortStatus, WorkerHandle};
+use xswitch::control::dataplane::{DataPlane, PortStatus, SteeredStatus, WorkerHandle};
 use xswitch::tables::{
     Filtering, Forwarding, InterfaceId, Mailbox, Mapping, MssClamp, Protocol, Snapshot, Steering,
     VerifyChecksums, WorkerCounters,
@@ -187,6 +187,15 @@ impl DataPlane for FakeDataPlane {
             copy_mode: "copy".into(),
             link: "up".into(),
         }]
+    }
+
+    fn steered(&self) -> Vec<SteeredStatus> {
+        let to_socket = |interface: &str, to_socket| SteeredStatus {
+            interface: interface.into(),
+            to_socket,
+            ..SteeredStatus::default()
+        };
+        vec![to_socket("eth0", 100), to_socket("eth1", 101)]
     }
 }
 

@@ -143,7 +143,11 @@ impl Lab {
         self.events.clear();
         self.events.extend(self.batch.drain_events());
         assert_eq!(self.arena.outstanding(), self.batch.waiting(), "a frame was lost");
-        assert_eq!(self.counters.unexplained(), 0, "received = forwarded + replied + to_kernel + dropped");
+        assert_eq!(
+            self.counters.unexplained(),
+            0,
+            "received + created = forwarded + replied + to_kernel + dropped + held"
+        );
     }
 
     /// Lets time pass, and connections expire as a worker's loop has it.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::common::capture::Capture;
-use crate::common::lab::{Lab, Setup, address, bridge};
+use crate::common::lab::{Lab, Setup, WEB_PORT, address, bridge};
 use crate::common::packets::{self, Mac};
 use crate::common::switch::Switch;
 use crate::common::traffic;
@@ -41,6 +41,10 @@ fn strangers_cross_unchanged_while_services_are_balanced(setup: Setup) {
         for client in [&lab.client, x1] {
             traffic::requests(client, path.web(), 50).assert_shared_by([2, 3, 5], usize::from(setup.queues));
         }
+    }
+    for &family in setup.families() {
+        let answers = traffic::requests(x1, (setup.backend_address_of(1, family), WEB_PORT), 20);
+        assert_eq!(answers.counts(), [20, 0, 0], "who asks a backend itself is answered by it");
     }
     let arping = x1.run(&format!("arping -c 2 -w 5 -I eth0 {}", address(family, 0, 22))).to_lowercase();
     assert!(arping.contains(&Lab::mac(x2, "eth0")), "x1 asked for x2: {arping}");

@@ -158,7 +158,7 @@ fn every_fate_is_counted_and_frames_without_an_output_are_not_lost() {
     );
     assert_eq!(read(&place.read("answers.pcap")).len(), 1);
     let readable = text(&place.replay("--in eth0=client.pcap").stdout);
-    let line = "5 received = 1 forwarded + 1 replied + 1 to kernel + 2 dropped";
+    let line = "5 received + 0 created = 1 forwarded + 1 replied + 1 to kernel + 2 dropped + 0 held";
     assert!(readable.contains(line), "{readable}");
     assert!(readable.contains("dropped 1 as no_connection: "), "{readable}");
 }

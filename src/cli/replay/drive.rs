@@ -13,6 +13,7 @@ use super::ReplayError;
 use super::merge::Merge;
 use super::output::{Output, OutputError};
 use super::summary::{Numbers, Summary};
+use crate::control::status::Limits;
 use crate::dataplane::conntrack::EXPIRY_BUDGET;
 use crate::dataplane::fragments::{LOOKS, waiting::WAITING};
 use crate::dataplane::turn::SPARES;
@@ -180,7 +181,7 @@ impl Replay {
         self.numbers.duration_ns = self.clock.elapsed_ns();
         Ok(Summary::new(
             self.snapshot,
-            self.settings.max_connections,
+            Limits { v4: self.settings.max_connections, v6: self.settings.max_connections_ipv6 },
             self.counters,
             &written,
             self.numbers,

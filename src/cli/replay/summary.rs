@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::cli::status as shown;
-use crate::control::dataplane::{DataPlane, PortStatus, WorkerHandle};
-use crate::control::status::{Connections, Facts, ServiceStatus, Status, Totals};
+use crate::control::dataplane::{DataPlane, PortStatus, SteeredStatus, WorkerHandle};
+use crate::control::status::{Connections, Facts, Limits, ServiceStatus, Status, Totals};
 use crate::tables::{InterfaceId, Mailbox, Snapshot, Steering, WorkerCounters};
 
 /// What the counters of the data path do not say.
@@ -29,7 +29,8 @@ pub struct Numbers {
 pub struct Summary {
     /// Milliseconds from the earliest to the latest frame.
     pub duration_ms: u64,
-    /// `received = forwarded + replied + to_kernel + dropped_total`.
+    /// `received + created = forwarded + replied + to_kernel + dropped_total + held`; `held` is 0, since a replay ends with no
+    /// fragment waiting.
     #[serde(flatten)]
     pub totals: Totals,
     /// Dropped frames by reason; every reason is there.
@@ -83,7 +84,7 @@ impl Summary {
     /// Reads the counters.
     pub fn new(
         snapshot: Snapshot,
-        max_connections: u32,
+        limits: Limits,
         counters: Arc<WorkerCounters>,
         written: &[bool],
         numbers: Numbers,
@@ -107,7 +108,7 @@ impl Summary {
             .iter()
             .map(|(interface, address)| Unresolved { interface: name(*interface), address: *address })
             .collect();
-        let facts = Facts { snapshot: &snapshot, uptime: Duration::ZERO, max_connections };
+        let facts = Facts { snapshot: &snapshot, uptime: Duration::ZERO, limits };
         let status = Status::collect(facts, &OneWorker::new(Arc::clone(&counters)));
         Self {
             duration_ms: numbers.duration_ns / 1_000_000,
@@ -139,17 +140,8 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (totals, connections) = (&self.totals, &self.connections);
-        writeln!(
-            f,
-            "frames       {} received = {} forwarded + {} replied + {} to kernel + {} dropped",
-            totals.received, totals.forwarded, totals.replied, totals.to_kernel, totals.dropped_total
-        )?;
-        writeln!(
-            f,
-            "connections  {} active of {}, {} new, {} closed",
-            connections.active, connections.max, connections.new, connections.closed
-        )?;
+        f.write_str(&shown::equation(&self.totals))?;
+        f.write_str(&shown::connections(&self.connections))?;
         writeln!(f, "time         {}.{:03} s", self.duration_ms / 1000, self.duration_ms % 1000)?;
         write!(f, "\n{}", shown::table(shown::service_rows(&self.services)))?;
         write!(f, "\n{}", self.interface_table())?;
@@ -198,6 +190,10 @@ impl DataPlane for OneWorker {
     fn interface_link(&self, _: InterfaceId, _: bool) {}
 
     fn ports(&self) -> Vec<PortStatus> {
+        Vec::new()
+    }
+
+    fn steered(&self) -> Vec<SteeredStatus> {
         Vec::new()
     }
 }

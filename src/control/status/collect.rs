@@ -19,8 +19,17 @@ pub struct Facts<'a> {
     pub snapshot: &'a Snapshot,
     /// Time since start.
     pub uptime: Duration,
-    /// Size of the connection table.
-    pub max_connections: u32,
+    /// Sizes of the connection tables.
+    pub limits: Limits,
+}
+
+/// Sizes of the connection tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Of the IPv4 table.
+    pub v4: u32,
+    /// Of the IPv6 table.
+    pub v6: u32,
 }
 
 impl Status {
@@ -31,7 +40,8 @@ impl Status {
         let sum = |pick: fn(&WorkerCounters) -> &Counter| total(&counters, pick);
         let connections = Connections {
             active: sum(|worker| &worker.connections_active),
-            max: u64::from(facts.max_connections),
+            max: u64::from(facts.limits.v4),
+            max_ipv6: u64::from(facts.limits.v6),
             new: sum(|worker| &worker.connections_new),
             closed: sum(|worker| &worker.connections_closed),
             reclaimed: sum(|worker| &worker.connections_reclaimed),
@@ -63,6 +73,7 @@ impl Status {
             snat: facts.snapshot.snat_rules.iter().map(snat_status).collect(),
             workers,
             ports,
+            steered: dataplane.steered(),
         }
     }
 }

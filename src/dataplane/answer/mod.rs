@@ -29,6 +29,7 @@ use crate::xsk::Frame;
 use super::batch::Meta;
 use super::family::{V4, V6};
 use super::parse::Kind;
+use super::rewrite::Egress;
 use super::turn::Turn;
 use super::verdict::Verdict;
 use version::Version;
@@ -51,7 +52,25 @@ pub fn run(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>, kernel_reach
         let _ = frame.set_header(0, 0);
     }
     if meta.verdict == Some(Verdict::ToKernel) && !kernel_reachable {
-        meta.verdict = Some(Verdict::Drop(DropReason::NotSteered));
+        meta.verdict = Some(cross(frame, meta, turn).unwrap_or_else(Verdict::Drop));
+    }
+}
+
+/// The XDP program knows no connections, so that it gives a bridge frames that only look like a service's: of whoever
+/// talks to a backend directly, say. They cross as they came, like all others of no service, unless they are addressed to
+/// the host itself.
+#[cold]
+fn cross(frame: &Frame, meta: &Meta, turn: &Turn<'_>) -> Result<Verdict, DropReason> {
+    let tables = turn.tables;
+    let for_host = tables.interfaces.iter().any(|interface| frame.bytes().starts_with(&interface.mac));
+    if !tables.bridge || for_host {
+        return Err(DropReason::NotSteered);
+    }
+    let egress = Egress::across(meta.ingress, tables)?;
+    if meta.parsed.ip_len > egress.link_mtu() {
+        Err(DropReason::TooBig)
+    } else {
+        Ok(Verdict::Forward(egress.interface()))
     }
 }
 

@@ -69,7 +69,10 @@ pub(super) fn discovery(frame: &mut Frame, meta: &Meta, turn: &mut Turn<'_>) -> 
     // No router to be used as one: addresses that are gateways are the kernel's.
     let written =
         frame.bytes_mut().get_mut(ip..).and_then(|packet| ndp::answer(packet, &asked, interface.mac, false));
-    let Some(length) = written else { return Verdict::ToKernel };
+    let Some(length) = written else {
+        let _ = frame.resize(was);
+        return Verdict::ToKernel;
+    };
     let _ = frame.resize(ip + length);
     ethernet::set_macs(frame.bytes_mut(), &ethernet::macs(to, interface.mac));
     if asked.source != 0 {

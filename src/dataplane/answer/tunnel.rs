@@ -23,6 +23,10 @@ use super::relay::{has_passed, is_believable, quoted_key};
 use super::source::own_address;
 use super::version::{Complaint, Version};
 
+/// No path is taken to be narrower (Linux: ip-sysctl, `min_pmtu`). One client's connection is enough to be believed, and the
+/// path is that of all clients.
+const NARROWEST: u16 = 552;
+
 /// Tells the client what befell a packet of its connection on the way to the backend. None where the error, which quotes
 /// what stands at `quoted` in the frame, is about no packet of ours.
 pub(super) fn relay(
@@ -82,7 +86,7 @@ fn complaint<P: Version>(
         return Err(FORGED);
     }
     let Kind::TooBig { mtu } = kind else { return Ok(Complaint::HostUnreachable) };
-    let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
+    let mtu = u16::try_from(mtu).unwrap_or(u16::MAX).max(NARROWEST);
     turn.flows.tables().paths.note(backend.id, mtu, turn.now.coarse());
     P::too_big(mtu.saturating_sub(outer.overhead()), quote.total_len).ok_or(DropReason::TooBig)
 }

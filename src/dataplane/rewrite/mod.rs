@@ -76,7 +76,7 @@ impl<'a> Egress<'a> {
 
     /// Largest IP packet that the link carries.
     #[inline]
-    fn link_mtu(&self) -> u16 {
+    pub fn link_mtu(&self) -> u16 {
         match &self.next_hop {
             Hop::Row(next_hop) => next_hop.mtu,
             Hop::Seen(next_hop) => next_hop.mtu,

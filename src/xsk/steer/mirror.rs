@@ -40,7 +40,7 @@ pub struct Mirror<K, V, T = HashMap<MapData, K, V>> {
     content: BTreeMap<K, V>,
 }
 
-impl<K: Ord, V: PartialEq, T: Table<K, V>> Mirror<K, V, T> {
+impl<K: Ord + Copy, V: PartialEq + Copy, T: Table<K, V>> Mirror<K, V, T> {
     pub fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Self, Error> {
         Ok(Self { name, map: take_map(ebpf, name)?, content: BTreeMap::new() })
     }
@@ -50,18 +50,20 @@ impl<K: Ord, V: PartialEq, T: Table<K, V>> Mirror<K, V, T> {
         self.content.len()
     }
 
-    /// Makes the map hold exactly this.
+    /// Makes the map hold exactly this. Where that fails half-way, `content` is what the map holds, for the next time.
     pub fn set(&mut self, wanted: BTreeMap<K, V>) -> Result<(), Error> {
         let fail = |e: MapError| Error::Map(self.name, with_sources(&e));
         for (key, value) in &wanted {
             if self.content.get(key) != Some(value) {
                 self.map.insert(key, value).map_err(fail)?;
+                self.content.insert(*key, *value);
             }
         }
-        for key in self.content.keys().filter(|key| !wanted.contains_key(key)) {
-            self.map.remove(key).map_err(fail)?;
+        let gone: Vec<K> = self.content.keys().filter(|key| !wanted.contains_key(key)).copied().collect();
+        for key in gone {
+            self.map.remove(&key).map_err(fail)?;
+            self.content.remove(&key);
         }
-        self.content = wanted;
         Ok(())
     }
 }

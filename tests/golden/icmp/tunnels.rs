@@ -137,6 +137,18 @@ fn who_does_not_quote_a_live_connection_changes_no_path() {
 }
 
 #[test]
+fn one_clients_connection_does_not_make_the_path_of_all_too_narrow_to_use() {
+    let mut lab = connected(V4, "ipip", TCP);
+    let (_, outcome) = send(&mut lab, V4, "ipip", TCP, 1350);
+    let left = forwarded(&outcome, ETH1).to_vec();
+    let outcome = lab.send(ETH1, &complaint(V4, Says::TooBig(68), &left, 1000));
+    let id = u16::from_be_bytes([outcome.bytes[IP + 4], outcome.bytes[IP + 5]]);
+    let expected = told(V4, Says::TooBig(532), &inside(V4, "ipip", &left), 980, id);
+    assert_replied(&outcome, ETH0, SWITCH0, CLIENT7, &expected);
+    assert_eq!(send(&mut lab, V4, "ipip", TCP, 492).1.verdict, Verdict::Forward(ETH1));
+}
+
+#[test]
 fn nobody_is_told_to_send_less_than_ipv6_allows() {
     let mut lab = connected(V6, "ipip", TCP);
     let (_, outcome) = send(&mut lab, V6, "ipip", TCP, 1350);

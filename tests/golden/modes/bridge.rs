@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use xswitch::dataplane::Verdict;
-use xswitch::tables::InterfaceId;
+use xswitch::tables::{DropReason, InterfaceId};
 
 use super::world::*;
 use crate::frames::flow::{Flow, Head, flow, frame};
@@ -129,6 +129,25 @@ fn what_belongs_to_no_service_is_not_changed() {
                 assert_eq!((outcome.verdict, outcome.bytes), (Verdict::ToKernel, arrives));
             }
         }
+    }
+}
+
+#[test]
+fn what_only_looks_like_a_services_crosses_though_the_kernel_is_out_of_reach() {
+    for (protocol, family) in KINDS {
+        let mut lab = Lab::new(&config(&[]), 64).without_kernel();
+        // Somebody talks to the backend's port directly: the question crosses in XDP, the answer comes to us.
+        let answer = flow(protocol, backend(family), client(family), SYN | ACK).packet();
+        for (ingress, egress) in [(ETH1, ETH0), (ETH0, ETH1)] {
+            let arrives = frame(BACKEND11, ROUTER0, &[], &answer);
+            let outcome = lab.send(ingress, &arrives);
+            assert_eq!((outcome.verdict, outcome.bytes), (Verdict::Forward(egress), arrives));
+        }
+        let for_host = lab.send(ETH1, &frame(BACKEND11, SWITCH0, &[], &answer));
+        assert_eq!(for_host.verdict, Verdict::Drop(DropReason::NotSteered));
+        lab.snapshot.interfaces[0].mtu = 20;
+        let too_big = lab.send(ETH1, &frame(BACKEND11, ROUTER0, &[], &answer));
+        assert_eq!(too_big.verdict, Verdict::Drop(DropReason::TooBig));
     }
 }
 

@@ -7,7 +7,7 @@ use super::world::*;
 use crate::frames::flow::Flow;
 use crate::frames::network::*;
 use crate::frames::strict;
-use crate::frames::{ACK, SYN, TCP, UDP};
+use crate::frames::{ACK, FIN, SYN, TCP, UDP};
 
 /// EF (RFC 3246) and every ECN value; DSCP 63 with congestion experienced.
 const CLASSES: [u8; 6] = [0, 0xB8, 0xB9, 0xBA, 0xBB, 0xFF];
@@ -110,6 +110,18 @@ fn a_time_to_live_of_1_ends_everywhere_but_where_nothing_is_routed() {
             strict::layers(&outcome.bytes);
         }
         assert_eq!(lab.counters.connections_new.get(), 1, "{}", row.says());
+    }
+}
+
+#[test]
+fn where_nothing_is_routed_a_connection_starts_over_on_its_last_hop() {
+    for row in rows().into_iter().filter(|row| row.mode == "dsr" && row.protocol == TCP) {
+        let (world, mut lab) = (World::default(), World::default().lab());
+        for flags in [SYN, FIN | ACK, SYN] {
+            let request = Flow { flags, ..first(row) }.head(|head| head.ttl = 1);
+            deliver(&world, &mut lab, row, &request);
+        }
+        assert_eq!(lab.counters.connections_new.get(), 2, "{}", row.says());
     }
 }
 

@@ -42,6 +42,21 @@ fn a_mapping_outlives_its_connections_by_a_minute_and_then_all_is_forgotten() {
 }
 
 #[test]
+fn what_the_filter_refuses_keeps_no_mapping_alive() {
+    for version in BOTH {
+        let mut lab = router(AddressDependent);
+        let inside = version.inside(11, 5000);
+        let public = goes_out(&mut lab, &datagram(Udp, inside, version.server(1, 53)));
+        for _ in 0..460 {
+            lab.pass(SECOND);
+            let stranger = lab.send(ETH0, &datagram(Udp, version.server(2, 53), public).sent_from_outside());
+            assert!(matches!(stranger.verdict, Verdict::Drop(_)));
+        }
+        assert_eq!(entries(&lab), 0);
+    }
+}
+
+#[test]
 fn a_permission_lasts_as_long_as_a_connection_to_that_address() {
     let mut lab = router(AddressDependent);
     let version = Version::V4;
