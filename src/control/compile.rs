@@ -14,8 +14,8 @@ use crate::config::valid::{self, Config};
 use crate::tables::counters::{MAX_BACKENDS, MAX_SERVICES};
 use crate::tables::exact::{ExactKey, ExactMap};
 use crate::tables::{
-    Backend, BackendId, Coarse, InterfaceId, NextHopId, Protocol, Resolution, Routes, Service, ServiceId,
-    Snapshot, SnatPool, SnatRule, Steering, Timeouts,
+    Backend, BackendId, Coarse, Forwarding, InterfaceId, NextHopId, Protocol, Resolution, Routes, Service,
+    ServiceId, Snapshot, SnatPool, SnatRule, Steering, Timeouts,
 };
 
 mod paths;
@@ -85,7 +85,7 @@ pub struct Compiled {
 pub struct Compiler {
     epoch: u64,
     services: Rows<(SocketAddr, Protocol)>,
-    backends: Rows<(ServiceId, SocketAddr)>,
+    backends: Rows<(ServiceId, SocketAddr, Forwarding)>,
     paths: paths::Paths,
     schedulers: schedulers::Schedulers,
     tunnels: tunnels::Tunnels,
@@ -112,6 +112,15 @@ pub fn compile_static(config: &Config) -> Result<(Snapshot, Steering), CompileEr
     }
     let compiled = Compiler::default().compile(config, &topology, &Usage::NONE)?;
     Ok((compiled.snapshot, compiled.steering))
+}
+
+/// What identifies a backend besides its address. Connections are what the way made of them: once it changes they have lost
+/// their backend, and start over. Tunnels of one kind and the other are the same to them.
+const fn way(forwarding: Forwarding) -> Forwarding {
+    match forwarding {
+        Forwarding::Gue => Forwarding::Ipip,
+        other => other,
+    }
 }
 
 impl Compiler {
@@ -164,7 +173,7 @@ impl Compiler {
             retired <= usage.adopted
                 && backends
                     .iter_all()
-                    .filter(|((owner, _), _)| owner.0 == service)
+                    .filter(|((owner, ..), _)| owner.0 == service)
                     .all(|(_, row)| usage.unused(row, retired))
         };
         config
@@ -193,7 +202,9 @@ impl Compiler {
             for backend in &service.backends {
                 let row = self
                     .backends
-                    .assign(&(*id, backend.address), |row, retired| usage.unused(row, retired))
+                    .assign(&(*id, backend.address, way(service.forwarding)), |row, retired| {
+                        usage.unused(row, retired)
+                    })
                     .ok_or(CompileError::TooManyBackends)?;
                 let address = backend.address.ip();
                 let (next_hop, interface) = match exits.resolve(address) {

@@ -74,6 +74,24 @@ fn a_backend_that_is_removed_leaves_a_hole_and_returns_to_it() {
 }
 
 #[test]
+fn a_backend_that_is_reached_in_another_way_is_another_backend() {
+    let (mut compiler, mut config) = (Compiler::default(), config());
+    let topology = topology(&config);
+    let mut row = |forwarding| {
+        config.services[0].forwarding = forwarding;
+        backend_row(&compile(&mut compiler, &config, &topology), "198.18.1.11:8080").unwrap()
+    };
+    let (nat, ipip) = (row(Forwarding::Nat), row(Forwarding::Ipip));
+    assert_ne!(
+        nat, ipip,
+        "no outer header is found for connections that were translated, nor the other way round"
+    );
+    assert_eq!(row(Forwarding::Gue), ipip, "one outer header for the other does no connection harm");
+    assert_ne!(row(Forwarding::FullNat), nat);
+    assert_eq!(row(Forwarding::Nat), nat);
+}
+
+#[test]
 fn a_row_with_connections_is_not_reused_even_when_the_table_is_full() {
     let (mut compiler, mut config) = (Compiler::default(), config());
     compiler.backends = Rows::new(2, usize::MAX);
