@@ -56,7 +56,8 @@ drop_reasons! {
     NoTunnelSource = "no_tunnel_source",
     /// The frame has no room for what must be put in front of it, or there are not enough spare frames for its pieces.
     NoHeadroom = "no_headroom",
-    /// A TCP segment that is not a SYN and belongs to no known connection: its entry expired, or it is a scan.
+    /// A TCP segment that is not a SYN, or a packet to a SNAT address, that belongs to no known connection: its entry
+    /// expired, or it is a scan.
     NoConnection = "no_connection",
     /// A frame of an existing connection whose backend row the snapshot no longer has.
     BackendGone = "backend_gone",
@@ -90,8 +91,8 @@ drop_reasons! {
     NoEgress = "no_egress",
     /// The answer to a question of the switch itself, which in a bridge asks for neighbours: heard, and of no further use.
     NeighborHeard = "neighbor_heard",
-    /// Belongs to no service any more, and AF_XDP has no way back into the kernel: a service was removed while
-    /// the frame was in a ring. The next one is passed by the XDP program.
+    /// The kernel's, but AF_XDP has no way back: a service was removed while the frame was in a ring (the XDP program
+    /// passes the next one); a fragment that came before its first, or one of a ping of a VIP.
     NotSteered = "not_steered",
 }
 

@@ -357,8 +357,9 @@ mod inside {
     pub async fn a_bridge_asks_at_both_ends_and_believes_what_workers_hear() {
         let running = start_bridge().await;
         let peer = peer();
-        let asked =
-            |device: &str| sh(&format!("ip -n {peer} neigh show 198.18.1.100 dev {device}")).contains("lladdr");
+        let asked = |device: &str| {
+            sh(&format!("ip -n {peer} neigh show 198.18.1.100 dev {device}")).contains("lladdr")
+        };
         eventually("asked at both ends", LIMIT, || asked("peer0") && asked("peer1")).await;
         let heard =
             |interface| Event::Learned { interface, address: ip("198.18.1.11"), mac: [2, 0, 0, 0, 9, 9] };
@@ -427,6 +428,17 @@ mod inside {
         hang_up();
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert!(weight() == Some(9) && steered(), "the kernel's own ports");
+
+        let mut replaced = good.clone();
+        replaced.services[0].forwarding = Forwarding::FullNat;
+        replaced.switch.snat_addresses = vec![ip("198.18.0.3")];
+        *running.config.lock().unwrap() = Ok(replaced);
+        hang_up();
+        let live = || match running.dataplane.said().last() {
+            Some(Said::Steer(steering)) => !steering.snat.is_empty() && !steering.replies.is_empty(),
+            _ => false,
+        };
+        eventually("full NAT begins, and answers of connections of before are still ours", LIMIT, live).await;
 
         *running.config.lock().unwrap() = Ok(good);
         hang_up();
