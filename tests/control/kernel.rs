@@ -429,19 +429,19 @@ mod inside {
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert!(weight() == Some(9) && steered(), "the kernel's own ports");
 
-        let mut replaced = good.clone();
-        replaced.services[0].forwarding = Forwarding::FullNat;
-        replaced.switch.snat_addresses = vec![ip("198.18.0.3")];
-        *running.config.lock().unwrap() = Ok(replaced);
-        hang_up();
-        let live = || match running.dataplane.said().last() {
-            Some(Said::Steer(steering)) => !steering.snat.is_empty() && !steering.replies.is_empty(),
-            _ => false,
+        let of_both_ways = || match running.dataplane.said().last() {
+            Some(Said::Steer(steering)) => (!steering.replies.is_empty(), !steering.snat.is_empty()),
+            _ => (false, false),
         };
-        eventually("full NAT begins, and answers of connections of before are still ours", LIMIT, live).await;
+        let mut nat = good.clone();
+        nat.services[0].forwarding = Forwarding::Nat;
+        *running.config.lock().unwrap() = Ok(nat);
+        hang_up();
+        eventually("answers of nat are steered", LIMIT, || of_both_ways() == (true, false)).await;
 
         *running.config.lock().unwrap() = Ok(good);
         hang_up();
+        eventually("connections of nat still get answers", LIMIT, || of_both_ways() == (true, true)).await;
         eventually("the service is no longer steered", LIMIT, || !steered()).await;
         eventually("the former weight", LIMIT, || weight() == Some(3)).await;
     }
