@@ -34,9 +34,14 @@ pub(super) fn check(raw: &Raw, findings: &mut Findings<'_>) {
         ),
     }
     timeouts(&raw.timeouts, findings);
-    if raw.services.is_empty() {
+    if raw.services.is_empty() && raw.snat.is_empty() {
         let help = "add [[service]] with name, vip and [[service.backend]]";
-        findings.missing(Severity::Warning, 0..0, "no [[service]]: every frame is left to the kernel", help);
+        findings.missing(
+            Severity::Warning,
+            0..0,
+            "no [[service]] and no [[snat]]: every frame is left to the kernel",
+            help,
+        );
     }
     distinct_services(raw, findings);
     for service in &raw.services {

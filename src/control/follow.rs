@@ -242,7 +242,8 @@ impl Follower {
         if topology.bridge {
             topology.learn(self.prober.neighbors());
         }
-        let compiled = self.compile(&config, &topology)?;
+        let mut compiled = self.compile(&config, &topology)?;
+        steering::keep_replies(&mut compiled.steering, &self.state.steering, &config);
         (self.state.config, self.state.topology) = (config, topology);
         log_next_hops(&self.state.wanted, &compiled.wanted, &self.state.topology);
         let now = Instant::now();

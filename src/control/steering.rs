@@ -1,7 +1,7 @@
 //! What the XDP program must know, and in which order it may learn it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::topology::Topology;
 use crate::config::valid::{self, Config, Service};
@@ -54,11 +54,7 @@ pub fn build(
 ) -> Steering {
     let mut steering = Steering { announced, snat: snat(config), ..Steering::default() };
     for service in &config.services {
-        let endpoint = |address: std::net::SocketAddr| Endpoint {
-            address: address.ip(),
-            port: address.port(),
-            protocol: service.protocol,
-        };
+        let endpoint = |address| endpoint(service, address);
         steering.services.insert(endpoint(service.vip), headroom(service));
         let backends = service.backends.iter().map(|backend| backend.address);
         match encapsulation(service) {
@@ -79,6 +75,19 @@ pub fn build(
     steering.hosts = vips.difference(&topology.locals).copied().collect();
     steering.vips = vips;
     steering
+}
+
+fn endpoint(service: &Service, address: SocketAddr) -> Endpoint {
+    Endpoint { address: address.ip(), port: address.port(), protocol: service.protocol }
+}
+
+/// Connections keep the way of forwarding that they began with. Where a service was `nat` and is no longer, answers of
+/// the backends that it still has are theirs.
+pub fn keep_replies(steering: &mut Steering, old: &Steering, config: &Config) {
+    for service in &config.services {
+        let backends = service.backends.iter().map(|backend| endpoint(service, backend.address));
+        steering.replies.extend(backends.filter(|backend| old.replies.contains(backend)));
+    }
 }
 
 fn encapsulation(service: &Service) -> Option<Encapsulation> {
@@ -208,6 +217,18 @@ mod tests {
         let full = steering(&config, &["198.18.0.2"]);
         assert_eq!(full.replies.len(), 0);
         assert_eq!(full.snat[&ip("198.18.1.2")].as_slice(), [(1024, 32767)]);
+    }
+
+    #[test]
+    fn answers_of_nat_connections_stay_ours_when_their_service_is_no_longer_nat() {
+        let mut config = config();
+        let nat = steering(&config, &[]);
+        config.services[0].forwarding = Forwarding::FullNat;
+        let gone = config.services[0].backends.remove(0);
+        let mut full = steering(&config, &[]);
+        keep_replies(&mut full, &nat, &config);
+        assert_eq!(full.replies.len(), 1);
+        assert!(full.replies.iter().all(|reply| reply.address != gone.address.ip()));
     }
 
     #[test]

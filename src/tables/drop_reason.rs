@@ -57,7 +57,8 @@ drop_reasons! {
     NoTunnelSource = "no_tunnel_source",
     /// The frame has no room for what must be put in front of it, or there are not enough spare frames for its pieces.
     NoHeadroom = "no_headroom",
-    /// A TCP segment that is not a SYN and belongs to no known connection: its entry expired, or it is a scan.
+    /// A TCP segment that is not a SYN, or a packet to a SNAT address, that belongs to no known connection: its entry
+    /// expired, or it is a scan.
     NoConnection = "no_connection",
     /// A frame of an existing connection whose backend row the snapshot no longer has.
     BackendGone = "backend_gone",

@@ -294,3 +294,10 @@ fn what_works_but_is_hardly_meant() {
     holds(after, cases, Severity::Warning);
     holds(whole, &[("«[switch]\ninterfaces = [\"eth0\"]\n", "no [[service]]", "add")], Severity::Warning);
 }
+
+#[test]
+fn a_switch_that_only_translates_outwards_is_no_mistake() {
+    let rule = "[[snat]]\nname = \"home\"\ninside = [\"10.0.0.0/24\"]\naddresses = [\"198.18.0.3\"]\n";
+    let found = super::said(&format!("[switch]\ninterfaces = [\"eth0\"]\n{rule}"));
+    assert!(found.is_empty(), "{found:?}");
+}

@@ -429,8 +429,19 @@ mod inside {
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert!(weight() == Some(9) && steered(), "the kernel's own ports");
 
+        let of_both_ways = || match running.dataplane.said().last() {
+            Some(Said::Steer(steering)) => (!steering.replies.is_empty(), !steering.snat.is_empty()),
+            _ => (false, false),
+        };
+        let mut nat = good.clone();
+        nat.services[0].forwarding = Forwarding::Nat;
+        *running.config.lock().unwrap() = Ok(nat);
+        hang_up();
+        eventually("answers of nat are steered", LIMIT, || of_both_ways() == (true, false)).await;
+
         *running.config.lock().unwrap() = Ok(good);
         hang_up();
+        eventually("connections of nat still get answers", LIMIT, || of_both_ways() == (true, true)).await;
         eventually("the service is no longer steered", LIMIT, || !steered()).await;
         eventually("the former weight", LIMIT, || weight() == Some(3)).await;
     }
