@@ -14,9 +14,10 @@ use crate::config::valid::{self, Config};
 use crate::tables::counters::{MAX_BACKENDS, MAX_SERVICES};
 use crate::tables::exact::{ExactKey, ExactMap};
 use crate::tables::{
-    Backend, BackendId, Coarse, Forwarding, InterfaceId, NextHopId, Protocol, Resolution, Routes, Service,
-    ServiceId, Snapshot, SnatPool, SnatRule, Steering, Timeouts,
+    Backend, BackendId, Coarse, InterfaceId, NextHopId, Protocol, Resolution, Routes, Service, ServiceId,
+    Snapshot, SnatPool, SnatRule, Steering, Timeouts,
 };
+use crate::wire::tunnel::Outer;
 
 mod paths;
 mod schedulers;
@@ -85,10 +86,13 @@ pub struct Compiled {
 pub struct Compiler {
     epoch: u64,
     services: Rows<(SocketAddr, Protocol)>,
-    backends: Rows<(ServiceId, SocketAddr, Forwarding)>,
+    backends: Rows<(ServiceId, SocketAddr)>,
     paths: paths::Paths,
     schedulers: schedulers::Schedulers,
     tunnels: tunnels::Tunnels,
+    /// The outer headers that backends had last: connections that began in a tunnel stay in it when their service has
+    /// another way.
+    outers: HashMap<(ServiceId, SocketAddr), Outer>,
 }
 
 impl Default for Compiler {
@@ -100,6 +104,7 @@ impl Default for Compiler {
             paths: paths::Paths::default(),
             schedulers: schedulers::Schedulers::default(),
             tunnels: tunnels::Tunnels::default(),
+            outers: HashMap::new(),
         }
     }
 }
@@ -112,15 +117,6 @@ pub fn compile_static(config: &Config) -> Result<(Snapshot, Steering), CompileEr
     }
     let compiled = Compiler::default().compile(config, &topology, &Usage::NONE)?;
     Ok((compiled.snapshot, compiled.steering))
-}
-
-/// What identifies a backend besides its address. Connections are what the way made of them: once it changes they have lost
-/// their backend, and start over. Tunnels of one kind and the other are the same to them.
-const fn way(forwarding: Forwarding) -> Forwarding {
-    match forwarding {
-        Forwarding::Gue => Forwarding::Ipip,
-        other => other,
-    }
 }
 
 impl Compiler {
@@ -173,7 +169,7 @@ impl Compiler {
             retired <= usage.adopted
                 && backends
                     .iter_all()
-                    .filter(|((owner, ..), _)| owner.0 == service)
+                    .filter(|((owner, _), _)| owner.0 == service)
                     .all(|(_, row)| usage.unused(row, retired))
         };
         config
@@ -202,9 +198,7 @@ impl Compiler {
             for backend in &service.backends {
                 let row = self
                     .backends
-                    .assign(&(*id, backend.address, way(service.forwarding)), |row, retired| {
-                        usage.unused(row, retired)
-                    })
+                    .assign(&(*id, backend.address), |row, retired| usage.unused(row, retired))
                     .ok_or(CompileError::TooManyBackends)?;
                 let address = backend.address.ip();
                 let (next_hop, interface) = match exits.resolve(address) {
@@ -230,7 +224,20 @@ impl Compiler {
                 backend.outer = outers.get(&backend.address.ip()).copied();
             }
         }
+        self.keep_tunnels(&mut backends);
         Ok(backends)
+    }
+
+    /// Gives backends that are no longer reached through a tunnel the outer headers they had, for connections of before.
+    fn keep_tunnels(&mut self, backends: &mut [Backend]) {
+        let former = std::mem::take(&mut self.outers);
+        for backend in backends {
+            let key = (backend.service, backend.address);
+            if !backend.forwarding.is_tunnel() {
+                backend.outer = former.get(&key).copied();
+            }
+            self.outers.extend(backend.outer.map(|outer| (key, outer)));
+        }
     }
 
     /// Retires the rows of services and backends that are no longer there.
@@ -290,7 +297,7 @@ fn wanted(topology: &Topology, snapshot: &Snapshot, needed: &HashSet<paths::Key>
         .collect()
 }
 
-fn set<'a>(addresses: impl IntoIterator<Item = &'a IpAddr>) -> ExactMap<()> {
+pub(super) fn set<'a>(addresses: impl IntoIterator<Item = &'a IpAddr>) -> ExactMap<()> {
     ExactMap::build(addresses.into_iter().map(|address| (ExactKey::new(*address, 0), ())))
 }
 

@@ -1,5 +1,6 @@
 //! The loop that keeps the workers current: network changes, workers' events and reloads in, snapshots and steering out.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use super::announce::{Announcement, Announcer};
-use super::compile::{CompileError, Compiled, Usage};
+use super::compile::{self, CompileError, Compiled, Usage};
 use super::dataplane::DataPlane;
 use super::neighbors::{Request, Resolver};
 use super::netlink::{Netlink, NetlinkError, Notice};
@@ -47,6 +48,8 @@ pub struct Follower {
     prober: Prober,
     announcer: Announcer,
     sender: Option<PacketSender>,
+    /// Interfaces, by their index, that were told to let multicast in.
+    let_in: HashSet<u32>,
     /// What the data plane was told about each interface: its index, if its rings are open, and whether it is up (which
     /// it takes for granted of rings that it just opened).
     told: Vec<(Option<u32>, bool)>,
@@ -81,6 +84,7 @@ impl Follower {
             prober: Prober::default(),
             announcer: Announcer::default(),
             sender,
+            let_in: HashSet::new(),
             told,
             retry_interfaces: now,
             changed: false,
@@ -96,6 +100,7 @@ impl Follower {
         self.steer(self.state.steering.clone()).await;
         self.announcer.update(&steering::told(&self.state.steering), &self.state.topology, Instant::now());
         self.prober.want(&self.state.wanted, Instant::now());
+        self.open_filters();
         let mut turns = tokio::time::interval(TURN);
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -244,7 +249,9 @@ impl Follower {
         }
         let mut compiled = self.compile(&config, &topology)?;
         steering::keep_replies(&mut compiled.steering, &self.state.steering, &config);
+        compiled.snapshot.announced = compile::set(&compiled.steering.announced);
         (self.state.config, self.state.topology) = (config, topology);
+        self.open_filters();
         log_next_hops(&self.state.wanted, &compiled.wanted, &self.state.topology);
         let now = Instant::now();
         self.prober.want(&compiled.wanted, now);
@@ -266,6 +273,19 @@ impl Follower {
         };
         let adopted = workers.iter().map(|worker| worker.counters.epoch.get()).min().unwrap_or(0);
         self.state.compiler.compile(config, topology, &Usage { adopted, active: &active })
+    }
+
+    /// Has new interfaces let in what is for the switch: in a bridge everything, else multicast.
+    fn open_filters(&mut self) {
+        let Some(sender) = &self.sender else { return };
+        let topology = &self.state.topology;
+        let present: HashSet<u32> = topology.ports.iter().filter_map(|port| port.ifindex).collect();
+        for ifindex in present.difference(&self.let_in) {
+            if let Err(error) = sender.let_in(*ifindex, topology.bridge) {
+                tracing::warn!(ifindex, %error, "the interface may filter out neighbour solicitations");
+            }
+        }
+        self.let_in = present;
     }
 
     /// What is no longer redirected goes first, then the snapshot, then what is redirected from now on.

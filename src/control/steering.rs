@@ -82,8 +82,15 @@ fn endpoint(service: &Service, address: SocketAddr) -> Endpoint {
 }
 
 /// Connections keep the way of forwarding that they began with. Where a service was `nat` and is no longer, answers of
-/// the backends that it still has are theirs.
+/// the backends that it still has are theirs; where none is `full-nat` any more, those to SNAT addresses that are still
+/// listed.
 pub fn keep_replies(steering: &mut Steering, old: &Steering, config: &Config) {
+    for address in &config.switch.snat_addresses {
+        if let (Some(ports), false) = (old.snat.get(address), steering.snat.contains_key(address)) {
+            steering.snat.insert(*address, ports.clone());
+            steering.announced.extend(old.announced.get(address));
+        }
+    }
     for service in &config.services {
         let backends = service.backends.iter().map(|backend| endpoint(service, backend.address));
         steering.replies.extend(backends.filter(|backend| old.replies.contains(backend)));
@@ -229,6 +236,21 @@ mod tests {
         keep_replies(&mut full, &nat, &config);
         assert_eq!(full.replies.len(), 1);
         assert!(full.replies.iter().all(|reply| reply.address != gone.address.ip()));
+    }
+
+    #[test]
+    fn answers_to_snat_addresses_stay_ours_while_they_are_listed() {
+        let mut config = config();
+        config.services[0].forwarding = Forwarding::FullNat;
+        let full = steering(&config, &[]);
+        config.services[0].forwarding = Forwarding::Nat;
+        let mut nat = steering(&config, &[]);
+        keep_replies(&mut nat, &full, &config);
+        assert_eq!((&nat.snat, &nat.announced), (&full.snat, &full.announced));
+        config.switch.snat_addresses.clear();
+        let mut without = steering(&config, &[]);
+        keep_replies(&mut without, &full, &config);
+        assert!(without.snat.is_empty() && !without.announced.contains(&ip("198.18.1.2")));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Sends single Ethernet frames through AF_PACKET (packet(7)), for announcements that the rings need not carry.
+//! AF_PACKET (packet(7)): sends single Ethernet frames that the rings need not carry, and has adapters let in what they
+//! would filter out.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -22,6 +23,30 @@ impl PacketSender {
         }
         // SAFETY: the kernel just returned this descriptor, and nobody else knows it.
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// Has the adapter let in all multicast frames, or all frames whatsoever where `everything`, for as long as this socket
+    /// and the interface live. Adapters drop what is for groups that the kernel has not joined, neighbour solicitations for
+    /// a VIP among them.
+    pub fn let_in(&self, ifindex: u32, everything: bool) -> io::Result<()> {
+        let kind = if everything { libc::PACKET_MR_PROMISC } else { libc::PACKET_MR_ALLMULTI };
+        let request = libc::packet_mreq {
+            mr_ifindex: i32::try_from(ifindex).map_err(|_| io::ErrorKind::InvalidInput)?,
+            mr_type: kind as u16,
+            mr_alen: 0,
+            mr_address: [0; 8],
+        };
+        // SAFETY: the pointer is valid for the length given with it, for the duration of the call.
+        let done = unsafe {
+            libc::setsockopt(
+                self.0.as_raw_fd(),
+                libc::SOL_PACKET,
+                libc::PACKET_ADD_MEMBERSHIP,
+                (&raw const request).cast(),
+                size_of::<libc::packet_mreq>() as libc::socklen_t,
+            )
+        };
+        if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
     /// Sends one frame, Ethernet header included, through the interface with this index.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::common::capture::Capture;
-use crate::common::lab::{Lab, Setup, VIP, WEB};
+use crate::common::lab::{Lab, Setup, VIP, WEB, bridge, nat};
 use crate::common::switch::Switch;
 use crate::common::traffic::{self, Connection};
 use crate::common::wait::wait_until;
@@ -71,4 +71,22 @@ fn a_backend_with_a_new_mac_address_keeps_its_connections(setup: Setup) {
     });
     assert_eq!(connection.ask().expect("the connection goes on"), name);
     switch.finish();
+}
+
+/// Adapters let in only groups that the kernel has joined; a veth lets in everything, so what is asked of it is looked at.
+#[test]
+fn interfaces_are_told_to_let_neighbour_solicitations_in() {
+    for (setup, flag) in [(nat(1).with_ipv6(), "allmulti"), (bridge(1), "promiscuity")] {
+        let lab = Lab::new(setup);
+        let asked = || {
+            let answer = lab.switch.ip("-details -json link show dev eth1");
+            let links: serde_json::Value = serde_json::from_str(&answer).expect("ip prints JSON");
+            links[0][flag].as_u64().unwrap_or_default()
+        };
+        let before = asked();
+        let switch = Switch::start(&lab);
+        wait_until("the interface lets more in", Duration::from_secs(5), || asked() > before);
+        switch.finish();
+        assert_eq!(asked(), before, "and no more afterwards");
+    }
 }

@@ -74,21 +74,23 @@ fn a_backend_that_is_removed_leaves_a_hole_and_returns_to_it() {
 }
 
 #[test]
-fn a_backend_that_is_reached_in_another_way_is_another_backend() {
+fn a_backend_keeps_its_row_and_its_tunnel_when_its_service_has_another_way() {
     let (mut compiler, mut config) = (Compiler::default(), config());
+    config.switch.tunnel_sources = vec![ip("198.18.1.2")];
     let topology = topology(&config);
-    let mut row = |forwarding| {
+    let mut backend = |forwarding| {
         config.services[0].forwarding = forwarding;
-        backend_row(&compile(&mut compiler, &config, &topology), "198.18.1.11:8080").unwrap()
+        let snapshot = compile(&mut compiler, &config, &topology);
+        let row = backend_row(&snapshot, "198.18.1.11:8080").unwrap();
+        (row, snapshot.backend(row).unwrap().outer)
     };
-    let (nat, ipip) = (row(Forwarding::Nat), row(Forwarding::Ipip));
-    assert_ne!(
-        nat, ipip,
-        "no outer header is found for connections that were translated, nor the other way round"
-    );
-    assert_eq!(row(Forwarding::Gue), ipip, "one outer header for the other does no connection harm");
-    assert_ne!(row(Forwarding::FullNat), nat);
-    assert_eq!(row(Forwarding::Nat), nat);
+    let (row, none) = backend(Forwarding::Nat);
+    assert_eq!(none, None);
+    let (_, ipip) = backend(Forwarding::Ipip);
+    assert_eq!(ipip.map(|outer| outer.len()), Some(20));
+    assert_eq!(backend(Forwarding::FullNat), (row, ipip), "connections that began in the tunnel stay in it");
+    let (_, gue) = backend(Forwarding::Gue);
+    assert_eq!(gue.map(|outer| outer.len()), Some(32));
 }
 
 #[test]
@@ -344,7 +346,8 @@ fn tunnels_have_outer_headers_with_an_address_of_the_interface_behind_the_gatewa
     }
     config.services[0].forwarding = Forwarding::Dsr;
     let snapshot = compile(&mut compiler, &config, &topology);
-    assert!(snapshot.backends.iter().flatten().all(|backend| backend.outer.is_none()));
+    let backends = || snapshot.backends.iter().flatten();
+    assert!(backends().all(|backend| backend.forwarding == Forwarding::Dsr), "headers of before are kept");
 }
 
 #[test]
