@@ -437,7 +437,7 @@ mod inside {
         nat.services[0].forwarding = Forwarding::Nat;
         *running.config.lock().unwrap() = Ok(nat);
         hang_up();
-        eventually("answers of nat are steered", LIMIT, || of_both_ways() == (true, false)).await;
+        eventually("answers of nat, and still of full NAT", LIMIT, || of_both_ways() == (true, true)).await;
 
         *running.config.lock().unwrap() = Ok(good);
         hang_up();
