@@ -271,11 +271,13 @@ fn curl(client: &Namespace, arguments: &str) {
     assert_eq!(finished.code, 0, "curl {arguments}: {}", finished.stderr);
 }
 
-/// `count` UDP requests, each from its own port.
+/// `count` UDP requests, each from its own port: all are open until the last was asked, for a port that came back would
+/// find its flow of before, and its backend.
 pub fn datagrams(client: &Namespace, server: impl Into<SocketAddr>, count: usize) -> Answers {
     let server = server.into();
-    let ask = |number| Datagrams::open(client, server).ask(&format!("question {number}"));
-    Answers::collect(count, (0..count).filter_map(ask))
+    let sockets: Vec<_> = (0..count).map(|_| Datagrams::open(client, server)).collect();
+    let ask = |(number, socket): (usize, &Datagrams)| socket.ask(&format!("question {number}"));
+    Answers::collect(count, sockets.iter().enumerate().filter_map(ask))
 }
 
 /// A file of random bytes.
