@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::tables::{Filtering, Forwarding, Mapping, MssClamp, Protocol, VerifyChecksums};
+use crate::wire::tunnel::Encapsulation;
 
 /// A whole configuration file, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -191,6 +192,17 @@ pub struct Service {
     pub health: Option<Health>,
     /// `[[service.backend]]`.
     pub backends: Vec<Backend>,
+}
+
+impl Service {
+    /// What is put around its packets, where they travel through tunnels.
+    pub fn encapsulation(&self) -> Option<Encapsulation> {
+        match self.forwarding {
+            Forwarding::Ipip => Some(Encapsulation::Ipip),
+            Forwarding::Gue => Some(Encapsulation::Gue { port: self.gue_port }),
+            Forwarding::Nat | Forwarding::FullNat | Forwarding::Dsr => None,
+        }
+    }
 }
 
 /// `[service.health]`. Accepted and validated; checks do not run yet, and `check` says so.

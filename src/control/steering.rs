@@ -57,7 +57,7 @@ pub fn build(
         let endpoint = |address| endpoint(service, address);
         steering.services.insert(endpoint(service.vip), headroom(service));
         let backends = service.backends.iter().map(|backend| backend.address);
-        match encapsulation(service) {
+        match service.encapsulation() {
             Some(Encapsulation::Ipip) => steering.tunnels.extend(backends.map(|at| (at.ip(), None))),
             Some(Encapsulation::Gue { port }) => {
                 steering.tunnels.extend(backends.map(|at| (at.ip(), Some(port))));
@@ -97,18 +97,10 @@ pub fn keep_replies(steering: &mut Steering, old: &Steering, config: &Config) {
     }
 }
 
-fn encapsulation(service: &Service) -> Option<Encapsulation> {
-    match service.forwarding {
-        Forwarding::Ipip => Some(Encapsulation::Ipip),
-        Forwarding::Gue => Some(Encapsulation::Gue { port: service.gue_port }),
-        Forwarding::Nat | Forwarding::FullNat | Forwarding::Dsr => None,
-    }
-}
-
 /// Bytes that the longest outer headers to any backend take. Which backend it will be is not known before the room has
 /// been made.
 fn headroom(service: &Service) -> u16 {
-    let Some(encapsulation) = encapsulation(service) else { return 0 };
+    let Some(encapsulation) = service.encapsulation() else { return 0 };
     let inner = if service.vip.is_ipv4() { Family::V4 } else { Family::V6 };
     let length = |backend: &valid::Backend| {
         let destination = backend.address.ip();

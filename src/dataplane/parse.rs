@@ -12,14 +12,7 @@ use super::family::Pair;
 use super::fragments;
 use super::verdict::Verdict;
 
-/// IP protocol number of ICMP.
-pub const ICMP: u8 = 1;
-/// IP protocol number of TCP.
-pub const TCP: u8 = 6;
-/// IP protocol number of UDP.
-pub const UDP: u8 = 17;
-/// IP protocol number of ICMPv6.
-pub const ICMPV6: u8 = 58;
+pub use crate::wire::ip::{ICMP, ICMPV6, TCP, UDP};
 
 /// What kind of frame it is, as far as the pipeline tells them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

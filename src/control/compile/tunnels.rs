@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use crate::config::valid::{Config, Service};
 use crate::control::topology::Topology;
-use crate::tables::{Forwarding, InterfaceId};
-use crate::wire::tunnel::{Encapsulation, Family, Outer};
+use crate::tables::InterfaceId;
+use crate::wire::tunnel::{Family, Outer};
 
 /// Builds outer headers, and remembers of which services it said that they lack a source.
 #[derive(Debug, Default)]
@@ -24,7 +24,7 @@ impl Tunnels {
         service: &Service,
         egress: &HashMap<IpAddr, InterfaceId>,
     ) -> HashMap<IpAddr, Outer> {
-        let Some(encapsulation) = encapsulation(service) else { return HashMap::new() };
+        let Some(encapsulation) = service.encapsulation() else { return HashMap::new() };
         let inner = if service.vip.is_ipv4() { Family::V4 } else { Family::V6 };
         let (mut outers, mut lacking) = (HashMap::new(), None);
         for backend in service.backends.iter().map(|backend| backend.address.ip()) {
@@ -44,14 +44,6 @@ impl Tunnels {
             None => drop(self.lacking.remove(&service.name)),
         }
         outers
-    }
-}
-
-fn encapsulation(service: &Service) -> Option<Encapsulation> {
-    match service.forwarding {
-        Forwarding::Ipip => Some(Encapsulation::Ipip),
-        Forwarding::Gue => Some(Encapsulation::Gue { port: service.gue_port }),
-        Forwarding::Nat | Forwarding::FullNat | Forwarding::Dsr => None,
     }
 }
 
@@ -80,6 +72,7 @@ mod tests {
     use super::*;
     use crate::control::network::NetworkView;
     use crate::control::testing::{config, ip};
+    use crate::tables::Forwarding;
 
     fn topology(addresses: [&[&str]; 2]) -> Topology {
         let mut topology = Topology::new(&config(), &NetworkView::default());
