@@ -17,7 +17,8 @@ use crate::dataplane::worker::{Shared, Worker};
 use crate::dataplane::{FlowTables, Flows, Secret};
 use crate::sys::interface;
 use crate::sys::wait::Waker;
-use crate::tables::{InterfaceId, Mailbox, Snapshot, Steering, Tick, WorkerCounters};
+use crate::tables::counters::MAX_BACKENDS;
+use crate::tables::{InterfaceId, Loads, Mailbox, Snapshot, Steering, Tick, WorkerCounters};
 use crate::xsk::jumbo;
 use crate::xsk::steer::MAX_QUEUES;
 use crate::xsk::{AttachMode, CopyMode, Port, RingSet, Steer, Umem};
@@ -117,6 +118,7 @@ pub struct Plant {
     switch: Switch,
     queues: u32,
     handles: Vec<WorkerHandle>,
+    loads: Arc<Loads>,
     crew: Mutex<Crew>,
 }
 
@@ -130,7 +132,9 @@ impl Plant {
         }
         let secret = random_secret()?;
         let (v4, v6) = (switch.max_connections, switch.max_connections_ipv6);
-        let table = Arc::new(FlowTables::new(v4, v6, switch.max_fragmented, queues as u16, secret));
+        let loads = Arc::new(Loads::new(queues as u16, MAX_BACKENDS));
+        let table = FlowTables::new(v4, v6, switch.max_fragmented, queues as u16, secret);
+        let table = Arc::new(table.with_loads(Arc::clone(&loads)));
         let cores = core_affinity::get_core_ids().unwrap_or_default();
         let started = Instant::now();
         let mut crew = Crew { shared: Vec::new(), threads: Vec::new(), interfaces: Vec::new() };
@@ -156,7 +160,7 @@ impl Plant {
             crew.shared.push(shared);
         }
         crew.interfaces = switch.interfaces.iter().map(|_| Attached::default()).collect();
-        let plant = Self { switch, queues, handles, crew: Mutex::new(crew) };
+        let plant = Self { switch, queues, handles, loads, crew: Mutex::new(crew) };
         let opened = plant.open_rings(&mut plant.crew(), None);
         match opened {
             Ok(()) => Ok(plant),
@@ -331,6 +335,10 @@ fn connect(attached: &mut Attached) -> Result<(), BootError> {
 impl DataPlane for Plant {
     fn workers(&self) -> &[WorkerHandle] {
         &self.handles
+    }
+
+    fn loads(&self) -> &Arc<Loads> {
+        &self.loads
     }
 
     fn wake(&self) {

@@ -45,6 +45,8 @@ fn switch(raw: raw::Switch) -> Option<valid::Switch> {
         max_connections_ipv6: value(raw.max_connections_ipv6)?.unwrap_or((max_connections / 4).max(1024)),
         max_fragmented: value(raw.max_fragmented)?,
         icmp_rate: value(raw.icmp_rate)?,
+        max_affinities: 1 << 16,
+        resolvers: Vec::new(),
         tunnel_sources: values(value(raw.tunnel_sources)?)?,
         ring_size: value(raw.ring_size)?,
         verify_checksums: value(raw.verify_checksums)?,
@@ -81,15 +83,27 @@ fn service(raw: raw::Service) -> Option<valid::Service> {
         gue_port: value(raw.gue_port)?.unwrap_or(GUE_PORT),
         maglev_table_size: value(raw.maglev_table_size)?,
         announce: value(raw.announce)?,
+        state: valid::AdminState::default(),
+        affinity: None,
+        on_no_backend: crate::tables::OnNoBackend::default(),
+        on_down: crate::tables::Fate::default(),
+        drain_timeout_s: 0,
+        slow_start_s: 0,
+        discover: None,
         health,
         backends: raw.backends.into_iter().map(backend).collect::<Option<_>>()?,
     })
 }
 
 fn health(raw: raw::Health) -> Option<valid::Health> {
+    let _ = (value(raw.check)?, value(raw.path)?);
     Some(valid::Health {
-        check: value(raw.check)?.to_owned(),
-        path: value(raw.path)?.unwrap_or_else(|| "/".to_owned()),
+        check: valid::Check::Tcp,
+        via: valid::Via::default(),
+        port: None,
+        fast_interval_ms: 500,
+        passive_failures: 3,
+        agent_port: None,
         interval_ms: value(raw.interval_ms)?,
         timeout_ms: value(raw.timeout_ms)?,
         rise: value(raw.rise)?,
@@ -98,7 +112,7 @@ fn health(raw: raw::Health) -> Option<valid::Health> {
 }
 
 fn backend(raw: raw::Backend) -> Option<valid::Backend> {
-    Some(valid::Backend { address: value(raw.address)?, weight: value(raw.weight)? })
+    Some(valid::Backend::new(value(raw.address)?, value(raw.weight)?))
 }
 
 fn snat_rules(rules: Vec<raw::Snat>, default_ports: (u16, u16)) -> Option<Vec<valid::Snat>> {

@@ -8,17 +8,19 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::network::NetworkView;
 use super::rows::Rows;
+use super::standing::Standings;
 use super::steering;
 use super::topology::Topology;
 use crate::config::valid::{self, Config};
 use crate::tables::counters::{MAX_BACKENDS, MAX_SERVICES};
 use crate::tables::exact::{ExactKey, ExactMap};
 use crate::tables::{
-    Backend, BackendId, Coarse, InterfaceId, NextHopId, Protocol, Resolution, Routes, Service, ServiceId,
-    Snapshot, SnatPool, SnatRule, Steering, Timeouts,
+    Backend, BackendId, Coarse, InterfaceId, NextHopId, OnNoBackend, Protocol, Resolution, Routes, Service,
+    ServiceId, Snapshot, SnatPool, SnatRule, Steering, Timeouts,
 };
 use crate::wire::tunnel::Outer;
 
+mod affinities;
 mod paths;
 mod schedulers;
 #[cfg(test)]
@@ -90,6 +92,7 @@ pub struct Compiler {
     paths: paths::Paths,
     schedulers: schedulers::Schedulers,
     tunnels: tunnels::Tunnels,
+    affinities: affinities::Affinities,
     /// The outer headers that backends had last: connections that began in a tunnel stay in it when their service has
     /// another way.
     outers: HashMap<(ServiceId, SocketAddr), Outer>,
@@ -104,6 +107,7 @@ impl Default for Compiler {
             paths: paths::Paths::default(),
             schedulers: schedulers::Schedulers::default(),
             tunnels: tunnels::Tunnels::default(),
+            affinities: affinities::Affinities::default(),
             outers: HashMap::new(),
         }
     }
@@ -115,7 +119,7 @@ pub fn compile_static(config: &Config) -> Result<(Snapshot, Steering), CompileEr
     if let Some(port) = topology.ports.iter().find(|port| !port.has_mac) {
         return Err(CompileError::NoMac(port.interface.name.clone()));
     }
-    let compiled = Compiler::default().compile(config, &topology, &Usage::NONE)?;
+    let compiled = Compiler::default().compile(config, &topology, &Standings::default(), &Usage::NONE)?;
     Ok((compiled.snapshot, compiled.steering))
 }
 
@@ -125,16 +129,18 @@ impl Compiler {
         &mut self,
         config: &Config,
         topology: &Topology,
+        standings: &Standings,
         usage: &Usage<'_>,
     ) -> Result<Compiled, CompileError> {
         let services = self.assign_services(config, usage)?;
         let routes = self.paths.assign_gateways(topology)?;
         let exits = Routes::build(routes.iter().copied(), []);
-        let backends = self.assign_backends(config, topology, &services, &exits, usage)?;
+        let backends = self.assign_backends(config, topology, &services, &exits, (standings, usage))?;
         self.epoch += 1;
         self.retire(&services, &backends);
         let needed = self.paths.settle(routes, topology, &backends, self.epoch);
-        let service_table = self.service_table(config, &services, &backends);
+        let service_table = self.service_table(config, &services, &backends, standings);
+        let left = left_to_kernel(config, &services, &service_table, &backends, usage);
         let (announced, vips) = (steering::announced(config, topology), steering::vips(config));
         let mut snapshot = Snapshot {
             epoch: self.epoch,
@@ -156,7 +162,7 @@ impl Compiler {
         };
         snapshot.index();
         let wanted = wanted(topology, &snapshot, &needed);
-        Ok(Compiled { snapshot, steering: steering::build(config, topology, announced, vips), wanted })
+        Ok(Compiled { snapshot, steering: steering::build(config, topology, announced, vips, &left), wanted })
     }
 
     fn assign_services(
@@ -187,7 +193,7 @@ impl Compiler {
         topology: &Topology,
         services: &[ServiceId],
         exits: &Routes,
-        usage: &Usage<'_>,
+        (standings, usage): (&Standings, &Usage<'_>),
     ) -> Result<Vec<Backend>, CompileError> {
         let mut backends: Vec<Backend> = Vec::new();
         let tunneled = config.services.iter().any(|service| service.forwarding.is_tunnel());
@@ -209,7 +215,11 @@ impl Compiler {
                     Resolution::Unroutable => (NextHopId::NONE, None),
                 };
                 egress.extend(interface.map(|interface| (address, interface)));
+                let standing = standings.of(service, backend);
                 backends.push(Backend {
+                    down: standing.down,
+                    fate: standing.fate,
+                    server: self.affinities.server(service, backend.address),
                     id: BackendId(row),
                     service: *id,
                     address: backend.address,
@@ -253,6 +263,7 @@ impl Compiler {
         config: &Config,
         ids: &[ServiceId],
         backends: &[Backend],
+        standings: &Standings,
     ) -> Vec<Option<Service>> {
         let mut members: HashMap<ServiceId, Vec<&Backend>> = HashMap::new();
         for backend in backends {
@@ -261,6 +272,7 @@ impl Compiler {
         let mut table = vec![None; self.services.used()];
         for (service, id) in config.services.iter().zip(ids) {
             let members = members.remove(id).unwrap_or_default();
+            let takers = takers(service, &members, standings);
             table[id.index()] = Some(Service {
                 id: *id,
                 name: service.name.clone(),
@@ -269,7 +281,9 @@ impl Compiler {
                 forwarding: service.forwarding,
                 mss_clamp: service.mss_clamp,
                 scheduler: service.scheduler.name(),
-                table: self.schedulers.table(*id, service, &members),
+                table: self.schedulers.table(*id, service, &takers),
+                affinity: self.affinities.rule(service, &takers),
+                on_no_backend: service.on_no_backend,
                 backends: members.iter().map(|backend| backend.id).collect(),
             });
         }
@@ -284,6 +298,44 @@ impl Compiler {
         }
         table
     }
+}
+
+/// The backends that may take new connections, and the percent of its weight that counts for each: those that are no
+/// backups, or else the backups.
+fn takers<'a>(
+    service: &valid::Service,
+    members: &[&'a Backend],
+    standings: &Standings,
+) -> Vec<(&'a Backend, u8)> {
+    let able = |backup: bool| -> Vec<_> {
+        let listed = service.backends.iter().zip(members).filter(|(listed, _)| listed.backup == backup);
+        let standing = listed.map(|(listed, member)| (*member, standings.of(service, listed)));
+        let able = standing.filter(|(member, standing)| {
+            member.weight > 0 && standing.takes_new && !standing.down && standing.share > 0
+        });
+        able.map(|(member, standing)| (member, standing.share)).collect()
+    };
+    let first = able(false);
+    if first.is_empty() { able(true) } else { first }
+}
+
+/// Services without a backend that are to be left to the kernel then, once backends that are drained have no connections.
+fn left_to_kernel(
+    config: &Config,
+    ids: &[ServiceId],
+    table: &[Option<Service>],
+    backends: &[Backend],
+    usage: &Usage<'_>,
+) -> HashSet<(SocketAddr, Protocol)> {
+    let candidates = config.services.iter().zip(ids).filter(|(service, id)| {
+        let is_empty = table.get(id.index()).and_then(Option::as_ref).is_some_and(|row| row.table.is_empty());
+        is_empty && service.on_no_backend == OnNoBackend::ToKernel
+    });
+    let left = candidates.filter(|(_, id)| {
+        let mut served = backends.iter().filter(|backend| backend.service == **id && !backend.down);
+        !served.any(|backend| (usage.active)(backend.id) > 0)
+    });
+    left.map(|(service, _)| (service.vip, service.protocol)).collect()
 }
 
 fn wanted(topology: &Topology, snapshot: &Snapshot, needed: &HashSet<paths::Key>) -> Vec<Wanted> {

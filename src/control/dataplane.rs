@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::tables::{InterfaceId, Mailbox, Steering, WorkerCounters};
+use crate::tables::{InterfaceId, Loads, Mailbox, Steering, WorkerCounters};
 
 /// One worker as the control plane sees it.
 #[derive(Debug, Clone)]
@@ -55,6 +55,9 @@ pub struct SteeredStatus {
 pub trait DataPlane: Send + Sync + 'static {
     /// The workers, by number.
     fn workers(&self) -> &[WorkerHandle];
+
+    /// What is known of the backends, by row.
+    fn loads(&self) -> &Arc<Loads>;
 
     /// Wakes workers that sleep, so that they look into their mailboxes.
     fn wake(&self);

@@ -14,6 +14,7 @@ use super::dataplane::DataPlane;
 use super::neighbors::{Request, Resolver};
 use super::netlink::{Netlink, NetlinkError, Notice};
 use super::prober::Prober;
+use super::standing::Standings;
 use super::topology::Topology;
 use super::{Loader, State, ports, steering};
 use crate::config::valid::Config;
@@ -272,7 +273,12 @@ impl Follower {
             created.saturating_sub(rows().map(|row| row.connections_closed.get()).sum())
         };
         let adopted = workers.iter().map(|worker| worker.counters.epoch.get()).min().unwrap_or(0);
-        self.state.compiler.compile(config, topology, &Usage { adopted, active: &active })
+        self.state.compiler.compile(
+            config,
+            topology,
+            &Standings::default(),
+            &Usage { adopted, active: &active },
+        )
     }
 
     /// Has new interfaces let in what is for the switch: in a bridge everything, else multicast.

@@ -39,6 +39,7 @@ use follow::Follower;
 use netlink::{Netlink, NetlinkError};
 use network::NetworkView;
 use ports::PortsError;
+use standing::Standings;
 use status::Limits;
 use topology::Topology;
 
@@ -47,16 +48,21 @@ pub mod api;
 pub mod client;
 pub mod compile;
 pub mod dataplane;
+pub mod discover;
 pub mod follow;
 pub mod frames;
+pub mod health;
 pub mod metrics;
 pub mod neighbors;
 pub mod netlink;
 pub mod network;
+pub mod orders;
 pub mod ports;
 pub mod prober;
+pub mod roster;
 pub mod rows;
 pub mod serve;
+pub mod standing;
 pub mod status;
 pub mod steering;
 #[cfg(test)]
@@ -136,7 +142,7 @@ impl Control {
         }
         ports::check(&config, &view)?;
         let mut compiler = Compiler::default();
-        let compiled = compiler.compile(&config, &topology, &Usage::NONE)?;
+        let compiled = compiler.compile(&config, &topology, &Standings::default(), &Usage::NONE)?;
         let state = State {
             config,
             view,

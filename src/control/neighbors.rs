@@ -73,7 +73,10 @@ impl Resolver {
 
     /// A worker's event, as a request, unless it is too soon or pointless.
     pub fn event(&mut self, event: Event, topology: &Topology, now: Instant) -> Option<Request> {
-        let (Event::Resolve { interface, address } | Event::Learned { interface, address, .. }) = event;
+        let (Event::Resolve { interface, address } | Event::Learned { interface, address, .. }) = event
+        else {
+            return None;
+        };
         let known = topology.neighbors.get(&(interface, address));
         let target = Target { ifindex: topology.port(interface)?.device?, address };
         if known.is_some_and(|neighbor| neighbor.pinned) || address.is_multicast() || address.is_unspecified()
@@ -83,6 +86,7 @@ impl Resolver {
         let known_mac = known.and_then(|neighbor| neighbor.mac);
         let wish = match event {
             Event::Resolve { .. } if known_mac.is_some() => return None,
+            Event::Failing(_) => return None,
             Event::Resolve { .. } => Request::Resolve(target),
             Event::Learned { mac, .. } => {
                 let believable = mac[0] & 1 == 0 && mac != [0; 6] && on_link(topology, interface, address);

@@ -79,6 +79,7 @@ impl Prober {
                 false
             }
             Event::Learned { interface, address, mac } => self.heard(interface, address, mac, now),
+            Event::Failing(_) => false,
         }
     }
 

@@ -1,11 +1,11 @@
 //! What the XDP program must know, and in which order it may learn it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::topology::Topology;
 use crate::config::valid::{self, Config, Service};
-use crate::tables::{Endpoint, Forwarding, PortRanges, Steering};
+use crate::tables::{Endpoint, Forwarding, PortRanges, Protocol, Steering};
 use crate::wire::ethernet::Tags;
 use crate::wire::tunnel::{Encapsulation, Family, Outer};
 
@@ -45,17 +45,20 @@ fn snat(config: &Config) -> BTreeMap<IpAddr, PortRanges> {
     snat
 }
 
-/// The content of the XDP program's maps.
+/// The content of the XDP program's maps. Services in `left` are the kernel's for now.
 pub fn build(
     config: &Config,
     topology: &Topology,
     announced: BTreeSet<IpAddr>,
     vips: BTreeSet<IpAddr>,
+    left: &HashSet<(SocketAddr, Protocol)>,
 ) -> Steering {
     let mut steering = Steering { announced, snat: snat(config), ..Steering::default() };
     for service in &config.services {
         let endpoint = |address| endpoint(service, address);
-        steering.services.insert(endpoint(service.vip), headroom(service));
+        if !left.contains(&(service.vip, service.protocol)) {
+            steering.services.insert(endpoint(service.vip), headroom(service));
+        }
         let backends = service.backends.iter().map(|backend| backend.address);
         match service.encapsulation() {
             Some(Encapsulation::Ipip) => steering.tunnels.extend(backends.map(|at| (at.ip(), None))),
@@ -202,7 +205,7 @@ mod tests {
 
     fn steering(config: &Config, locals: &[&str]) -> Steering {
         let topology = topology(config, locals);
-        build(config, &topology, announced(config, &topology), vips(config))
+        build(config, &topology, announced(config, &topology), vips(config), &HashSet::new())
     }
 
     #[test]
@@ -280,8 +283,7 @@ mod tests {
     fn with_forwarding(forwarding: Forwarding, backends: &[&str]) -> Config {
         let mut config = config();
         config.services[0].forwarding = forwarding;
-        let backend =
-            |address: &&str| crate::config::valid::Backend { address: address.parse().unwrap(), weight: 1 };
+        let backend = |address: &&str| crate::config::valid::Backend::new(address.parse().unwrap(), 1);
         config.services[0].backends = backends.iter().map(backend).collect();
         config
     }
@@ -352,7 +354,7 @@ mod tests {
         config.switch.topology = valid::Topology::Bridge;
         let mut topology = topology(&config, &[]);
         topology.ports[1].interface.tags = Tags::double(7, 9);
-        let steering = build(&config, &topology, BTreeSet::new(), vips(&config));
+        let steering = build(&config, &topology, BTreeSet::new(), vips(&config), &HashSet::new());
         assert_eq!((steering.bridge, steering.tags), (true, vec![Tags::none(), Tags::double(7, 9)]));
     }
 

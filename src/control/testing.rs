@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use crate::config::valid::{
-    Backend, Config, Idle, Scheduler, Service, Snat, Switch, Timeouts, XdpMode, ZeroCopy,
+    AdminState, Backend, Config, Idle, Scheduler, Service, Snat, Switch, Timeouts, XdpMode, ZeroCopy,
 };
-use crate::tables::{Filtering, Forwarding, Mapping, Protocol, VerifyChecksums};
+use crate::tables::{Fate, Filtering, Forwarding, Mapping, OnNoBackend, Protocol, VerifyChecksums};
 
 /// An address.
 pub fn ip(text: &str) -> IpAddr {
@@ -14,9 +14,8 @@ pub fn ip(text: &str) -> IpAddr {
 
 /// A service with backends 198.18.1.11 and up, of these weights.
 pub fn service(name: &str, vip: &str, weights: &[u32]) -> Service {
-    let backend = |(position, weight): (usize, &u32)| Backend {
-        address: format!("198.18.1.{}:8080", 11 + position).parse().unwrap(),
-        weight: *weight,
+    let backend = |(position, weight): (usize, &u32)| {
+        Backend::new(format!("198.18.1.{}:8080", 11 + position).parse().unwrap(), *weight)
     };
     Service {
         name: name.into(),
@@ -28,7 +27,14 @@ pub fn service(name: &str, vip: &str, weights: &[u32]) -> Service {
         gue_port: 6080,
         maglev_table_size: 251,
         announce: true,
+        state: AdminState::default(),
+        affinity: None,
+        on_no_backend: OnNoBackend::default(),
+        on_down: Fate::default(),
+        drain_timeout_s: 0,
+        slow_start_s: 0,
         health: None,
+        discover: None,
         backends: weights.iter().enumerate().map(backend).collect(),
     }
 }
@@ -62,6 +68,8 @@ pub fn config() -> Config {
             max_connections_ipv6: 1024,
             max_fragmented: 64,
             icmp_rate: 1000,
+            max_affinities: 64,
+            resolvers: vec![],
             tunnel_sources: vec![],
             ring_size: 2048,
             verify_checksums: VerifyChecksums::Always,

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::tables::hash::{flow_hash, mix};
+use crate::tables::hash::{flow_hash, mix, source_hash};
 use crate::tables::{Backend, DropReason, Forwarding, NextHopId, Protocol, Service, ServiceId, Snapshot};
 use crate::wire::ethernet;
 use crate::wire::tunnel::Family;
@@ -198,8 +198,9 @@ fn pick<'a, P: Pair>(
         service.vip.port(),
         service.protocol as u8,
     );
-    let cursor = turn.flows.cursor(service.id).ok_or(DropReason::NoBackend)?;
-    let id = schedule::of(&service.table).pick(Candidate { flow_hash, cursor });
+    let source_hash = source_hash(key.addresses.source());
+    let (cursor, loads) = turn.flows.scheduling(service.id).ok_or(DropReason::NoBackend)?;
+    let id = schedule::of(&service.table).pick(Candidate { flow_hash, source_hash, cursor, loads });
     id.and_then(|id| turn.tables.backend(id)).ok_or(DropReason::NoBackend)
 }
 

@@ -97,7 +97,9 @@ impl Worker {
     /// Runs until asked to stop. The rings are closed at the end.
     pub fn run(mut self) {
         while !self.shared.stop.load(Ordering::Relaxed) {
-            let now = Tick::from(self.started.elapsed());
+            let elapsed = self.started.elapsed();
+            let now = Tick::from(elapsed);
+            self.flows.clock_us = elapsed.as_micros() as u32;
             self.exchange();
             let busy = self.turn(now);
             self.keep_house(now);

@@ -25,6 +25,13 @@ pub fn flow_hash(source: IpAddr, source_port: u16, vip: IpAddr, vip_port: u16, p
     mix(addresses ^ ports, 0xE703_7ED1_A0B4_28DB)
 }
 
+/// Unkeyed hash of a client's address alone: equal on every switch.
+#[inline]
+pub fn source_hash(source: IpAddr) -> u64 {
+    let source = address_bits(source);
+    mix(source as u64 ^ 0x6C62_272E_07BB_0142, (source >> 64) as u64 ^ 0x62B8_2175_6295_C58D)
+}
+
 /// Unkeyed hash of a name or an identity, for Maglev permutations (FNV-1a, finished with [`mix`]).
 pub fn identity_hash(identity: &[u8], seed: u64) -> u64 {
     let fnv = identity.iter().fold(0xCBF2_9CE4_8422_2325 ^ seed, |hash, byte| {

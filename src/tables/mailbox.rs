@@ -34,6 +34,8 @@ pub enum Event {
         /// What it said.
         mac: [u8; 6],
     },
+    /// The traffic showed that a backend failed to take a connection; how often, [`super::Loads`] knows.
+    Failing(super::BackendId),
 }
 
 /// One worker's end of the talk.

@@ -9,12 +9,14 @@
 //! | [`steering`] | what the XDP program must know |
 //! | [`mailbox`] | snapshots in, used ones out, events |
 //! | [`counters`], [`drop_reason`] | statistics, one writer each |
+//! | [`loads`] | what schedulers weigh: open connections, response times, failures seen in the traffic |
 
 pub mod counters;
 pub mod drop_reason;
 pub mod exact;
 pub mod hash;
 pub mod ids;
+pub mod loads;
 pub mod mailbox;
 pub mod neighbor;
 pub mod scheduler;
@@ -26,10 +28,13 @@ pub mod tick;
 pub use counters::{Counter, WorkerCounters};
 pub use drop_reason::DropReason;
 pub use ids::{BackendId, InterfaceId, NextHopId, ServiceId};
+pub use loads::Loads;
 pub use mailbox::{Event, Mailbox};
 pub use neighbor::{Interface, NextHop, Resolution, Route, Routes};
-pub use scheduler::{Maglev, MaglevMember, RoundRobin, SchedulerTable};
-pub use service::{Backend, Forwarding, MssClamp, Protocol, Service, ServiceMap};
+pub use scheduler::{Maglev, MaglevMember, RoundRobin, SchedulerTable, Weighted};
+pub use service::{
+    Affinity, Backend, Fate, Forwarding, MssClamp, OnNoBackend, Protocol, Service, ServiceMap,
+};
 pub use snapshot::{Filtering, Mapping, Snapshot, SnatPool, SnatRule, Timeouts, VerifyChecksums};
 pub use steering::{Endpoint, PortRanges, Steering};
 pub use tick::{Coarse, Tick};

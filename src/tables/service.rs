@@ -78,6 +78,67 @@ impl Forwarding {
     }
 }
 
+/// What becomes of a new connection while its service has no backend that may take it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum OnNoBackend {
+    /// Its frames are dropped: the client asks again, and may then be served.
+    #[default]
+    Drop,
+    /// The client is told at once: a reset, or "port unreachable".
+    Reject,
+    /// Everything for the VIP and port is left to the kernel, where somebody may listen.
+    ToKernel,
+}
+
+impl OnNoBackend {
+    /// The name in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Drop => "drop",
+            Self::Reject => "reject",
+            Self::ToKernel => "to_kernel",
+        }
+    }
+}
+
+/// What becomes of the connections that a backend has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Fate {
+    /// They go on: the backend may answer again.
+    #[default]
+    Keep,
+    /// They end: the client of a TCP connection is told by a reset, a UDP flow is forgotten.
+    Reset,
+    /// Their next frame from the client goes to another backend, as that of a new connection would.
+    Reschedule,
+}
+
+impl Fate {
+    /// The name in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Reset => "reset",
+            Self::Reschedule => "reschedule",
+        }
+    }
+}
+
+/// Clients return to the server that they had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Affinity {
+    /// Services with the same number send a client to the same server.
+    pub group: u32,
+    /// For how long after a client's last new connection, in units of [`super::Coarse`].
+    pub timeout: u32,
+    /// Bits of an IPv4 address that make a client.
+    pub prefix_v4: u8,
+    /// Bits of an IPv6 address that make a client.
+    pub prefix_v6: u8,
+    /// The backends of this service that may take new connections, by [`Backend::server`], ascending.
+    pub servers: Box<[(u32, BackendId)]>,
+}
+
 /// One service.
 #[derive(Debug, Clone)]
 pub struct Service {
@@ -97,6 +158,10 @@ pub struct Service {
     pub scheduler: &'static str,
     /// What the scheduler picks from. Shared with earlier snapshots while nothing in it changed.
     pub table: Arc<SchedulerTable>,
+    /// Whether clients return to the server that they had.
+    pub affinity: Option<Affinity>,
+    /// What becomes of a new connection while no backend may take it.
+    pub on_no_backend: OnNoBackend,
     /// Its backends, for showing.
     pub backends: Vec<BackendId>,
 }
@@ -112,6 +177,12 @@ pub struct Backend {
     pub address: SocketAddr,
     /// Relative share of new connections; 0 takes none.
     pub weight: u32,
+    /// It does not serve: its checks failed, or it was taken out. A SYN that it has not answered goes elsewhere.
+    pub down: bool,
+    /// What becomes of the connections that it has.
+    pub fate: Fate,
+    /// What [`Affinity`] knows it by: services of one group have the same number for the same server.
+    pub server: u32,
     /// Where frames to it leave; [`NextHopId::NONE`] while there is no route.
     pub next_hop: NextHopId,
     /// How frames reach it: that of its service.

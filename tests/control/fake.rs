@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use xswitch::config::valid::{
-    Backend, Config, Idle, Scheduler, Service, Snat, StaticInterface, StaticNeighbor, Switch, Timeouts,
-    Topology, XdpMode, ZeroCopy,
+    AdminState, Backend, Config, Idle, Scheduler, Service, Snat, StaticInterface, StaticNeighbor, Switch,
+    Timeouts, Topology, XdpMode, ZeroCopy,
 };
 use xswitch::control::dataplane::{DataPlane, PortStatus, SteeredStatus, WorkerHandle};
 use xswitch::tables::{
-    Filtering, Forwarding, InterfaceId, Mailbox, Mapping, MssClamp, Protocol, Snapshot, Steering,
-    VerifyChecksums, WorkerCounters,
+    Fate, Filtering, Forwarding, InterfaceId, Loads, Mailbox, Mapping, MssClamp, OnNoBackend, Protocol,
+    Snapshot, Steering, VerifyChecksums, WorkerCounters,
 };
 
 /// An address.
@@ -22,7 +22,7 @@ pub fn ip(text: &str) -> IpAddr {
 
 /// eth0 and eth1, and a `full-nat` service at 198.18.0.100:80 with backends 198.18.1.11 and 198.18.1.12.
 pub fn config(socket: &Path) -> Config {
-    let backend = |address: &str, weight| Backend { address: address.parse().unwrap(), weight };
+    let backend = |address: &str, weight| Backend::new(address.parse().unwrap(), weight);
     Config {
         switch: Switch {
             interfaces: vec!["eth0".into(), "eth1".into()],
@@ -37,6 +37,8 @@ pub fn config(socket: &Path) -> Config {
             max_connections_ipv6: 1024,
             max_fragmented: 64,
             icmp_rate: 1000,
+            max_affinities: 64,
+            resolvers: vec![],
             tunnel_sources: vec![],
             ring_size: 2048,
             verify_checksums: VerifyChecksums::Always,
@@ -54,7 +56,14 @@ pub fn config(socket: &Path) -> Config {
             gue_port: 6080,
             maglev_table_size: 251,
             announce: true,
+            state: AdminState::default(),
+            affinity: None,
+            on_no_backend: OnNoBackend::default(),
+            on_down: Fate::default(),
+            drain_timeout_s: 0,
+            slow_start_s: 0,
             health: None,
+            discover: None,
             backends: vec![backend("198.18.1.11:8080", 3), backend("198.18.1.12:8080", 1)],
         }],
         snat: vec![],
@@ -80,7 +89,7 @@ pub fn static_config(socket: &Path) -> Config {
         name: "web6".into(),
         vip: "[2001:db8::100]:80".parse().unwrap(),
         forwarding: Forwarding::Gue,
-        backends: vec![Backend { address: "[2001:db8:1::11]:80".parse().unwrap(), weight: 1 }],
+        backends: vec![Backend::new("[2001:db8:1::11]:80".parse().unwrap(), 1)],
         ..config.services[0].clone()
     });
     config.snat.push(Snat {
@@ -113,6 +122,7 @@ pub enum Said {
 /// Two workers, each with a snapshot, and a list of all that was said.
 pub struct FakeDataPlane {
     workers: Vec<WorkerHandle>,
+    loads: Arc<Loads>,
     snapshots: Mutex<Vec<Arc<Snapshot>>>,
     said: Mutex<Vec<Said>>,
 }
@@ -127,6 +137,7 @@ impl FakeDataPlane {
         };
         Arc::new(Self {
             workers: (0..2).map(worker).collect(),
+            loads: Arc::new(Loads::new(2, 16)),
             snapshots: Mutex::new(vec![Arc::clone(snapshot); 2]),
             said: Mutex::default(),
         })
@@ -151,6 +162,10 @@ impl FakeDataPlane {
 impl DataPlane for FakeDataPlane {
     fn workers(&self) -> &[WorkerHandle] {
         &self.workers
+    }
+
+    fn loads(&self) -> &Arc<Loads> {
+        &self.loads
     }
 
     fn wake(&self) {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use xswitch::config;
 use xswitch::control::compile::{Compiler, Usage};
 use xswitch::control::network::NetworkView;
+use xswitch::control::standing::Standings;
 use xswitch::control::topology::Topology;
 use xswitch::tables::{InterfaceId, Snapshot};
 
@@ -38,7 +39,7 @@ pub fn snapshots() -> [Snapshot; 2] {
     [world().config(), narrow].map(|text| {
         let config = config::parse(&text, "fuzz").unwrap_or_else(|error| panic!("{error}")).config;
         let topology = Topology::new(&config, &NetworkView::default());
-        compiler.compile(&config, &topology, &Usage::NONE).unwrap().snapshot
+        compiler.compile(&config, &topology, &Standings::default(), &Usage::NONE).unwrap().snapshot
     })
 }
 

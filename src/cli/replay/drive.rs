@@ -18,7 +18,7 @@ use crate::dataplane::conntrack::EXPIRY_BUDGET;
 use crate::dataplane::fragments::{LOOKS, waiting::WAITING};
 use crate::dataplane::turn::SPARES;
 use crate::dataplane::{BATCH, Batch, FlowTables, Flows, Secret, Verdict, process, settle};
-use crate::tables::{DropReason, Event, InterfaceId, Snapshot, Tick, WorkerCounters};
+use crate::tables::{DropReason, Event, InterfaceId, Loads, Snapshot, Tick, WorkerCounters};
 use crate::xsk::memory::Arena;
 
 /// Neighbours without a MAC address that are named in the summary, at most.
@@ -59,7 +59,9 @@ impl Replay {
     pub fn new(snapshot: Snapshot, settings: Settings, outputs: Vec<Option<Output>>) -> Self {
         let secret = Secret::from_seed(settings.seed);
         let (v4, v6) = (settings.max_connections, settings.max_connections_ipv6);
-        let table = Arc::new(FlowTables::new(v4, v6, settings.max_fragmented, 1, secret));
+        let loads = Arc::new(Loads::new(1, snapshot.backends.len()));
+        let table = FlowTables::new(v4, v6, settings.max_fragmented, 1, secret).with_loads(loads);
+        let table = Arc::new(table);
         Self {
             flows: Flows::join(table, 1, Tick::default()),
             counters: WorkerCounters::with_capacity(snapshot.services.len(), snapshot.backends.len()),
@@ -108,6 +110,7 @@ impl Replay {
     fn forward(&mut self, now: Tick, time_ns: u64) -> Result<(), OutputError> {
         let arena = &mut self.arena;
         self.batch.lend(|| arena.frame(&[]));
+        self.flows.clock_us = (time_ns / 1000) as u32;
         process(&mut self.batch, &self.snapshot, &mut self.flows, now, &self.counters);
         self.dispatch(time_ns)
     }
@@ -182,7 +185,7 @@ impl Replay {
         Ok(Summary::new(
             self.snapshot,
             Limits { v4: self.settings.max_connections, v6: self.settings.max_connections_ipv6 },
-            self.counters,
+            (self.counters, Arc::clone(&self.flows.tables().loads)),
             &written,
             self.numbers,
             &self.unresolved,

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::cli::status as shown;
 use crate::control::dataplane::{DataPlane, PortStatus, SteeredStatus, WorkerHandle};
 use crate::control::status::{Connections, Facts, Limits, ServiceStatus, Status, Totals};
-use crate::tables::{InterfaceId, Mailbox, Snapshot, Steering, WorkerCounters};
+use crate::tables::{InterfaceId, Loads, Mailbox, Snapshot, Steering, WorkerCounters};
 
 /// What the counters of the data path do not say.
 #[derive(Debug, Clone, Copy, Default)]
@@ -85,7 +85,7 @@ impl Summary {
     pub fn new(
         snapshot: Snapshot,
         limits: Limits,
-        counters: Arc<WorkerCounters>,
+        (counters, loads): (Arc<WorkerCounters>, Arc<Loads>),
         written: &[bool],
         numbers: Numbers,
         unresolved: &BTreeSet<(InterfaceId, IpAddr)>,
@@ -109,7 +109,7 @@ impl Summary {
             .map(|(interface, address)| Unresolved { interface: name(*interface), address: *address })
             .collect();
         let facts = Facts { snapshot: &snapshot, uptime: Duration::ZERO, limits };
-        let status = Status::collect(facts, &OneWorker::new(Arc::clone(&counters)));
+        let status = Status::collect(facts, &OneWorker::new(Arc::clone(&counters), loads));
         Self {
             duration_ms: numbers.duration_ns / 1_000_000,
             totals: status.totals.clone(),
@@ -162,17 +162,21 @@ impl fmt::Display for Summary {
 }
 
 /// The one worker of a replay, for those who collect statistics. It has neither rings nor programs.
-struct OneWorker([WorkerHandle; 1]);
+struct OneWorker([WorkerHandle; 1], Arc<Loads>);
 
 impl OneWorker {
-    fn new(counters: Arc<WorkerCounters>) -> Self {
-        Self([WorkerHandle { mailbox: Arc::new(Mailbox::default()), counters, core: None }])
+    fn new(counters: Arc<WorkerCounters>, loads: Arc<Loads>) -> Self {
+        Self([WorkerHandle { mailbox: Arc::new(Mailbox::default()), counters, core: None }], loads)
     }
 }
 
 impl DataPlane for OneWorker {
     fn workers(&self) -> &[WorkerHandle] {
         &self.0
+    }
+
+    fn loads(&self) -> &Arc<Loads> {
+        &self.1
     }
 
     fn wake(&self) {}

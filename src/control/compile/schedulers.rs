@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::config::valid::{self, Scheduler};
-use crate::tables::{Backend, BackendId, Maglev, MaglevMember, RoundRobin, SchedulerTable, ServiceId};
+use crate::tables::{
+    Backend, BackendId, Maglev, MaglevMember, RoundRobin, SchedulerTable, ServiceId, Weighted,
+};
 
 /// Everything that a table depends on.
 #[derive(Debug, PartialEq, Eq)]
@@ -24,19 +26,22 @@ impl Schedulers {
         &mut self,
         id: ServiceId,
         service: &valid::Service,
-        backends: &[&Backend],
+        takers: &[(&Backend, u8)],
     ) -> Arc<SchedulerTable> {
         let ingredients = Ingredients {
             scheduler: service.scheduler,
             maglev_table_size: service.maglev_table_size,
-            members: backends.iter().map(|backend| (backend.id, backend.weight)).collect(),
+            members: takers
+                .iter()
+                .map(|(backend, share)| (backend.id, backend.weight * u32::from(*share)))
+                .collect(),
         };
         if let Some((before, table)) = self.0.get(&id)
             && *before == ingredients
         {
             return Arc::clone(table);
         }
-        let table = Arc::new(build(&ingredients, backends));
+        let table = Arc::new(build(&ingredients, takers));
         self.0.insert(id, (ingredients, Arc::clone(&table)));
         table
     }
@@ -50,19 +55,24 @@ impl Schedulers {
     }
 }
 
-fn build(ingredients: &Ingredients, backends: &[&Backend]) -> SchedulerTable {
+fn build(ingredients: &Ingredients, takers: &[(&Backend, u8)]) -> SchedulerTable {
     match ingredients.scheduler {
         Scheduler::RoundRobin => SchedulerTable::RoundRobin(RoundRobin::equal(&ingredients.members)),
         Scheduler::WeightedRoundRobin => {
             SchedulerTable::RoundRobin(RoundRobin::weighted(&ingredients.members))
         }
-        Scheduler::Maglev => {
-            let member = |backend: &&Backend| MaglevMember {
+        Scheduler::LeastConnections
+        | Scheduler::WeightedLeastConnections
+        | Scheduler::LeastResponseTime
+        | Scheduler::Resource
+        | Scheduler::TwoChoices => SchedulerTable::LeastConnections(Weighted::of(&ingredients.members)),
+        Scheduler::Maglev | Scheduler::SourceHash | Scheduler::FlowHash => {
+            let member = |(backend, share): &(&Backend, u8)| MaglevMember {
                 id: backend.id,
                 identity: backend.address.to_string(),
-                weight: backend.weight,
+                weight: backend.weight * u32::from(*share),
             };
-            let members = backends.iter().map(member).collect();
+            let members = takers.iter().map(member).collect();
             SchedulerTable::Maglev(Maglev::build(ingredients.maglev_table_size, members))
         }
     }

@@ -35,7 +35,7 @@ fn resolve(topology: &mut Topology, interface: InterfaceId, address: &str, mac: 
 }
 
 fn compile(compiler: &mut Compiler, config: &Config, topology: &Topology) -> Snapshot {
-    compiler.compile(config, topology, &Usage::NONE).unwrap().snapshot
+    compiler.compile(config, topology, &Standings::default(), &Usage::NONE).unwrap().snapshot
 }
 
 fn backend_row(snapshot: &Snapshot, address: &str) -> Option<BackendId> {
@@ -102,17 +102,15 @@ fn a_row_with_connections_is_not_reused_even_when_the_table_is_full() {
     config.services[0].backends.remove(0);
     compile(&mut compiler, &config, &topology);
     config.services[0].backends[0].address = "198.18.1.99:8080".parse().unwrap();
-    config.services[0]
-        .backends
-        .push(valid::Backend { address: "198.18.1.12:8080".parse().unwrap(), weight: 1 });
+    config.services[0].backends.push(valid::Backend::new("198.18.1.12:8080".parse().unwrap(), 1));
     let busy = Usage { adopted: 9, active: &|_| 1 };
     let behind = Usage { adopted: 0, active: &|_| 0 };
     let idle = Usage { adopted: 9, active: &|_| 0 };
     for refused in [busy, behind] {
-        let error = compiler.compile(&config, &topology, &refused).unwrap_err();
+        let error = compiler.compile(&config, &topology, &Standings::default(), &refused).unwrap_err();
         assert_eq!(error, CompileError::TooManyBackends);
     }
-    let snapshot = compiler.compile(&config, &topology, &idle).unwrap().snapshot;
+    let snapshot = compiler.compile(&config, &topology, &Standings::default(), &idle).unwrap().snapshot;
     assert_eq!(backend_row(&snapshot, "198.18.1.99:8080"), Some(row));
 }
 
@@ -127,16 +125,21 @@ fn a_service_row_is_reused_only_when_none_of_its_backends_has_connections() {
     config.services = moved;
     config.services[0].vip = "198.18.0.101:80".parse().unwrap();
     let busy = Usage { adopted: 9, active: &|id| u64::from(id.0 == 1) };
-    let error = compiler.compile(&config, &topology, &busy).unwrap_err();
+    let error = compiler.compile(&config, &topology, &Standings::default(), &busy).unwrap_err();
     assert_eq!(error, CompileError::TooManyServices);
-    assert!(compiler.compile(&config, &topology, &Usage { adopted: 9, active: &|_| 0 }).is_ok());
+    assert!(
+        compiler
+            .compile(&config, &topology, &Standings::default(), &Usage { adopted: 9, active: &|_| 0 })
+            .is_ok()
+    );
 }
 
 #[test]
 fn backends_on_a_link_and_gateways_have_a_next_hop_before_anybody_knows_their_mac() {
     let (mut compiler, mut config) = (Compiler::default(), config());
     config.services[0].backends[1].address = "192.0.2.7:80".parse().unwrap();
-    let compiled = compiler.compile(&config, &topology(&config), &Usage::NONE).unwrap();
+    let compiled =
+        compiler.compile(&config, &topology(&config), &Standings::default(), &Usage::NONE).unwrap();
     let hop_of = |address: &str| {
         let backend = compiled.snapshot.backend(backend_row(&compiled.snapshot, address).unwrap()).unwrap();
         *compiled.snapshot.next_hop(backend.next_hop).unwrap()
@@ -214,7 +217,8 @@ fn a_static_neighbour_is_not_asked_for() {
     let (mut compiler, mut config) = (Compiler::default(), config());
     let address = ip("198.18.1.11");
     config.neighbors.push(StaticNeighbor { interface: "eth1".into(), address, mac: [7; 6] });
-    let compiled = compiler.compile(&config, &topology(&config), &Usage::NONE).unwrap();
+    let compiled =
+        compiler.compile(&config, &topology(&config), &Standings::default(), &Usage::NONE).unwrap();
     assert!(compiled.wanted.iter().all(|wanted| wanted.address != address));
 }
 
@@ -243,7 +247,7 @@ fn more_services_than_rows_is_an_error_and_harms_nothing() {
         let vip = format!("10.0.{}.{}:80", number / 256, number % 256);
         config.services.push(service("x", &vip, &[]));
     }
-    let error = compiler.compile(&config, &topology, &Usage::NONE).unwrap_err();
+    let error = compiler.compile(&config, &topology, &Standings::default(), &Usage::NONE).unwrap_err();
     assert_eq!(error, CompileError::TooManyServices);
     let after = compile(&mut compiler, &good, &topology);
     assert_eq!(after.services.iter().flatten().count(), 1);
@@ -291,13 +295,13 @@ fn a_bridges_next_hop_is_where_the_neighbour_is_and_still_wanted() {
     config.switch.topology = valid::Topology::Bridge;
     let mut topology = topology(&config);
     topology.routes = [((ip("198.18.1.0"), 24), Exit::OnLink(ETH0))].into();
-    let compiled = compiler.compile(&config, &topology, &Usage::NONE).unwrap();
+    let compiled = compiler.compile(&config, &topology, &Standings::default(), &Usage::NONE).unwrap();
     assert_eq!(compiled.wanted.iter().filter(|wanted| !wanted.resolved).count(), 2);
     assert!(compiled.snapshot.bridge);
     let epoch = compiled.snapshot.routes_epoch;
     for (place, mac) in [(ETH1, [0xAA; 6]), (ETH0, [0xBB; 6])] {
         topology.learn([(place, ip("198.18.1.11"), mac)]);
-        let compiled = compiler.compile(&config, &topology, &Usage::NONE).unwrap();
+        let compiled = compiler.compile(&config, &topology, &Standings::default(), &Usage::NONE).unwrap();
         let snapshot = &compiled.snapshot;
         let Resolution::NextHop(id) = snapshot.routes.resolve(ip("198.18.1.11")) else { panic!("no row") };
         let next_hop = snapshot.next_hop(id).unwrap();

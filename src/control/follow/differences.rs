@@ -19,6 +19,7 @@ pub(super) fn keep_fixed(old: &Switch, new: Switch) -> Switch {
         ("max_connections", old.max_connections != new.max_connections),
         ("max_connections_ipv6", old.max_connections_ipv6 != new.max_connections_ipv6),
         ("max_fragmented", old.max_fragmented != new.max_fragmented),
+        ("max_affinities", old.max_affinities != new.max_affinities),
         ("ring_size", old.ring_size != new.ring_size),
         ("control_socket", old.control_socket != new.control_socket),
         ("metrics_listen", old.metrics_listen != new.metrics_listen),
@@ -30,6 +31,7 @@ pub(super) fn keep_fixed(old: &Switch, new: Switch) -> Switch {
         snat_addresses: new.snat_addresses,
         snat_ports: new.snat_ports,
         icmp_rate: new.icmp_rate,
+        resolvers: new.resolvers,
         tunnel_sources: new.tunnel_sources,
         verify_checksums: new.verify_checksums,
         ..old.clone()

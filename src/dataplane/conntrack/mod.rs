@@ -43,7 +43,7 @@ pub use tcp::{Direction, State};
 use super::family::{Pair, V4, V6};
 use super::fragments::Datagrams;
 use crate::tables::counters::MAX_SERVICES;
-use crate::tables::{ServiceId, Tick, Timeouts, WorkerCounters};
+use crate::tables::{Loads, ServiceId, Tick, Timeouts, WorkerCounters};
 use limiter::Limiter;
 use nearby::Nearby;
 use path::PathMtus;
@@ -51,6 +51,9 @@ use ports::Ports;
 
 /// Entries looked at per turn of the poll loop, at the most: 192 × ~70 ns (a cache miss each) ≈ 13 µs.
 pub const EXPIRY_BUDGET: usize = 192;
+
+/// Backend rows that are followed where nobody says how many there are: in tests.
+const FEW_BACKENDS: usize = 1 << 10;
 
 /// Everything that all workers share: the connections of both families, and who was seen nearby.
 #[derive(Debug)]
@@ -65,6 +68,8 @@ pub struct FlowTables {
     pub paths: PathMtus,
     /// Datagrams of which fragments were seen.
     pub fragments: Datagrams,
+    /// What is known of the backends.
+    pub loads: Arc<Loads>,
     secret: Secret,
     workers: AtomicU32,
 }
@@ -79,9 +84,16 @@ impl FlowTables {
             nearby: Nearby::default(),
             paths: PathMtus::default(),
             fragments: Datagrams::new(max_fragmented),
+            loads: Arc::new(Loads::new(workers, FEW_BACKENDS)),
             secret,
             workers: AtomicU32::new(0),
         }
+    }
+
+    /// With these loads, which the control plane reads as well.
+    #[must_use]
+    pub fn with_loads(self, loads: Arc<Loads>) -> Self {
+        Self { loads, ..self }
     }
 
     /// The secret under which flows are hashed.
@@ -108,6 +120,11 @@ pub struct Flows {
     ports: Ports,
     /// Where each service's round stands.
     cursors: Box<[u32]>,
+    /// The number of this worker.
+    pub worker: u16,
+    /// Microseconds of an arbitrary clock, wrapping, that the driver sets before each batch: how long backends take to
+    /// answer is shorter than a [`Tick`].
+    pub clock_us: u32,
     /// What the worker may still say of its own accord.
     pub limiter: Limiter,
     /// The last IP identification given out, and from one to the next: each worker has its own.
@@ -125,6 +142,8 @@ impl Flows {
             ports: Ports::new(worker, workers, tables.secret()),
             cursors: vec![0; MAX_SERVICES].into_boxed_slice(),
             limiter: Limiter::default(),
+            worker,
+            clock_us: 0,
             id: worker,
             id_step: workers.max(1).next_power_of_two(),
             tables,
@@ -168,10 +187,10 @@ impl Flows {
         P::side(self).table().entry(position)
     }
 
-    /// Where the round of a service stands, to be moved by the scheduler.
+    /// What a scheduler needs: where the round of a service stands, to be moved by it, and what is known of the backends.
     #[inline]
-    pub fn cursor(&mut self, service: ServiceId) -> Option<&mut u32> {
-        self.cursors.get_mut(service.index())
+    pub fn scheduling(&mut self, service: ServiceId) -> Option<(&mut u32, &Loads)> {
+        Some((self.cursors.get_mut(service.index())?, &self.tables.loads))
     }
 
     /// Creates a connection: see [`Side::create`].

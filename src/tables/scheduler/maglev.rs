@@ -86,6 +86,11 @@ impl Maglev {
         self.slots.get(slot).and_then(|member| self.members.get(usize::from(*member))).copied()
     }
 
+    /// Whether no backend owns a slot.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
     /// The backend that owns each slot, for tests and for showing.
     pub fn owners(&self) -> impl Iterator<Item = BackendId> + '_ {
         self.slots.iter().filter_map(|member| self.members.get(usize::from(*member)).copied())

@@ -5,15 +5,40 @@
 
 mod maglev;
 mod round_robin;
+mod weighted;
 
 pub use maglev::{DEFAULT_TABLE_SIZE, Maglev, MaglevMember, is_prime};
 pub use round_robin::{LONGEST_ROUND, RoundRobin, smooth_sequence};
+pub use weighted::Weighted;
 
 /// The prepared table of one service.
 #[derive(Debug, Clone)]
 pub enum SchedulerTable {
-    /// `rr` and `wrr`: a round to walk through.
+    /// `rr`, `wrr` and `resource`: a round to walk through.
     RoundRobin(RoundRobin),
+    /// `hash`: the turns of a round, by the hash of the flow.
+    FlowHash(RoundRobin),
     /// `maglev`: consistent hashing of the flow.
     Maglev(Maglev),
+    /// `sh`: consistent hashing of the client's address.
+    SourceHash(Maglev),
+    /// `lc` and `wlc`: the fewest open connections for its weight.
+    LeastConnections(Weighted),
+    /// `lrt`: the least open connections × response time for its weight.
+    LeastResponseTime(Weighted),
+    /// `p2c`: the better of two that chance proposes.
+    TwoChoices(Weighted),
+}
+
+impl SchedulerTable {
+    /// Whether no backend may be picked.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::RoundRobin(round) | Self::FlowHash(round) => round.turns.is_empty(),
+            Self::Maglev(maglev) | Self::SourceHash(maglev) => maglev.is_empty(),
+            Self::LeastConnections(members)
+            | Self::LeastResponseTime(members)
+            | Self::TwoChoices(members) => members.members.is_empty(),
+        }
+    }
 }
