@@ -76,8 +76,10 @@ pub fn edit(text: &str, edits: &[Edit]) -> Result<String, EditError> {
                 with(&text, "state", &state_value(*state), |file| file.service(name))?
             }
             Edit::Backend { service, address, state, weight } => {
-                // Even where nothing is to be written, it is said that there is no such backend.
-                File::parse(&text)?.backend(service, *address)?;
+                if state.is_none() && weight.is_none() {
+                    // Even then it is said that there is no such backend.
+                    File::parse(&text)?.backend(service, *address)?;
+                }
                 if let Some(state) = state {
                     text =
                         with(&text, "state", &state_value(*state), |file| file.backend(service, *address))?;
