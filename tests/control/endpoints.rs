@@ -355,7 +355,7 @@ fn the_client_says_what_would_be_right() {
     assert!(no_socket.to_string().starts_with(&format!("{} is no socket", lab.socket.display())));
     std::fs::remove_file(&lab.socket).unwrap();
     drop(std::os::unix::net::UnixListener::bind(&lab.socket).unwrap());
-    assert!(matches!(ask("/v1/status"), ClientError::Refused(_)));
+    assert!(matches!(ask("/v1/status"), ClientError::Nobody(_)));
     lab.serve();
     assert!(matches!(ask("/v2/status"), ClientError::Status { status: 404, .. }));
     assert!(client::get::<Status>(&lab.socket, "/v1/status").is_ok());
