@@ -3,6 +3,8 @@
 //! The loop in [`super::follow`] says what is to be checked and which backends are suspect; what comes back are
 //! [`Report`]s, one for each change. Checks run on the control plane's runtime, thousands at a time.
 
+pub mod through;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
