@@ -18,8 +18,6 @@
 //! | [`check`] | how a backend is asked |
 //! | [`through`] | the same through the forwarding path |
 
-pub mod through;
-
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;

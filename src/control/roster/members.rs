@@ -9,7 +9,7 @@ use crate::config::valid::{self, AdminState, Backend};
 use crate::control::standing::Standing;
 
 /// Who belongs to the service.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Set {
     /// Those of the file, by their position there.
     listed: HashMap<SocketAddr, usize>,
@@ -30,7 +30,7 @@ impl Set {
 }
 
 /// The backends of one service.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Members {
     /// Position of the service in the file.
     pub position: usize,

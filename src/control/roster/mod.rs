@@ -29,7 +29,7 @@ mod tests;
 pub use shown::{Shown, Summary};
 
 /// Who serves.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Roster {
     file: Config,
     members: HashMap<ServiceKey, Members>,
@@ -232,6 +232,23 @@ impl Roster {
             let able = members.staying(service).filter(|backend| backend.state != AdminState::Disabled);
             able.map(move |backend| (service, backend))
         })
+    }
+
+    /// Whether this backend is to be checked.
+    pub fn is_checked(&self, key: &BackendKey) -> bool {
+        let Some((members, service)) = self.entry(&key.service) else { return false };
+        let own = members.record(&key.address).map(|record| record.state);
+        let listed = members.backend(service, &key.address).map(|backend| backend.state);
+        let state = own.flatten().or(listed).unwrap_or_default();
+        service.health.is_some()
+            && members.has(&key.address)
+            && members.terms(service).state.max(state) != AdminState::Disabled
+    }
+
+    /// Failures in a row in the traffic that make a backend of this service suspect, where the traffic is heeded.
+    pub fn passive_failures(&self, key: &ServiceKey) -> Option<u32> {
+        let (_, service) = self.entry(key)?;
+        service.health.as_ref().map(|health| health.passive_failures).filter(|failures| *failures > 0)
     }
 
     /// A service with its backends.

@@ -27,6 +27,32 @@ impl Roster {
             .map_err(|why| format!("service {:?} {why}", order.service))
     }
 
+    /// An order was written into the file: from now on the file says it.
+    pub fn saved(&mut self, order: &Order, now: Instant) {
+        let Some(service) = self.file.services.iter_mut().find(|service| service.name == order.service)
+        else {
+            return;
+        };
+        let listed = service.backends.iter_mut().find(|backend| Some(backend.address) == order.backend);
+        match (listed, order.change, wanted(order.change)) {
+            (Some(backend), Change::Weight(weight), _) => backend.weight = weight,
+            (Some(backend), _, Some(state)) => backend.state = state,
+            (None, _, Some(state)) if order.backend.is_none() => service.state = state,
+            _ => return,
+        }
+        let key = service_key(service);
+        let Some((members, service)) = super::entry(&self.file, &mut self.members, &key) else { return };
+        match order.backend {
+            None => members.order(service, None, now),
+            Some(address) => {
+                let _ = members.change(service, address, now, |record| match order.change {
+                    Change::Weight(_) => record.weight = None,
+                    _ => record.state = None,
+                });
+            }
+        }
+    }
+
     fn order_service(&mut self, key: &ServiceKey, change: Change, now: Instant) -> Result<String, String> {
         let Some((members, service)) = super::entry(&self.file, &mut self.members, key) else {
             return Err("is not there".to_owned());

@@ -11,7 +11,7 @@ use crate::control::health::Wish;
 use crate::control::standing::{BackendKey, ServiceKey};
 
 /// How one backend stands, for showing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shown {
     /// `up`, `down`, `drain`, `drained`, `disabled`, `leaving` or `starting`.
     pub state: String,
