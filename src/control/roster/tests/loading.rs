@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn a_backend_that_is_no_longer_listed_leaves_when_it_has_no_connections() {
     let mut scene = Scene::of(|_| ());
-    scene.load(|service| drop(service.backends.remove(0)));
+    scene.unlist(0);
     assert_eq!(
         scene.in_force(),
         [(B.into(), 1, "enabled"), (C.into(), 1, "enabled"), (A.into(), 0, "drain")]
@@ -25,7 +25,7 @@ fn a_backend_that_is_no_longer_listed_leaves_when_it_has_no_connections() {
 fn a_handshake_under_way_is_waited_for() {
     let mut scene = Scene::of(|_| ());
     scene.open = 0;
-    scene.load(|service| drop(service.backends.remove(0)));
+    scene.unlist(0);
     assert!(!scene.pass(Duration::from_millis(999)));
     scene.open = 1;
     assert!(!scene.pass(Duration::from_millis(500)));
@@ -37,7 +37,7 @@ fn a_handshake_under_way_is_waited_for() {
 #[test]
 fn after_the_drain_timeout_one_that_leaves_is_reset_and_gone() {
     let mut scene = Scene::of(|service| service.drain_timeout_s = 10);
-    scene.load(|service| drop(service.backends.remove(0)));
+    scene.unlist(0);
     assert!(scene.seconds(10));
     assert_eq!(scene.standing(A), Standing { fate: Fate::Reset, ..DRAINS });
     assert!(!scene.seconds(4));
@@ -52,7 +52,7 @@ fn one_that_comes_back_while_it_leaves_is_as_it_was() {
         service.slow_start_s = 10;
     });
     let was = scene.file.clone();
-    scene.load(|service| drop(service.backends.remove(0)));
+    scene.unlist(0);
     scene.seconds(9);
     scene.file = was;
     scene.load(|_| ());
@@ -123,7 +123,7 @@ fn an_order_does_not_survive_its_backend() {
     let was = scene.file.clone();
     scene.order(Some(A), Change::Disable).unwrap();
     scene.order(Some(A), Change::Weight(9)).unwrap();
-    scene.load(|service| drop(service.backends.remove(0)));
+    scene.unlist(0);
     scene.file = was;
     scene.load(|_| ());
     assert_eq!(scene.in_force()[0], (A.into(), 1, "enabled"));

@@ -77,6 +77,13 @@ impl Scene {
         self.roster.load(self.file.clone(), self.now);
     }
 
+    /// Loads the file without one of its backends.
+    pub fn unlist(&mut self, position: usize) {
+        self.load(|service| {
+            service.backends.remove(position);
+        });
+    }
+
     pub fn report(&mut self, address: &str, news: News) -> bool {
         let report = Report { key: self.key(address), news };
         self.roster.report(&report, self.now)
@@ -270,7 +277,7 @@ fn an_order_that_cannot_be_says_what_there_is() {
     let said = scene.order(None, Change::Weight(3)).unwrap_err();
     assert_eq!(said, "service \"web\" has no weight of its own: name one of its backends");
     assert!(scene.order(Some(A), Change::Weight(65_536)).unwrap_err().contains("0 to 65535"));
-    scene.load(|service| drop(service.backends.remove(0)));
+    scene.unlist(0);
     assert!(scene.order(Some(A), Change::Enable).unwrap_err().contains("it is leaving"));
 }
 
@@ -331,7 +338,7 @@ fn who_is_taken_out_or_leaves_is_not_checked() {
     let mut scene = Scene::of(|service| service.health = Some(health()));
     scene.order(Some(A), Change::Disable).unwrap();
     scene.order(Some(B), Change::Drain).unwrap();
-    scene.load(|service| drop(service.backends.remove(2)));
+    scene.unlist(2);
     let targets: Vec<String> =
         scene.roster.targets().map(|(_, backend)| backend.address.to_string()).collect();
     assert_eq!(targets, [B]);
