@@ -90,7 +90,8 @@ impl Prober {
         let mut heard = None;
         while heard.is_none() {
             self.send(through, &frame)?;
-            let again = if matches!(question, Asked::Tcp) { tokio::time::Instant::now() + AGAIN } else { until };
+            let again =
+                if matches!(question, Asked::Tcp) { tokio::time::Instant::now() + AGAIN } else { until };
             heard = timeout_at(until.min(again), place.answer()).await.ok();
             if again >= until {
                 break;

@@ -59,10 +59,8 @@ impl Filter {
 
     /// The same over IPv6. Extension headers are not looked behind: answers have none.
     pub fn answers_v6(ports: RangeInclusive<u16>) -> Self {
-        let front = [
-            step(libc::BPF_LDX | libc::BPF_W | libc::BPF_IMM, 40, 0, 0),
-            step(LOAD_BYTE | PACKET, 6, 0, 0),
-        ];
+        let front =
+            [step(libc::BPF_LDX | libc::BPF_W | libc::BPF_IMM, 40, 0, 0), step(LOAD_BYTE | PACKET, 6, 0, 0)];
         Self::new(front, &Icmp { protocol: 58, echo_reply: 129, errors: [1, 2, 3, 4] }, ports)
     }
 

@@ -12,7 +12,9 @@ fn both() -> [Addresses; 2] {
 fn is_right(packet: &[u8]) -> bool {
     let sliced = SlicedPacket::from_ip(packet).unwrap();
     let header = match &sliced.net {
-        Some(NetSlice::Ipv4(ip)) => ip.header().to_header().calc_header_checksum() == ip.header().header_checksum(),
+        Some(NetSlice::Ipv4(ip)) => {
+            ip.header().to_header().calc_header_checksum() == ip.header().header_checksum()
+        }
         Some(NetSlice::Ipv6(_)) => true,
         _ => false,
     };
@@ -165,7 +167,8 @@ fn what_is_too_long_for_a_packet_is_none() {
     let [v4, v6] = both();
     for (addresses, longest) in [(v4, 65_535 - 28), (v6, 65_535 - 8)] {
         let payload = vec![1; longest + 1];
-        let packet = |length| Question::Datagram { ports: PORTS, payload: &payload[..length] }.packet(addresses);
+        let packet =
+            |length| Question::Datagram { ports: PORTS, payload: &payload[..length] }.packet(addresses);
         assert!(is_right(&packet(longest).unwrap()));
         assert_eq!(packet(longest + 1), None);
     }
