@@ -23,6 +23,8 @@
 //! lifecycle        kill -9, SIGTERM, refusals to start
 //! limits           a full connection table
 //! counters         status and metrics say the same
+//! through          checks that take the way of a service's packets
+//! layer7           an HTTP and TLS tier behind the switch
 //! ```
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -137,11 +139,13 @@ mod interfaces;
 mod jumbo;
 mod kernel_traffic;
 mod laboratory;
+mod layer7;
 mod lifecycle;
 mod limits;
 mod modes;
 mod neighbors;
 mod pmtud;
 mod snat;
+mod through;
 mod transfer;
 mod vlan;
