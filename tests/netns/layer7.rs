@@ -214,7 +214,7 @@ fn make_certificate(directory: &Path) {
     ));
 }
 
-fn fingerprint(certificate: &PathBuf) -> String {
+fn fingerprint(certificate: &std::path::Path) -> String {
     let line = format!("openssl x509 -noout -fingerprint -sha256 -in {}", certificate.display());
     let printed = process::run(&line);
     assert!(printed.contains("ingerprint="), "{printed}");
