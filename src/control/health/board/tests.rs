@@ -3,8 +3,10 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::*;
-use crate::control::health::Wish;
+use crate::config::valid::Via;
+use crate::control::health::check::{Failed, Passed};
 use crate::control::health::tests::{health, key};
+use crate::control::health::{Agent, Wish};
 
 /// A board with a clock, on which checks take no time.
 struct Bench {
