@@ -5,7 +5,7 @@
 
 use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
-use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -38,8 +38,10 @@ pub struct Start {
     pub through: Option<Through>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Asked {
+    /// Which [`Board::set`] wanted it last.
+    round: u64,
     check: ProbeId,
     agent: Option<ProbeId>,
     row: BackendId,
@@ -57,6 +59,7 @@ pub struct Board {
     /// When which probe is due. An entry with another time than its probe's is out of date.
     due: BinaryHeap<Reverse<(Instant, ProbeId)>>,
     next_id: ProbeId,
+    round: u64,
     checks: u64,
     in_flight: u64,
     lateness: Lateness,
@@ -74,6 +77,7 @@ impl Board {
             targets: HashMap::new(),
             due: BinaryHeap::new(),
             next_id: 0,
+            round: 0,
             checks: 0,
             in_flight: 0,
             lateness: Lateness::new(now),
@@ -84,16 +88,16 @@ impl Board {
     pub fn set(&mut self, targets: Vec<Target>, now: Instant) {
         // Backends of a service share what says how they are checked.
         let mut plans: HashMap<*const valid::Health, Plan> = HashMap::new();
-        let mut wanted = HashSet::with_capacity(targets.len());
+        self.round += 1;
         let mut fresh = Vec::new();
         for target in targets {
             let plan = plans.entry(Arc::as_ptr(&target.check)).or_insert_with(|| Plan::new(&target.check));
             let check = Question::new(&target.key, &plan.check);
             let agent = plan.agent.as_ref().map(|how| Question::new(&target.key, how));
-            wanted.insert(target.key);
             self.want(target, check, agent, &mut fresh, now);
         }
-        let gone: Vec<_> = self.targets.keys().filter(|key| !wanted.contains(key)).copied().collect();
+        let gone: Vec<_> =
+            self.targets.iter().filter(|(_, asked)| asked.round != self.round).map(|(key, _)| *key).collect();
         for key in gone {
             if let Some(asked) = self.targets.remove(&key) {
                 self.leave(&key, asked.check, Role::Check);
@@ -117,10 +121,9 @@ impl Board {
         now: Instant,
     ) {
         let (key, row) = (target.key, target.row);
-        let before = self.targets.remove(&key);
-        let moved = before.as_ref().is_some_and(|before| before.row != row);
-        let check =
-            self.join(before.as_ref().map(|before| before.check), check, &key, row, Role::Check, fresh, now);
+        let before = self.targets.get(&key).copied();
+        let moved = before.is_some_and(|before| before.row != row);
+        let check = self.join(before.map(|before| before.check), check, &key, row, Role::Check, fresh, now);
         let before_agent = before.and_then(|before| before.agent);
         let agent = match agent {
             Some(question) => Some(self.join(before_agent, question, &key, row, Role::Besides, fresh, now)),
@@ -136,7 +139,7 @@ impl Board {
                 own.for_each(|subscriber| subscriber.row = row);
             }
         }
-        self.targets.insert(key, Asked { check, agent, row });
+        self.targets.insert(key, Asked { round: self.round, check, agent, row });
     }
 
     /// The probe that asks this question for a backend, which it asked for by `before` until now.
