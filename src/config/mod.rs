@@ -16,6 +16,8 @@ use toml::de::DeTable;
 mod checks;
 mod convert;
 mod diagnostic;
+pub mod diff;
+pub mod edit;
 mod file;
 mod forwarding;
 mod leaf;

@@ -4,23 +4,22 @@
 //! Pure: time is passed in, nothing is asked of anybody. What comes out is an effective configuration (backends that were
 //! discovered or are leaving included, weights as they are now) and the [`Standings`] of all backends.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::discover::Found;
 use super::health::Report;
 use super::orders::Order;
-use super::standing::{BackendKey, Standings};
+use super::standing::{BackendKey, ServiceKey, Standings, service_key};
 use crate::config::valid::Config;
 
 /// Who serves.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Roster {
     file: Config,
 }
 
 /// How one backend stands, for showing.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Shown {
     /// `up`, `down`, `drain`, `drained`, `disabled`, `leaving` or `starting`.
     pub state: String,
@@ -87,8 +86,17 @@ impl Roster {
         None
     }
 
-    /// Backends that a service has in force.
-    pub fn backends(&self) -> Vec<SocketAddr> {
-        Vec::new()
+    /// An order was written into the file: from now on the file says it.
+    pub fn saved(&mut self, _order: &Order) {}
+
+    /// Whether this backend is to be checked: not one that was taken out, or that leaves.
+    pub fn is_checked(&self, _key: &BackendKey) -> bool {
+        true
+    }
+
+    /// Failures in a row in the traffic that make a backend of this service suspect, where the traffic is heeded.
+    pub fn passive_failures(&self, key: &ServiceKey) -> Option<u32> {
+        let service = self.file.services.iter().find(|service| service_key(service) == *key)?;
+        service.health.as_ref().map(|health| health.passive_failures).filter(|failures| *failures > 0)
     }
 }
