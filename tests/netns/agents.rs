@@ -95,9 +95,17 @@ fn a_bad_certificate_is_down_unless_nobody_looks() {
     let lab = Lab::new(nat(1));
     let host = &lab.backends[0].host;
     let path = |name: &str| lab.directory().join(name).display().to_string();
+    let new_key = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2";
     process::run(&format!(
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -keyout {} -out {} \
-         -subj /CN=web.test -addext subjectAltName=DNS:web.test",
+        "{new_key} -keyout {} -out {} -subj /CN=authority.test",
+        path("authority.key"),
+        path("authority.pem")
+    ));
+    process::run(&format!(
+        "{new_key} -CA {} -CAkey {} -keyout {} -out {} -subj /CN=web.test -addext subjectAltName=DNS:web.test \
+         -addext basicConstraints=critical,CA:FALSE",
+        path("authority.pem"),
+        path("authority.key"),
         path("key.pem"),
         path("certificate.pem")
     ));
@@ -112,7 +120,7 @@ fn a_bad_certificate_is_down_unless_nobody_looks() {
             "[service.health]\ncheck = \"https\"\ninterval_ms = 500\ntimeout_ms = 400\npassive_failures = 0\n{lines}"
         ))
     };
-    let trusted = format!("ca_file = {:?}", path("certificate.pem"));
+    let trusted = format!("ca_file = {:?}", path("authority.pem"));
     let services = [
         service("unknown-issuer", PORT, "sni = \"web.test\""),
         service("not-verified", PORT + 10, "verify = false"),

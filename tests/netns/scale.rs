@@ -87,11 +87,11 @@ fn serve(scale: &Scale) {
         scale.backends,
         switch.resident_bytes() >> 20
     );
-    let late = pace["late_max_ms"].as_u64().unwrap_or_else(|| panic!("the status names no lateness: {pace}"));
+    let late = pace["late_max_ms"].as_f64().unwrap_or_else(|| panic!("the status names no lateness: {pace}"));
     let targets = u64::from(scale.services) * u64::from(scale.backends);
     assert_eq!(pace["targets"], targets);
     assert!(pace["checks"].as_u64() >= Some(targets * 2), "too few checks: {pace}");
-    assert!(late < scale.interval_ms / 20, "checks are late: {pace}");
+    assert!(late < scale.interval_ms as f64 / 20.0, "checks are late: {pace}");
     let states = status["services"].as_array().expect("status has services").iter();
     let backends = states.flat_map(|service| service["backends"].as_array().cloned().unwrap_or_default());
     let not_up = backends.filter(|backend| backend["state"] != "up").count();
