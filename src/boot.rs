@@ -133,7 +133,8 @@ impl Plant {
         let secret = random_secret()?;
         let (v4, v6) = (switch.max_connections, switch.max_connections_ipv6);
         let loads = Arc::new(Loads::new(queues as u16, MAX_BACKENDS));
-        let table = FlowTables::new(v4, v6, switch.max_fragmented, queues as u16, secret);
+        let table = FlowTables::new(v4, v6, switch.max_fragmented, queues as u16, secret)
+            .with_affinities(switch.max_affinities);
         let table = Arc::new(table.with_loads(Arc::clone(&loads)));
         let cores = core_affinity::get_core_ids().unwrap_or_default();
         let started = Instant::now();

@@ -153,6 +153,7 @@ pub fn replay(arguments: &Arguments) -> Result<Summary, ReplayError> {
         max_connections: config.switch.max_connections,
         max_connections_ipv6: config.switch.max_connections_ipv6,
         max_fragmented: config.switch.max_fragmented,
+        max_affinities: config.switch.max_affinities,
     };
     Replay::new(snapshot, settings, outputs).run(merge)
 }

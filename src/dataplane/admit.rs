@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::tables::hash::{flow_hash, mix, source_hash};
+use crate::tables::hash::mix;
 use crate::tables::{Backend, DropReason, Forwarding, NextHopId, Protocol, Service, ServiceId, Snapshot};
 use crate::wire::ethernet;
 use crate::wire::tunnel::Family;
@@ -14,8 +14,8 @@ use super::family::{Pair, V4, V6};
 use super::known;
 use super::outbound;
 use super::parse::{self, TCP};
+use super::place;
 use super::rewrite::{self, Egress};
-use super::schedule::{self, Candidate};
 use super::turn::Turn;
 use super::verdict::Verdict;
 
@@ -45,12 +45,30 @@ pub fn flow<P: Pair>(
         stray(&key, turn.tables)?;
         return outbound::run::<P>(frame, meta, turn);
     };
-    let hit: Hit<P> = connect(frame, meta, service, turn).inspect_err(|_| {
-        if let Some(counters) = turn.counters.service(service.id) {
-            counters.refused.add(1);
-        }
-    })?;
+    let hit: Hit<P> = first_state(meta, key.protocol)
+        .and_then(|state| connect(frame, meta, service, (state, None), turn))
+        .inspect_err(|_| count_refused(service, turn))?;
     known::forward(frame, meta, &hit, turn).map(Some)
+}
+
+/// Gives a segment in the middle of the connection `lost` to another backend, as if it were a first one. The connection
+/// ends by that; where no backend takes it over, it goes on to have the one that it has.
+pub fn resume<P: Pair>(
+    frame: &mut Frame,
+    meta: &mut Meta,
+    lost: &Hit<P>,
+    turn: &mut Turn<'_>,
+) -> Result<Verdict, DropReason> {
+    let service = service_of(&P::key(meta), turn.tables).ok_or(DropReason::BackendDown)?;
+    let hit = connect(frame, meta, service, (State::Established, Some(lost)), turn)
+        .inspect_err(|_| count_refused(service, turn))?;
+    known::forward(frame, meta, &hit, turn)
+}
+
+fn count_refused(service: &Service, turn: &Turn<'_>) {
+    if let Some(counters) = turn.counters.service(service.id) {
+        counters.refused.add(1);
+    }
 }
 
 fn protocol<P: Pair>(key: &FlowKey<P>) -> Protocol {
@@ -82,15 +100,16 @@ pub fn is_own(address: IpAddr, tables: &Snapshot) -> bool {
     tables.interfaces.iter().flat_map(|interface| &interface.addresses).any(|(own, _)| *own == address)
 }
 
-/// Creates the connection of a first frame. Nothing is created for a frame that would be dropped afterwards.
-pub fn connect<P: Pair>(
+/// Creates the connection of a first frame, in place of one that it has lost, if any. Nothing is created for a frame that
+/// would be dropped afterwards.
+fn connect<P: Pair>(
     frame: &Frame,
     meta: &mut Meta,
     service: &Service,
+    (state, lost): (State, Option<&Hit<P>>),
     turn: &mut Turn<'_>,
 ) -> Result<Hit<P>, DropReason> {
     let key = P::key(meta);
-    let state = first_state(meta, key.protocol)?;
     parse::verify(frame.bytes(), &meta.parsed, &key)?;
     let client = key.addresses.source();
     if !may_connect(client, turn.tables) {
@@ -99,10 +118,31 @@ pub fn connect<P: Pair>(
     let kind = Rewriting::of(service.forwarding);
     // Before the scheduler moves on for it.
     rewrite::has_time(meta, kind, turn)?;
-    let backend = pick(service, &key, turn)?;
+    let choice = place::pick(service, &key, turn)?;
+    let connection = prepare(frame, meta, service, choice.backend, state, turn);
+    let entered = connection.and_then(|connection| {
+        if let Some(lost) = lost {
+            turn.flows.end(lost, turn.counters);
+        }
+        enter_first(&connection, meta.hash, turn)
+    });
+    choice.settle(entered, turn)
+}
+
+/// What the connection of a first frame with this backend will be, if there can be one.
+fn prepare<P: Pair>(
+    frame: &Frame,
+    meta: &mut Meta,
+    service: &Service,
+    backend: &Backend,
+    state: State,
+    turn: &mut Turn<'_>,
+) -> Result<Connection<P>, DropReason> {
+    let (key, kind) = (P::key(meta), Rewriting::of(service.forwarding));
+    let client = key.addresses.source();
     let egress = Egress::backend(known::resolved(backend.next_hop, turn.tables, turn.extras)?, backend);
     rewrite::admits(meta, &Hit::prospect(kind, key), &egress, turn)?;
-    let connection = Connection {
+    Ok(Connection {
         kind,
         request: key,
         reply: reply_key(service, backend, &key, turn)?,
@@ -111,8 +151,7 @@ pub fn connect<P: Pair>(
         routes_epoch: turn.tables.routes_epoch,
         state,
         sequence: meta.parsed.sequence,
-    };
-    enter(&connection, meta.hash, turn)
+    })
 }
 
 /// Enters a connection, or finds the one that another worker entered at the same moment.
@@ -121,13 +160,25 @@ pub fn enter<P: Pair>(
     hash: u64,
     turn: &mut Turn<'_>,
 ) -> Result<Hit<P>, DropReason> {
-    let created = turn.flows.create(connection, turn.now, &turn.tables.timeouts, turn.counters);
-    created.or_else(|refused| match refused {
-        Refused::TableFull => Err(DropReason::TableFull),
-        Refused::BucketFull => Err(DropReason::BucketFull),
-        Refused::Conflict => Err(DropReason::TupleConflict),
-        Refused::Raced => turn.flows.find(connection.request, hash).ok_or(DropReason::TupleConflict),
-    })
+    enter_first(connection, hash, turn).map(|(hit, _)| hit)
+}
+
+/// The same, and whether it is ours.
+fn enter_first<P: Pair>(
+    connection: &Connection<P>,
+    hash: u64,
+    turn: &mut Turn<'_>,
+) -> Result<(Hit<P>, bool), DropReason> {
+    match turn.flows.create(connection, turn.now, &turn.tables.timeouts, turn.counters) {
+        Ok(hit) => Ok((hit, true)),
+        Err(Refused::TableFull) => Err(DropReason::TableFull),
+        Err(Refused::BucketFull) => Err(DropReason::BucketFull),
+        Err(Refused::Conflict) => Err(DropReason::TupleConflict),
+        Err(Refused::Raced) => {
+            let theirs = turn.flows.find(connection.request, hash).ok_or(DropReason::TupleConflict)?;
+            Ok((theirs, false))
+        }
+    }
 }
 
 /// Asked for now, so that it is known by the time the backend answers. Where the backend answers directly, or the answer
@@ -184,24 +235,6 @@ pub(super) fn first_state(meta: &Meta, protocol: u8) -> Result<State, DropReason
     } else {
         Err(DropReason::NoConnection)
     }
-}
-
-fn pick<'a, P: Pair>(
-    service: &Service,
-    key: &FlowKey<P>,
-    turn: &mut Turn<'a>,
-) -> Result<&'a Backend, DropReason> {
-    let flow_hash = flow_hash(
-        key.addresses.source(),
-        key.source_port(),
-        service.vip.ip(),
-        service.vip.port(),
-        service.protocol as u8,
-    );
-    let source_hash = source_hash(key.addresses.source());
-    let (cursor, loads) = turn.flows.scheduling(service.id).ok_or(DropReason::NoBackend)?;
-    let id = schedule::of(&service.table).pick(Candidate { flow_hash, source_hash, cursor, loads });
-    id.and_then(|id| turn.tables.backend(id)).ok_or(DropReason::NoBackend)
 }
 
 /// What frames from the backend will bear. Full NAT chooses the source here.

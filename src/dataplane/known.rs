@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::tables::{
-    DropReason, Event, NextHop, NextHopId, Resolution, Snapshot, VerifyChecksums, WorkerCounters,
+    DropReason, Event, Fate, NextHop, NextHopId, Resolution, Snapshot, VerifyChecksums, WorkerCounters,
 };
 use crate::wire::ethernet;
 use crate::wire::tcp::Flags;
@@ -11,9 +11,11 @@ use crate::wire::tunnel::Family;
 use crate::xsk::Frame;
 
 use super::batch::{Batch, Meta};
-use super::conntrack::{Direction, Entry, Flows, Hit, Kind as Rewriting, State};
+use super::conntrack::{Direction, Entry, Flows, Hit, Kind as Rewriting, Segment, State};
 use super::family::{Pair, V4, V6};
+use super::fates;
 use super::parse::{self, Kind, Parsed};
+use super::passive;
 use super::rewrite::{self, Egress};
 use super::turn::{Extras, Turn};
 use super::verdict::Verdict;
@@ -53,25 +55,38 @@ pub fn flow<P: Pair>(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>) {
         turn.flows.end(&hit, turn.counters);
         return;
     }
-    let verdict = forward(frame, meta, &hit, turn);
+    let verdict = match forward(frame, meta, &hit, turn) {
+        Err(DropReason::BackendDown) => fates::meet(frame, meta, &hit, turn),
+        verdict => verdict,
+    };
     meta.verdict = Some(verdict.unwrap_or_else(Verdict::Drop));
 }
 
 /// A client that opens a connection anew: from a port whose last connection is over (TIME-WAIT, RFC 9293 §3.6.1), or
-/// whose backend was removed; there a UDP datagram does as well. A damaged frame ends nothing.
+/// whose backend was removed or ends its connections; there a UDP datagram does as well. So does a repeated SYN whose
+/// backend is down. A damaged frame ends nothing.
 #[inline]
 pub fn starts_over<P: Pair>(frame: &Frame, hit: &Hit<P>, meta: &Meta, turn: &Turn<'_>) -> bool {
-    let tables = turn.tables;
     let flags = meta.parsed.flags;
-    let (state, stateless) = (hit.state(), hit.state().is_stateless());
-    // Where replies are not seen, the client's FIN is all there is to see of the end.
-    let over = state.is_over() || (hit.kind.one_way() && state == State::ClientClosed);
-    opens_it(hit, P::key(meta).addresses)
-        && (stateless || flags.opens())
-        && (over || (hit.kind != Rewriting::Snat && tables.backend(hit.backend).is_none()))
+    let stateless = hit.state().is_stateless();
+    (stateless || flags.opens())
+        && opens_it(hit, P::key(meta).addresses)
+        && (hit.is_finished() || has_lost_its_backend(hit, turn.tables))
         && (stateless || !flags.absurd())
         && rewrite::has_time(meta, hit.kind, turn).is_ok()
         && parse::verify(frame.bytes(), &meta.parsed, &P::key(meta)).is_ok()
+}
+
+/// Whether a connection's backend is of no more use to it: the next first frame goes elsewhere.
+#[inline]
+fn has_lost_its_backend<P: Pair>(hit: &Hit<P>, tables: &Snapshot) -> bool {
+    hit.kind != Rewriting::Snat
+        && match tables.backend(hit.backend) {
+            None => true,
+            Some(backend) => {
+                backend.fate != Fate::Keep || (backend.down && hit.state() == State::SynReceived)
+            }
+        }
 }
 
 /// Whether the frame comes from where connections are opened: from the client, or from inside through outbound NAT,
@@ -96,14 +111,27 @@ pub fn forward<P: Pair>(
     }
     let egress = egress(hit, meta, turn)?;
     rewrite::admits(meta, hit, &egress, turn)?;
-    let Parsed { flags, sequence, .. } = meta.parsed;
-    let entry = turn.flows.entry::<P>(hit.entry);
-    entry.touch(hit, sequence, turn.now.coarse());
+    let Parsed { sequence, acknowledgment, .. } = meta.parsed;
+    turn.flows.entry::<P>(hit.entry).touch_with(hit, sequence, acknowledgment, turn.now.coarse());
     if next_state != hit.state() {
-        entry.transition(hit, |state| advance(state, hit, flags), sequence);
+        change_state(hit, meta, turn);
+    } else if hit.state() == State::SynReceived {
+        passive::asked_again(hit, meta.parsed.flags, turn);
     }
     count(turn.counters, hit, frame.len());
     rewrite::apply(frame, meta, hit, &egress, turn)
+}
+
+/// Moves the connection to the state that the segment leads to, and notes what that says about the backend.
+#[inline]
+fn change_state<P: Pair>(hit: &Hit<P>, meta: &Meta, turn: &mut Turn<'_>) {
+    let Parsed { flags, sequence, acknowledgment, .. } = meta.parsed;
+    let entry = turn.flows.entry::<P>(hit.entry);
+    let asked_us = entry.asked_us();
+    let segment = Segment { sequence, acknowledgment };
+    let Some(states) = entry.transition(hit, |state| advance(state, hit, flags), segment) else { return };
+    turn.flows.count_moved(hit, states);
+    passive::heed(hit, states, asked_us, turn);
 }
 
 /// The state that the segment leads to. One that only pretends to end the connection leads nowhere; it is forwarded all
@@ -145,6 +173,9 @@ pub fn egress<'a, P: Pair>(hit: &Hit<P>, meta: &Meta, turn: &mut Turn<'a>) -> Re
         }
         (_, Direction::Request) => {
             let backend = tables.backend(hit.backend).ok_or(DropReason::BackendGone)?;
+            if backend.fate != Fate::Keep {
+                return Err(DropReason::BackendDown);
+            }
             Ok(Egress::backend(resolved(backend.next_hop, tables, turn.extras)?, backend))
         }
         (_, Direction::Reply) if tables.bridge => Egress::across(meta.ingress, tables),

@@ -11,12 +11,17 @@ pub mod parse;
 
 pub mod known;
 
+pub mod fates;
+pub mod passive;
+
 pub mod admit;
+pub mod place;
 
 pub mod fragments;
 pub mod outbound;
 
 pub mod answer;
+pub mod sweep;
 
 pub mod conntrack;
 pub mod family;

@@ -13,11 +13,12 @@ use super::batch::Batch;
 use super::conntrack::Flows;
 use super::turn::Turn;
 use super::verdict::Verdict;
-use super::{admit, answer, fragments, known, parse};
+use super::{admit, answer, fragments, known, parse, sweep};
 
 /// Gives every frame of `batch` its verdict, and makes those that leave look as they must.
 ///
 /// Fragments whose first was not seen stay with the batch: it is to be called while there are any, if with an empty batch.
+/// Likewise while there may be clients who must be told that their connection is over ([`Flows::has_to_tell`]).
 ///
 /// Pure: no clock, no I/O, no lock, no allocation. Live rings, `replay`, tests, fuzzers and benchmarks all call this.
 pub fn process(
@@ -42,6 +43,7 @@ pub fn process(
         }
     }
     fragments::finish(batch, tables, flows, now, counters);
+    sweep::run(batch, tables, flows, now, counters);
 }
 
 /// Counts the final verdict of one frame. The driver calls it once it knows whether the egress ring took the frame.

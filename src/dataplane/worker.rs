@@ -151,8 +151,10 @@ impl Worker {
             for position in 0..rings.ports.len() {
                 busy |= self.receive(&mut rings, InterfaceId(position as u8), now, &counters);
             }
-            if !busy && self.batch.waiting() > 0 {
+            let tells = self.flows.has_to_tell(&self.snapshot);
+            if !busy && (tells || self.batch.waiting() > 0) {
                 self.forward(&mut rings, now, &counters);
+                busy |= tells;
             }
             for (port, ring_counters) in rings.ports.iter_mut().zip(&counters.ports) {
                 let Some(port) = port else { continue };
@@ -200,7 +202,8 @@ impl Worker {
         true
     }
 
-    /// Sends the batch through the pipeline, and its frames to wherever they go. An empty one is for fragments that wait.
+    /// Sends the batch through the pipeline, and its frames to wherever they go. An empty one is for fragments that wait,
+    /// and for clients who must be told something.
     fn forward(&mut self, rings: &mut RingSet, now: Tick, counters: &WorkerCounters) {
         let (batch, umem) = (&mut self.batch, &mut rings.umem);
         batch.lend(|| umem.take());

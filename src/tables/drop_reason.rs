@@ -62,6 +62,9 @@ drop_reasons! {
     NoConnection = "no_connection",
     /// A frame of an existing connection whose backend row the snapshot no longer has.
     BackendGone = "backend_gone",
+    /// A frame of a connection whose backend is down, in a service that ends its connections then (`on_down`), and that was
+    /// not answered by a reset: itself a reset, a fragment, or an ICMP error.
+    BackendDown = "backend_down",
     /// TCP flags that no real stack sends together (SYN with FIN or RST, or none at all).
     TcpFlags = "tcp_flags",
     /// A new connection from an address that no client can have: loopback, multicast, reserved, a VIP, or our own.

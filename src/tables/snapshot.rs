@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::exact::{ExactKey, ExactMap};
 use super::{
-    Backend, BackendId, Coarse, Forwarding, Interface, NextHop, NextHopId, Routes, Service, ServiceId,
+    Backend, BackendId, Coarse, Fate, Forwarding, Interface, NextHop, NextHopId, Routes, Service, ServiceId,
     ServiceMap,
 };
 
@@ -200,6 +200,8 @@ pub struct Snapshot {
     pub timeouts: Timeouts,
     /// Which checksums are verified.
     pub verify_checksums: VerifyChecksums,
+    /// Whether there are backends whose connections are to be reset, so that clients must be told.
+    pub fated: bool,
 }
 
 impl Snapshot {
@@ -214,6 +216,7 @@ impl Snapshot {
         self.vips = ExactMap::build(services().map(|service| (ExactKey::new(service.vip.ip(), 0), ())));
         self.service_map = ServiceMap::of(services().map(|s| (s.vip, s.protocol, s.id)));
         self.replies = replies;
+        self.fated = self.backends.iter().flatten().any(|backend| backend.fate == Fate::Reset);
     }
 
     /// The backend of this row.

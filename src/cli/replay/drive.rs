@@ -36,6 +36,8 @@ pub struct Settings {
     pub max_connections_ipv6: u32,
     /// Datagrams in fragments that are tracked at once.
     pub max_fragmented: u32,
+    /// Clients that are remembered for affinity.
+    pub max_affinities: u32,
 }
 
 /// One data path over captures.
@@ -61,7 +63,7 @@ impl Replay {
         let (v4, v6) = (settings.max_connections, settings.max_connections_ipv6);
         let loads = Arc::new(Loads::new(1, snapshot.backends.len()));
         let table = FlowTables::new(v4, v6, settings.max_fragmented, 1, secret).with_loads(loads);
-        let table = Arc::new(table);
+        let table = Arc::new(table.with_affinities(settings.max_affinities));
         Self {
             flows: Flows::join(table, 1, Tick::default()),
             counters: WorkerCounters::with_capacity(snapshot.services.len(), snapshot.backends.len()),

@@ -45,7 +45,7 @@ impl Follower {
             Outcome { changes: vec![change], warnings: Vec::new(), epoch: self.state.snapshot.epoch };
         if order.save {
             match file.save(&[edit(order)]) {
-                Ok(()) => self.serving.roster.saved(order),
+                Ok(()) => self.serving.roster.saved(order, Instant::now()),
                 Err(error) => return Err(format!("the change is in force, but was not saved: {error}")),
             }
             outcome.changes.push("written to the configuration file".to_owned());

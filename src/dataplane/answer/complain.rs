@@ -13,7 +13,7 @@ use crate::xsk::Frame;
 
 use super::source::{is_broadcast, own_address};
 use super::version::{Complaint, Version};
-use super::{is_for_one, send_back};
+use super::{host, is_for_one, send_back};
 
 /// Turns a dropped frame into an error about it, where its sender can do something about the reason. None, and nothing
 /// changed, where nothing is to be said, or too much was said already.
@@ -40,6 +40,8 @@ fn about_packet<P: Version>(
         DropReason::TtlExpired => Complaint::TimeExceeded,
         DropReason::TooBig if meta.parsed.dont_fragment => P::too_big(meta.mtu, meta.parsed.ip_len)?,
         DropReason::NoRoute => Complaint::NetUnreachable,
+        DropReason::NoBackend => return host::reject::<P>(frame, meta, turn),
+        DropReason::BackendDown => return host::abandon::<P>(frame, meta),
         _ => return None,
     };
     let key = P::key(meta);

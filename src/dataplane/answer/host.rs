@@ -2,12 +2,12 @@
 //!
 //! The packet has arrived, so that its TTL does not matter: a traceroute ends here.
 
-use crate::dataplane::admit::may_connect;
+use crate::dataplane::admit::{may_connect, service_of};
 use crate::dataplane::batch::Meta;
 use crate::dataplane::parse::{self, Kind, TCP, UDP};
 use crate::dataplane::turn::Turn;
 use crate::dataplane::verdict::Verdict;
-use crate::tables::DropReason;
+use crate::tables::{DropReason, OnNoBackend};
 use crate::wire::ip;
 use crate::wire::tcp::{self, Flags};
 use crate::xsk::Frame;
@@ -35,7 +35,8 @@ pub(super) fn refuse<P: Version>(
         parse::verify(frame.bytes(), &meta.parsed, &key)?;
     }
     let complaint = match key.protocol {
-        TCP => return reset::<P>(frame, meta, turn),
+        TCP if meta.parsed.flags.any(Flags::RST) || !turn.may_speak() => return Err(DropReason::NotServed),
+        TCP => return reset::<P>(frame, meta).ok_or(DropReason::NotServed),
         UDP => Complaint::PortUnreachable,
         NO_NEXT_HEADER if P::PROTOCOL == ip::ICMPV6 => return Err(DropReason::NotServed),
         _ => Complaint::ProtocolUnreachable,
@@ -44,18 +45,35 @@ pub(super) fn refuse<P: Version>(
     originate::<P>(frame, meta, complaint, vip, turn).ok_or(DropReason::NotServed)
 }
 
+/// The same for the first frame of a connection whose service has no backend for it, where the service wants that said.
+/// Not of pieces: the first does not say how long a segment is, and the others say nothing.
+pub(super) fn reject<P: Version>(frame: &mut Frame, meta: &Meta, turn: &mut Turn<'_>) -> Option<Verdict> {
+    let service = service_of(&P::key(meta), turn.tables)?;
+    if service.on_no_backend != OnNoBackend::Reject || meta.parsed.kind != Kind::Flow {
+        return None;
+    }
+    refuse::<P>(frame, meta, turn).ok()
+}
+
+/// Tells a client that its connection is over. One reset for one segment, which is no shorter: nobody can be flooded by
+/// that, and so many must be told at once that the rate of other messages would not do.
+pub(super) fn abandon<P: Version>(frame: &mut Frame, meta: &Meta) -> Option<Verdict> {
+    let is_segment = meta.parsed.kind == Kind::Flow && P::key(meta).protocol == TCP;
+    is_segment.then(|| reset::<P>(frame, meta)).flatten()
+}
+
 /// Turns a segment into the reset that answers it. None answers a reset.
-fn reset<P: Version>(frame: &mut Frame, meta: &Meta, turn: &mut Turn<'_>) -> Result<Verdict, DropReason> {
-    let segment = frame.bytes().get(meta.parsed.payload()).ok_or(DropReason::Malformed)?;
-    let header = tcp::Header::parse(segment).ok_or(DropReason::Malformed)?;
+fn reset<P: Version>(frame: &mut Frame, meta: &Meta) -> Option<Verdict> {
+    let segment = frame.bytes().get(meta.parsed.payload())?;
+    let header = tcp::Header::parse(segment)?;
     let occupied = tcp::sequence_length(segment);
-    if header.flags.any(Flags::RST) || !turn.may_speak() {
-        return Err(DropReason::NotServed);
+    if header.flags.any(Flags::RST) {
+        return None;
     }
     let addresses = P::key(meta).addresses;
     // A TCP packet is never shorter than one without options and data.
-    let packet = frame.bytes_mut().get_mut(meta.parsed.packet()).ok_or(DropReason::Malformed)?;
-    let length = addresses.write_reset(packet, &header, occupied).ok_or(DropReason::Malformed)?;
+    let packet = frame.bytes_mut().get_mut(meta.parsed.packet())?;
+    let length = addresses.write_reset(packet, &header, occupied)?;
     let _ = frame.resize(usize::from(meta.parsed.ip) + length);
-    Ok(send_back(frame, meta))
+    Some(send_back(frame, meta))
 }

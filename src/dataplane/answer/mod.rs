@@ -6,11 +6,11 @@
 //! | [`echo`] | a ping of a VIP | its reply |
 //! | [`relay`] | an ICMP error about a connection | translated, to who must know |
 //! | [`tunnel`] | an ICMP error about a packet of our own tunnels | an error for the client |
-//! | [`host`] | what no service takes, to a VIP | what a host would say: unreachable, reset |
+//! | [`host`] | what no service takes, to a VIP; what has lost its backend | what a host would say: unreachable, reset |
 //! | [`complain`] | a frame that was dropped | an ICMP error, if its sender can do something about it |
 //!
-//! Whatever else it is stays with the kernel. Of a dropped frame whose service has no backend nothing is said: who gets a
-//! reset gives up at once, who gets nothing asks again, and may then be served.
+//! Whatever else it is stays with the kernel. Of a dropped frame whose service has no backend nothing is said unless the
+//! service asks for it: who gets a reset gives up at once, who gets nothing asks again, and may then be served.
 
 mod complain;
 mod echo;
@@ -19,7 +19,7 @@ mod neighbor;
 mod relay;
 mod source;
 mod tunnel;
-mod version;
+pub(super) mod version;
 
 use crate::tables::DropReason;
 use crate::wire::tunnel::Family;

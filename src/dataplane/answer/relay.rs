@@ -23,10 +23,11 @@ use crate::dataplane::conntrack::{Direction, FlowKey, Hit, Kind as Rewriting};
 use crate::dataplane::family::Pair;
 use crate::dataplane::known;
 use crate::dataplane::parse::{TCP, UDP};
+use crate::dataplane::passive;
 use crate::dataplane::rewrite;
 use crate::dataplane::turn::Turn;
 use crate::dataplane::verdict::Verdict;
-use crate::tables::{DropReason, Protocol, Snapshot};
+use crate::tables::{DropReason, Fate, Protocol, Snapshot};
 use crate::wire::icmp::{self, Kind, Message, Quote, Translation, Transport};
 use crate::xsk::Frame;
 
@@ -59,7 +60,7 @@ pub(super) fn relay<P: Version>(
     let quote = Quote::parse(bytes).filter(|quote| sender::<P>(quote) == Some(to));
     let Some(quote) = quote else { return unknown::<P>(to, None, turn.tables) };
     let Some(about) = find::<P>(quote, turn) else {
-        if let Some(verdict) = tunnel::relay(frame, quoted, kind, turn) {
+        if let Some(verdict) = tunnel::relay(frame, quoted, kind, meta.ingress, turn) {
             return verdict;
         }
         return unknown(to, quoted_key::<P>(&quote), turn.tables);
@@ -71,7 +72,20 @@ pub(super) fn relay<P: Version>(
     if !is_believable::<P>(kind) || !has_passed(&about.hit, quoted_direction, &quote, bytes, turn) {
         return Err(DropReason::IcmpForged);
     }
+    heed(&about, kind, meta, turn)?;
     forward(frame, meta, &about, turn)
+}
+
+/// Heeds what the error says about a backend. One of a connection that is to end with its backend helps nobody any more.
+fn heed<P: Pair>(about: &About<P>, kind: Kind, meta: &Meta, turn: &mut Turn<'_>) -> Result<(), DropReason> {
+    let hit = &about.hit;
+    if turn.tables.backend(hit.backend).is_some_and(|backend| backend.fate != Fate::Keep) {
+        return Err(DropReason::BackendDown);
+    }
+    if matches!(kind, Kind::Unreachable { .. }) && hit.direction == Direction::Reply {
+        passive::unreachable(hit.backend, meta.ingress, turn);
+    }
+    Ok(())
 }
 
 fn sender<P: Version>(quote: &Quote) -> Option<IpAddr> {

@@ -10,9 +10,10 @@ use std::ops::Range;
 use crate::dataplane::conntrack::{Direction, Kind as Rewriting};
 use crate::dataplane::family::{V4, V6};
 use crate::dataplane::known;
+use crate::dataplane::passive;
 use crate::dataplane::turn::Turn;
 use crate::dataplane::verdict::Verdict;
-use crate::tables::{DropReason, NextHop};
+use crate::tables::{DropReason, Fate, InterfaceId, NextHop};
 use crate::wire::ethernet;
 use crate::wire::icmp::{Kind, Quote};
 use crate::wire::tunnel::{self, Decapsulated, Family};
@@ -33,13 +34,14 @@ pub(super) fn relay(
     frame: &mut Frame,
     quoted: Range<usize>,
     kind: Kind,
+    ingress: InterfaceId,
     turn: &mut Turn<'_>,
 ) -> Option<Result<Verdict, DropReason>> {
     let seen = tunnel::decapsulate(frame.bytes().get(quoted.clone())?)?;
     let inner = quoted.start + usize::from(seen.offset)..quoted.end;
     match seen.family {
-        Family::V4 => about::<V4>(frame, inner, &seen, kind, turn),
-        Family::V6 => about::<V6>(frame, inner, &seen, kind, turn),
+        Family::V4 => about::<V4>(frame, inner, &seen, kind, ingress, turn),
+        Family::V6 => about::<V6>(frame, inner, &seen, kind, ingress, turn),
     }
 }
 
@@ -48,6 +50,7 @@ fn about<P: Version>(
     inner: Range<usize>,
     seen: &Decapsulated,
     kind: Kind,
+    ingress: InterfaceId,
     turn: &mut Turn<'_>,
 ) -> Option<Result<Verdict, DropReason>> {
     let quote = Quote::parse(frame.bytes().get(inner.clone())?)?;
@@ -55,7 +58,7 @@ fn about<P: Version>(
     if !turn.tables.is_vip(vip) {
         return None;
     }
-    let verdict = complaint::<P>(frame, inner.clone(), &quote, seen, kind, turn)
+    let verdict = complaint::<P>(frame, inner.clone(), &quote, seen, kind, ingress, turn)
         .and_then(|complaint| tell::<P>(frame, inner, &quote, complaint, turn));
     Some(verdict)
 }
@@ -67,7 +70,8 @@ fn complaint<P: Version>(
     quote: &Quote,
     seen: &Decapsulated,
     kind: Kind,
-    turn: &Turn<'_>,
+    ingress: InterfaceId,
+    turn: &mut Turn<'_>,
 ) -> Result<Complaint, DropReason> {
     const FORGED: DropReason = DropReason::IcmpForged;
     let bytes = frame.bytes().get(inner).ok_or(FORGED)?;
@@ -85,7 +89,15 @@ fn complaint<P: Version>(
     {
         return Err(FORGED);
     }
-    let Kind::TooBig { mtu } = kind else { return Ok(Complaint::HostUnreachable) };
+    if backend.fate != Fate::Keep {
+        return Err(DropReason::BackendDown);
+    }
+    let Kind::TooBig { mtu } = kind else {
+        if matches!(kind, Kind::Unreachable { .. }) {
+            passive::unreachable(backend.id, ingress, turn);
+        }
+        return Ok(Complaint::HostUnreachable);
+    };
     let mtu = u16::try_from(mtu).unwrap_or(u16::MAX).max(NARROWEST);
     turn.flows.tables().paths.note(backend.id, mtu, turn.now.coarse());
     P::too_big(mtu.saturating_sub(outer.overhead()), quote.total_len).ok_or(DropReason::TooBig)

@@ -13,7 +13,7 @@ const TTL: u8 = 64;
 
 /// What the switch has to say about a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Complaint {
+pub(in crate::dataplane) enum Complaint {
     /// TTL or hop limit at an end.
     TimeExceeded,
     /// Longer than `mtu`, and not to be cut.
@@ -29,7 +29,7 @@ pub(super) enum Complaint {
 }
 
 /// A version of IP, with its ICMP.
-pub(super) trait Version: Pair {
+pub(in crate::dataplane) trait Version: Pair {
     /// Protocol number of ICMP.
     const PROTOCOL: u8;
     /// The most that [`Version::complain`] ever writes.
@@ -63,14 +63,18 @@ pub(super) trait Version: Pair {
     /// Writes a reset in place of the segment of `header`, which was sent from the first of these addresses to the second
     /// and takes up `length` sequence numbers. Returns the length of the packet.
     fn write_reset(self, packet: &mut [u8], header: &tcp::Header, length: u32) -> Option<usize> {
+        self.reversed().write_segment(packet, tcp::reset(header, length))
+    }
+
+    /// Writes a packet between these addresses that carries this segment alone, whose checksum is still to be computed.
+    /// Returns its length.
+    fn write_segment(self, packet: &mut [u8], mut segment: [u8; tcp::HEADER]) -> Option<usize> {
         let total = Self::HEADER + tcp::HEADER;
-        let back = self.reversed();
-        let mut reset = tcp::reset(header, length);
-        let sum = u64::from(crate::wire::checksum::sum(&reset));
-        let pseudo = back.pseudo_header(ip::TCP, tcp::HEADER as u16);
-        tcp::set_checksum(&mut reset, !fold(pseudo + sum));
-        packet.get_mut(Self::HEADER..total)?.copy_from_slice(&reset);
-        back.write_header(packet, ip::TCP, tcp::HEADER as u16);
+        let sum = u64::from(crate::wire::checksum::sum(&segment));
+        let pseudo = self.pseudo_header(ip::TCP, tcp::HEADER as u16);
+        tcp::set_checksum(&mut segment, !fold(pseudo + sum));
+        packet.get_mut(Self::HEADER..total)?.copy_from_slice(&segment);
+        self.write_header(packet, ip::TCP, tcp::HEADER as u16);
         Some(total)
     }
 }

@@ -24,15 +24,6 @@ const LIVE: u32 = 0x0000_0100;
 const DYING: u32 = 0x0000_0200;
 const STATE: u32 = 0x0000_000F;
 
-/// How far a plausible RST or FIN may lie behind the last sequence number noted (a repeated segment) …
-const BEHIND: i32 = -(1 << 16);
-/// … and ahead of it: 64 ms, the age that a noted number can have, at 4 Gbit/s.
-const AHEAD: i32 = 1 << 25;
-/// Bytes that the answer to a SYN may acknowledge: the SYN, and data sent with it (RFC 7413).
-const ANSWERED: u32 = 1 + 1460;
-/// Bytes that the client's answer to the backend's SYN may acknowledge: the largest window before scaling (RFC 7323).
-const WINDOW: u32 = 1 << 16;
-
 /// What is done to the frames of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -93,7 +84,9 @@ pub struct Entry<P: Pair = V4> {
     deltas: AtomicU32,
     backend: AtomicU32,
     last_seen: AtomicU32,
-    /// By direction: the sequence number of a recent segment, as old as `last_seen` at the most.
+    /// By direction: the sequence number of a recent segment, as old as `last_seen` at the most. While the backend has said
+    /// nothing, its place holds the microsecond of the first SYN; where its frames are not seen, what the client
+    /// acknowledged of them.
     sequences: [AtomicU32; 2],
     /// Link of the owner's wheel or free list. Owner only.
     pub(super) next: AtomicU32,
@@ -101,6 +94,24 @@ pub struct Entry<P: Pair = V4> {
 
 const _: () = assert!(size_of::<Entry<V4>>() == 64, "an entry is one cache line");
 const _: () = assert!(size_of::<Entry<V6>>() == 128, "an IPv6 entry is two");
+
+/// The time, as an entry notes it.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    /// For idle timers.
+    pub coarse: Coarse,
+    /// For response times, in microseconds.
+    pub clock_us: u32,
+}
+
+/// The numbers of a TCP segment.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Segment {
+    /// Sequence number.
+    pub sequence: u32,
+    /// Acknowledgment number.
+    pub acknowledgment: u32,
+}
 
 /// A connection about to be created.
 #[derive(Debug, Clone, Copy)]
@@ -179,6 +190,12 @@ impl<P: Pair> Hit<P> {
     pub fn state(&self) -> State {
         State::from_bits(self.status)
     }
+
+    /// Whether the connection is finished, as far as can be seen.
+    #[inline]
+    pub fn is_finished(&self) -> bool {
+        self.state().is_finished(self.kind)
+    }
 }
 
 impl<P: Pair> Entry<P> {
@@ -234,7 +251,7 @@ impl<P: Pair> Entry<P> {
     }
 
     /// Fills a free entry and makes it live under a new generation. Owner only.
-    pub(super) fn fill(&self, owner: u16, connection: &Connection<P>, now: Coarse) {
+    pub(super) fn fill(&self, owner: u16, connection: &Connection<P>, now: Moment) {
         let generation = self.status.load(Ordering::Relaxed).wrapping_add(0x0001_0000) & GENERATION;
         self.status.store(generation, Ordering::Relaxed);
         fence(Ordering::Release);
@@ -255,9 +272,9 @@ impl<P: Pair> Entry<P> {
             _ => Route::service_word(client, epoch, (generation >> 16) as u16),
         };
         self.route.store(route, Ordering::Relaxed);
-        self.last_seen.store(now.0, Ordering::Relaxed);
+        self.last_seen.store(now.coarse.0, Ordering::Relaxed);
         self.sequences[0].store(connection.sequence, Ordering::Relaxed);
-        self.sequences[1].store(0, Ordering::Relaxed);
+        self.sequences[1].store(now.clock_us, Ordering::Relaxed);
         self.status.store(generation | LIVE | connection.state as u32, Ordering::Release);
     }
 
@@ -284,77 +301,90 @@ impl<P: Pair> Entry<P> {
     #[inline]
     pub fn touch(&self, hit: &Hit<P>, sequence: u32, now: Coarse) {
         if hit.last_seen != now {
-            self.last_seen.store(now.0, Ordering::Relaxed);
+            self.seen(hit, sequence, now);
+        }
+    }
+
+    #[inline]
+    fn seen(&self, hit: &Hit<P>, sequence: u32, now: Coarse) {
+        self.last_seen.store(now.0, Ordering::Relaxed);
+        if hit.direction == Direction::Request || hit.state() != State::SynReceived {
             self.sequences[hit.direction as usize].store(sequence, Ordering::Relaxed);
         }
     }
 
-    /// Moves the connection of `hit` to the state that `next` makes of the one it is in. Where another worker moved it
-    /// meanwhile (both sides sent FIN at once), `next` is asked again.
+    /// The same for a TCP segment. Where the backend's are not seen, what the client acknowledges says where they stand.
     #[inline]
-    pub fn transition(&self, hit: &Hit<P>, next: impl Fn(State) -> State, sequence: u32) {
+    pub fn touch_with(&self, hit: &Hit<P>, sequence: u32, acknowledgment: u32, now: Coarse) {
+        if hit.last_seen != now {
+            self.seen(hit, sequence, now);
+            if hit.kind.one_way() && hit.state() != State::SynReceived {
+                self.sequences[1].store(acknowledgment, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Moves the connection of `hit` to the state that `next` makes of the one it is in. Where another worker moved it
+    /// meanwhile (both sides sent FIN at once), `next` is asked again. From which state to which; none where the connection
+    /// has ended meanwhile.
+    #[inline]
+    pub fn transition(
+        &self,
+        hit: &Hit<P>,
+        next: impl Fn(State) -> State,
+        segment: Segment,
+    ) -> Option<(State, State)> {
         let mut status = hit.status;
         loop {
-            let wanted = status & !STATE | next(State::from_bits(status)) as u32;
+            let (from, to) = (State::from_bits(status), next(State::from_bits(status)));
+            let wanted = status & !STATE | to as u32;
             match self.status.compare_exchange_weak(status, wanted, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
-                    self.sequences[hit.direction as usize].store(sequence, Ordering::Relaxed);
-                    return;
+                    self.sequences[hit.direction as usize].store(segment.sequence, Ordering::Relaxed);
+                    if hit.kind.one_way() {
+                        self.sequences[1].store(segment.acknowledgment, Ordering::Relaxed);
+                    }
+                    return Some((from, to));
                 }
-                Err(changed) if (changed ^ hit.status) & (GENERATION | PHASE) != 0 => return,
+                Err(changed) if (changed ^ hit.status) & (GENERATION | PHASE) != 0 => return None,
                 Err(changed) => status = changed,
             }
         }
     }
 
-    /// Whether a client's segment acknowledges the backend's SYN, and so comes from one that has received it.
-    pub fn confirms(&self, acknowledgment: u32) -> bool {
-        let beyond = acknowledgment.wrapping_sub(self.sequences[1].load(Ordering::Relaxed));
-        (1..=WINDOW).contains(&beyond)
+    /// When the client first asked, in microseconds of the workers' clock. Means something only until the backend answers.
+    #[inline]
+    pub fn asked_us(&self) -> u32 {
+        self.sequences[1].load(Ordering::Relaxed)
     }
 
-    /// Whether a RST or FIN is one that its sender may have sent: its number lies near the last one noted.
-    ///
-    /// A blind attacker guesses right once in about 128 tries, and an endpoint that ignores the guess (RFC 5961) undoes
-    /// a RST with its next segment. A RST that answers a SYN carries no number of its own but acknowledges the SYN.
-    pub fn plausible(&self, hit: &Hit<P>, sequence: u32, acknowledgment: u32) -> bool {
-        if hit.state() == State::SynAnswered && hit.direction == Direction::Reply {
-            // It answers whatever the client claimed to have received.
-            return true;
-        }
-        if hit.state() == State::SynReceived && hit.direction == Direction::Reply {
-            let beyond = acknowledgment.wrapping_sub(self.sequences[0].load(Ordering::Relaxed));
-            return (1..=ANSWERED).contains(&beyond);
-        }
-        let last = self.sequences[hit.direction as usize].load(Ordering::Relaxed);
-        (BEHIND..=AHEAD).contains(&(sequence.wrapping_sub(last) as i32))
+    /// Where both sides stand, as far as noted: the last sequence numbers of client and backend.
+    pub fn sequences(&self) -> [u32; 2] {
+        self.sequences.each_ref().map(|sequence| sequence.load(Ordering::Relaxed))
     }
 
-    /// Whether a segment quoted in an ICMP error is one that passed in `direction` not long ago (RFC 5927 §4.1).
-    ///
-    /// Half as strict as [`Entry::plausible`], since what is quoted may be older than what was noted: the window of a fast
-    /// transfer lies between them.
-    pub fn has_passed(&self, direction: Direction, sequence: u32) -> bool {
-        let last = self.sequences[direction as usize].load(Ordering::Relaxed);
-        (-AHEAD..=AHEAD).contains(&(sequence.wrapping_sub(last) as i32))
+    /// The key of frames that go to the client, while the entry is live.
+    pub fn key_of_client(&self) -> Option<FlowKey<P>> {
+        self.key(true)
     }
 
-    /// Takes a live entry out of service. For the one caller that succeeds: both keys, to be taken from the index
-    /// before [`Entry::bury`].
-    pub(super) fn kill(&self) -> Option<(FlowKey<P>, FlowKey<P>)> {
+    /// Takes a live entry out of service, where `of` is given only while it holds that connection. For the one caller that
+    /// succeeds: both keys, to be taken from the index before [`Entry::bury`], and the state in which it ended.
+    pub(super) fn kill(&self, of: Option<&Hit<P>>) -> Option<([FlowKey<P>; 2], State)> {
         let mut status = self.status.load(Ordering::Acquire);
         loop {
-            if status & PHASE != LIVE {
+            let is_another = of.is_some_and(|hit| (hit.status ^ status) & GENERATION != 0);
+            if status & PHASE != LIVE || is_another {
                 return None;
             }
-            let keys = self.keys();
+            let (request, reply) = self.keys();
             match self.status.compare_exchange_weak(
                 status,
                 status & !PHASE | DYING,
                 Ordering::AcqRel,
                 Ordering::Acquire,
             ) {
-                Ok(_) => return Some(keys),
+                Ok(_) => return Some(([request, reply], State::from_bits(status))),
                 Err(changed) => status = changed,
             }
         }

@@ -6,6 +6,7 @@
 //! | [`mapping`] | what outbound NAT remembers besides connections |
 //! | [`tcp`] | the states and what moves between them |
 //! | [`entry`] | one connection, 64 bytes, read without a lock |
+//! | [`belief`] | which segments may move it |
 //! | [`index`] | from hash to entries |
 //! | [`table`] | the two together, shared by all workers |
 //! | [`side`] | one worker's hold on the connections of one family |
@@ -13,10 +14,13 @@
 //! | [`ports`] | source ports of full NAT and outbound NAT |
 //! | [`nearby`] | on-link clients that the kernel does not know yet |
 //! | [`path`] | what the paths to tunnel backends carry |
+//! | [`affinity`] | which client had which server |
 //! | [`limiter`] | how much ICMP a worker originates |
 //!
 //! [`Flows`] is one worker's hold on all of it.
 
+pub mod affinity;
+pub mod belief;
 pub mod entry;
 pub mod index;
 pub mod key;
@@ -34,7 +38,7 @@ pub mod wheel;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-pub use entry::{Connection, Entry, Hit, Kind};
+pub use entry::{Connection, Entry, Hit, Kind, Segment};
 pub use key::{FlowKey, Secret};
 pub use side::Side;
 pub use table::{FlowTable, Refused};
@@ -42,8 +46,11 @@ pub use tcp::{Direction, State};
 
 use super::family::{Pair, V4, V6};
 use super::fragments::Datagrams;
+use super::sweep::Sweep;
 use crate::tables::counters::MAX_SERVICES;
-use crate::tables::{Loads, ServiceId, Tick, Timeouts, WorkerCounters};
+use crate::tables::{Loads, ServiceId, Snapshot, Tick, Timeouts, WorkerCounters};
+use affinity::Affinities;
+use entry::Moment;
 use limiter::Limiter;
 use nearby::Nearby;
 use path::PathMtus;
@@ -54,6 +61,8 @@ pub const EXPIRY_BUDGET: usize = 192;
 
 /// Backend rows that are followed where nobody says how many there are: in tests.
 const FEW_BACKENDS: usize = 1 << 10;
+/// Likewise clients that return to the server that they had.
+const FEW_AFFINITIES: u32 = 1 << 10;
 
 /// Everything that all workers share: the connections of both families, and who was seen nearby.
 #[derive(Debug)]
@@ -70,6 +79,8 @@ pub struct FlowTables {
     pub fragments: Datagrams,
     /// What is known of the backends.
     pub loads: Arc<Loads>,
+    /// Which client had which server.
+    pub affinities: Affinities,
     secret: Secret,
     workers: AtomicU32,
 }
@@ -85,6 +96,7 @@ impl FlowTables {
             paths: PathMtus::default(),
             fragments: Datagrams::new(max_fragmented),
             loads: Arc::new(Loads::new(workers, FEW_BACKENDS)),
+            affinities: Affinities::new(FEW_AFFINITIES),
             secret,
             workers: AtomicU32::new(0),
         }
@@ -94,6 +106,12 @@ impl FlowTables {
     #[must_use]
     pub fn with_loads(self, loads: Arc<Loads>) -> Self {
         Self { loads, ..self }
+    }
+
+    /// With room for so many clients that return to the server that they had.
+    #[must_use]
+    pub fn with_affinities(self, clients: u32) -> Self {
+        Self { affinities: Affinities::new(clients), ..self }
     }
 
     /// The secret under which flows are hashed.
@@ -120,13 +138,16 @@ pub struct Flows {
     ports: Ports,
     /// Where each service's round stands.
     cursors: Box<[u32]>,
-    /// The number of this worker.
+    /// The number of this worker, and of how many.
     pub worker: u16,
+    pub(super) workers: u16,
     /// Microseconds of an arbitrary clock, wrapping, that the driver sets before each batch: how long backends take to
     /// answer is shorter than a [`Tick`].
     pub clock_us: u32,
     /// What the worker may still say of its own accord.
     pub limiter: Limiter,
+    /// Where the search for clients that must be told stands.
+    pub(super) sweep: Sweep,
     /// The last IP identification given out, and from one to the next: each worker has its own.
     id: u16,
     id_step: u16,
@@ -137,12 +158,14 @@ impl Flows {
     pub fn join(tables: Arc<FlowTables>, workers: u16, now: Tick) -> Self {
         let worker = tables.workers.fetch_add(1, Ordering::Relaxed) as u16;
         Self {
-            v4: Side::new(Arc::clone(&tables.v4), worker, now),
-            v6: Side::new(Arc::clone(&tables.v6), worker, now),
+            v4: Side::new(Arc::clone(&tables.v4), Arc::clone(&tables.loads), worker, now),
+            v6: Side::new(Arc::clone(&tables.v6), Arc::clone(&tables.loads), worker, now),
             ports: Ports::new(worker, workers, tables.secret()),
             cursors: vec![0; MAX_SERVICES].into_boxed_slice(),
             limiter: Limiter::default(),
             worker,
+            workers: workers.max(1),
+            sweep: Sweep::default(),
             clock_us: 0,
             id: worker,
             id_step: workers.max(1).next_power_of_two(),
@@ -201,7 +224,19 @@ impl Flows {
         timeouts: &Timeouts,
         counters: &WorkerCounters,
     ) -> Result<Hit<P>, Refused> {
+        let now = Moment { coarse: now.coarse(), clock_us: self.clock_us };
         P::side_mut(self).create(connection, now, timeouts, counters)
+    }
+
+    /// Whether there may be clients who must be told that their connection is over.
+    pub fn has_to_tell(&self, tables: &Snapshot) -> bool {
+        self.sweep.is_due(tables)
+    }
+
+    /// Counts a connection that [`Entry::transition`] has moved.
+    #[inline]
+    pub fn count_moved<P: Pair>(&self, hit: &Hit<P>, states: (State, State)) {
+        P::side(self).count_moved(hit, states);
     }
 
     /// Ends a connection before its time, whoever owns it (a SYN starts over). Its owner frees the entry.

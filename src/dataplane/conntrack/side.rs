@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::entry::{Connection, Hit, Kind};
+use super::entry::{Connection, Hit, Kind, Moment};
 use super::mapping;
-use super::table::{CHAIN, FlowTable, Refused};
+use super::table::{CHAIN, FlowTable, Refused, Withdrawn};
 use super::tcp::{Direction, State};
 use super::wheel::{HORIZON, Wheel};
 use crate::dataplane::family::Pair;
-use crate::tables::{BackendId, Coarse, Tick, Timeouts, WorkerCounters};
+use crate::tables::{BackendId, Coarse, Loads, Tick, Timeouts, WorkerCounters};
 
 /// Entries that a full table examines for one that is over, per refused connection.
 const RECLAIM_BUDGET: u32 = 32;
@@ -17,6 +17,7 @@ const RECLAIM_BUDGET: u32 = 32;
 #[derive(Debug)]
 pub struct Side<P: Pair> {
     table: Arc<FlowTable<P>>,
+    loads: Arc<Loads>,
     worker: u16,
     /// Free entries at hand.
     free: Vec<u32>,
@@ -30,10 +31,10 @@ pub struct Side<P: Pair> {
 
 impl<P: Pair> Side<P> {
     /// The hold of `worker`.
-    pub(super) fn new(table: Arc<FlowTable<P>>, worker: u16, now: Tick) -> Self {
+    pub(super) fn new(table: Arc<FlowTable<P>>, loads: Arc<Loads>, worker: u16, now: Tick) -> Self {
         let free = Vec::with_capacity(table.capacity() as usize);
         let now = now.coarse();
-        Self { table, worker, free, wheel: Wheel::new(now), hand: 0, looked: now, resumed: now }
+        Self { table, loads, worker, free, wheel: Wheel::new(now), hand: 0, looked: now, resumed: now }
     }
 
     /// The table.
@@ -49,27 +50,31 @@ impl<P: Pair> Side<P> {
     pub fn create(
         &mut self,
         connection: &Connection<P>,
-        now: Tick,
+        now: Moment,
         timeouts: &Timeouts,
         counters: &WorkerCounters,
     ) -> Result<Hit<P>, Refused> {
-        let now = now.coarse();
         let (position, armed) = match self.free_entry() {
             Some(position) => (position, false),
             None => (self.reclaim(counters).ok_or(Refused::TableFull)?, true),
         };
+        // Counted before anybody can find it, and end it.
+        self.loads.opened(self.worker, connection.backend);
         let entered = self.table.enter(position, self.worker, connection, now);
         if !armed {
             match entered {
                 Ok(()) => {
                     let delay = timeout(connection.kind, connection.state, timeouts);
-                    self.wheel.arm(self.table.as_ref(), position, now, delay);
+                    self.wheel.arm(self.table.as_ref(), position, now.coarse, delay);
                 }
                 Err(_) => self.free.push(position),
             }
         }
-        entered?;
-        if !armed {
+        if let Err(Withdrawn { why, state: Some(state) }) = entered {
+            self.count_ended(connection.kind, connection.backend, state);
+            return Err(why);
+        }
+        if !armed && entered.is_ok() {
             counters.connections_active.add(1);
         }
         if connection.kind != Kind::Mapping {
@@ -78,14 +83,42 @@ impl<P: Pair> Side<P> {
         if let Some(backend) = counters.backend(connection.backend) {
             backend.connections_new.add(1);
         }
+        // One that another worker ended has existed.
+        entered.map_err(|withdrawn| withdrawn.why)?;
         let entry = self.table.entry(position);
         entry.read(position, connection.request, Direction::Request).ok_or(Refused::Raced)
     }
 
     /// Ends a connection before its time.
     pub(super) fn end(&self, hit: &Hit<P>, counters: &WorkerCounters) {
-        if self.table.take_out(hit.entry) {
-            count_closed(counters, hit.kind, hit.backend);
+        if let Some(state) = self.table.take_out(hit.entry, Some(hit)) {
+            self.count_closed(counters, hit.kind, hit.backend, state);
+        }
+    }
+
+    /// Counts a connection that this worker has moved from one state to another.
+    #[inline]
+    pub(super) fn count_moved(&self, hit: &Hit<P>, (from, to): (State, State)) {
+        if to.is_finished(hit.kind) {
+            self.count_ended(hit.kind, hit.backend, from);
+        }
+    }
+
+    /// Counts that this worker has brought a connection to its end, which was in `state` before.
+    fn count_ended(&self, kind: Kind, backend: BackendId, state: State) {
+        if !state.is_finished(kind) {
+            self.loads.closed(self.worker, backend);
+        }
+    }
+
+    fn count_closed(&self, counters: &WorkerCounters, kind: Kind, backend: BackendId, state: State) {
+        if kind == Kind::Mapping {
+            return;
+        }
+        self.count_ended(kind, backend, state);
+        counters.connections_closed.add(1);
+        if let Some(backend) = counters.backend(backend) {
+            backend.connections_closed.add(1);
         }
     }
 
@@ -129,8 +162,8 @@ impl<P: Pair> Side<P> {
                 self.wheel.arm(self.table.as_ref(), position, now, rest);
                 return;
             }
-            if self.table.take_out(position) {
-                count_closed(counters, kind, backend);
+            if let Some(state) = self.table.take_out(position, None) {
+                self.count_closed(counters, kind, backend, state);
             }
         }
         if self.table.entry(position).is_free() {
@@ -165,9 +198,9 @@ impl<P: Pair> Side<P> {
             if entry.is_live()
                 && entry.owner() == self.worker
                 && state.is_over()
-                && self.table.take_out(self.hand)
+                && let Some(state) = self.table.take_out(self.hand, None)
             {
-                count_closed(counters, entry.kind(), backend);
+                self.count_closed(counters, entry.kind(), backend, state);
                 counters.connections_reclaimed.add(1);
                 return Some(self.hand);
             }
@@ -179,14 +212,4 @@ impl<P: Pair> Side<P> {
 /// How long what an entry holds may stay idle.
 fn timeout(kind: Kind, state: State, timeouts: &Timeouts) -> u32 {
     if kind == Kind::Mapping { mapping::LINGERS } else { state.timeout(timeouts) }
-}
-
-fn count_closed(counters: &WorkerCounters, kind: Kind, backend: BackendId) {
-    if kind == Kind::Mapping {
-        return;
-    }
-    counters.connections_closed.add(1);
-    if let Some(backend) = counters.backend(backend) {
-        backend.connections_closed.add(1);
-    }
 }

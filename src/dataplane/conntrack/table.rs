@@ -10,11 +10,12 @@ use crossbeam::queue::ArrayQueue;
 
 use crate::dataplane::family::{Pair, V4};
 use crate::sys::prefetch;
+use crate::tables::BackendId;
 
-use super::entry::{Connection, Entry, Hit};
+use super::entry::{Connection, Entry, Hit, Moment};
 use super::index::{Index, Reference};
 use super::key::{FlowKey, Secret};
-use super::tcp::Direction;
+use super::tcp::{Direction, State};
 use super::wheel::Links;
 
 /// Free entries change hands between workers in chains of this many.
@@ -32,6 +33,14 @@ pub enum Refused {
     Conflict,
     /// Another worker entered the same connection at the same moment: look it up.
     Raced,
+}
+
+/// A connection that could not be entered.
+#[derive(Debug)]
+pub(super) struct Withdrawn {
+    pub why: Refused,
+    /// The state in which it was taken back. None where another worker had found and ended it meanwhile.
+    pub state: Option<State>,
 }
 
 /// The connections of one family, shared by all workers.
@@ -118,32 +127,32 @@ impl<P: Pair> FlowTable<P> {
         position: u32,
         owner: u16,
         connection: &Connection<P>,
-        now: crate::tables::Coarse,
-    ) -> Result<(), Refused> {
+        now: Moment,
+    ) -> Result<(), Withdrawn> {
         let (request_hash, reply_hash) =
             (self.secret.hash(connection.request), self.secret.hash(connection.reply));
         let one_way = connection.kind.one_way();
         if !one_way && self.find(connection.reply, reply_hash).is_some() {
-            return Err(Refused::Conflict);
+            return Err(Withdrawn { why: Refused::Conflict, state: Some(connection.state) });
         }
         let entry = self.entry(position);
         entry.fill(owner, connection, now);
         let request = Reference::new(position, 0);
         if !self.insert(request_hash, request) {
-            entry.kill();
+            let state = entry.kill(None).map(|(_, state)| state);
             entry.bury();
-            return Err(Refused::BucketFull);
+            return Err(Withdrawn { why: Refused::BucketFull, state });
         }
         if !one_way && !self.insert(reply_hash, Reference::new(position, 1)) {
-            entry.kill();
+            let state = entry.kill(None).map(|(_, state)| state);
             self.index.remove(request_hash, request);
             entry.bury();
-            return Err(Refused::BucketFull);
+            return Err(Withdrawn { why: Refused::BucketFull, state });
         }
         if self.shared {
             let gives_way = self.lost_race(position, connection, request_hash, reply_hash);
-            if gives_way && self.take_out(position) {
-                return Err(Refused::Raced);
+            if gives_way && let Some(state) = self.take_out(position, None) {
+                return Err(Withdrawn { why: Refused::Raced, state: Some(state) });
             }
             if !entry.is_live() {
                 // Another worker found it by its first key and ended it before it had its second. That was counted as
@@ -187,17 +196,18 @@ impl<P: Pair> FlowTable<P> {
             || (!connection.kind.one_way() && rival(connection.reply, reply_hash, Direction::Reply))
     }
 
-    /// Takes a connection out of service. True for the one caller that did. The owner's wheel frees the entry.
-    pub fn take_out(&self, position: u32) -> bool {
+    /// Takes a connection out of service: that of `of`, or whatever the entry holds. For the one caller that did, the state
+    /// in which it ended. The owner's wheel frees the entry.
+    pub(super) fn take_out(&self, position: u32, of: Option<&Hit<P>>) -> Option<State> {
         let entry = self.entry(position);
         // What it is changes with its generation only, and whoever kills it keeps it from changing.
-        let Some((request, reply)) = entry.kill() else { return false };
+        let ([request, reply], state) = entry.kill(of)?;
         self.index.remove(self.secret.hash(request), Reference::new(position, 0));
         if !entry.kind().one_way() {
             self.index.remove(self.secret.hash(reply), Reference::new(position, 1));
         }
         entry.bury();
-        true
+        Some(state)
     }
 
     /// Moves one chain of free entries into `free`, if there is one.
@@ -234,5 +244,14 @@ impl<P: Pair> FlowTable<P> {
     /// References in the index, for tests.
     pub fn references(&self) -> usize {
         self.index.len()
+    }
+
+    /// Connections of a backend that are not finished, one by one, for tests.
+    pub fn unfinished(&self, backend: BackendId) -> usize {
+        let of_backend = |entry: &&Entry<P>| {
+            let (state, _, whose) = entry.age();
+            entry.is_live() && whose == backend && !state.is_finished(entry.kind())
+        };
+        self.entries.iter().filter(of_backend).count()
     }
 }

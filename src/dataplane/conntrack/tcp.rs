@@ -11,13 +11,15 @@
 //! ```
 //!
 //! What a segment only pretends (a RST or FIN far from where the connection stands, an ACK of a SYN that was never
-//! received) leads nowhere: [`super::entry::Entry::plausible`] and [`super::entry::Entry::confirms`]. Such segments are
+//! received) leads nowhere: [`super::belief`]. Such segments are
 //! forwarded all the same, for the endpoints to judge: they know sequence numbers, the switch does not. Segments that
 //! follow a RST keep the connection for another timeout (RFC 7857 §2.2), so one that lives on in spite of it goes on
 //! while it is used. UDP flows have the one state `Udp`.
 
 use crate::tables::Timeouts;
 use crate::wire::tcp::Flags;
+
+use super::entry::Kind;
 
 /// Which way a frame goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,6 +130,12 @@ impl State {
     #[inline]
     pub fn is_over(self) -> bool {
         matches!(self, Self::Closed | Self::Reset)
+    }
+
+    /// The same as far as can be seen: where replies are not, the client's FIN is all there is to see of the end.
+    #[inline]
+    pub fn is_finished(self, kind: Kind) -> bool {
+        self.is_over() || (kind.one_way() && self == Self::ClientClosed)
     }
 }
 

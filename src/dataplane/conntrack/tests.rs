@@ -30,6 +30,10 @@ fn connection(client_port: u16, state: State) -> Connection {
     }
 }
 
+fn numbered(sequence: u32) -> Segment {
+    Segment { sequence, acknowledgment: 0 }
+}
+
 struct Bench {
     flows: Flows,
     counters: Arc<WorkerCounters>,
@@ -120,7 +124,7 @@ fn a_timer_that_became_shorter_counts_within_the_horizon() {
     let mut bench = Bench::new(64);
     let made = connection(1, State::Established);
     let hit = bench.create(&made, 0).unwrap();
-    bench.flows.v4.table().entry(hit.entry).transition(&hit, |_| State::Closed, 0);
+    bench.flows.v4.table().entry(hit.entry).transition(&hit, |_| State::Closed, numbered(0));
     bench.pass(0, 240 + 32);
     assert!(bench.find(made.request).is_none());
 }
@@ -138,7 +142,7 @@ fn only_a_plausible_end_is_believed() {
     assert!(!plausible(&bench, made.reply, 0, 5000));
     assert!(!plausible(&bench, made.reply, 1000, 0));
     let hit = bench.find(made.reply).unwrap();
-    bench.flows.v4.table().entry(hit.entry).transition(&hit, |_| State::Established, u32::MAX - 10);
+    bench.flows.v4.table().entry(hit.entry).transition(&hit, |_| State::Established, numbered(u32::MAX - 10));
     assert!(plausible(&bench, made.request, 1000, 0));
     assert!(plausible(&bench, made.request, 1000 + (1 << 20), 0));
     assert!(!plausible(&bench, made.request, 1000 + (1 << 30), 0));
@@ -241,7 +245,7 @@ fn only_who_received_the_backends_syn_can_acknowledge_it() {
     bench.create(&made, 0).unwrap();
     let reply = bench.find(made.reply).unwrap();
     let entry = bench.flows.v4.table().entry(reply.entry);
-    entry.transition(&reply, |_| State::SynAnswered, 77_000);
+    entry.transition(&reply, |_| State::SynAnswered, numbered(77_000));
     assert!(entry.confirms(77_001));
     assert!(entry.confirms(77_001 + 1460), "with data that came along");
     for acknowledgment in [0, 76_999, 77_000, 77_000 + (1 << 20), 0xDEAD_BEEF] {
@@ -257,8 +261,8 @@ fn fins_of_both_sides_at_once_both_count() {
     let (request, reply) = (bench.find(made.request).unwrap(), bench.find(made.reply).unwrap());
     let fin = crate::wire::tcp::Flags::FIN;
     let entry = bench.flows.v4.table().entry(request.entry);
-    entry.transition(&request, |state| state.after(Direction::Request, fin), 0);
-    entry.transition(&reply, |state| state.after(Direction::Reply, fin), 0);
+    entry.transition(&request, |state| state.after(Direction::Request, fin), numbered(0));
+    entry.transition(&reply, |state| state.after(Direction::Reply, fin), numbered(0));
     assert_eq!(bench.find(made.request).unwrap().state(), State::Closed);
 }
 
@@ -272,7 +276,7 @@ fn a_late_write_for_the_former_connection_does_not_reach_its_successor() {
     assert_eq!(bench.create(&successor, 60 * SECOND).unwrap().entry, former.entry, "the entry is used again");
     let entry = bench.flows.v4.table().entry(former.entry);
     entry.set_client_route(&former, NextHopId(99), 1);
-    entry.transition(&former, |_| State::Reset, 0);
+    entry.transition(&former, |_| State::Reset, numbered(0));
     let hit = bench.find(successor.request).unwrap();
     assert_eq!((hit.state(), hit.client_next_hop), (State::Established, NextHopId::NONE));
 }

@@ -1,0 +1,72 @@
+//! What the traffic shows of the backends' health: how fast they answer, and that they do not.
+//!
+//! | seen | noted |
+//! |---|---|
+//! | SYN+ACK | the time since the first SYN; failures are counted anew |
+//! | a RST that answers the SYN | [`Failure::Refused`] |
+//! | the SYN again, as late as a client repeats one that was not answered | [`Failure::Unanswered`] |
+//! | an ICMP error from the backend's side: it cannot be reached | [`Failure::Unreachable`] |
+//!
+//! None of it can be brought about by clients while the backend answers: a SYN that was answered is not waited for any more,
+//! whether or not the client goes on. Where the backend's frames are not seen (`dsr`, tunnels) nothing tells whether it has
+//! answered, so a repeated SYN says nothing. Each failure is an event, and the control plane looks for itself.
+
+use crate::tables::loads::Failure;
+use crate::tables::{BackendId, Event, InterfaceId};
+use crate::wire::tcp::Flags;
+
+use super::conntrack::{Direction, Hit, State};
+use super::family::Pair;
+use super::turn::Turn;
+
+/// A SYN that comes again sooner was not repeated for want of an answer: half of the shortest time that clients wait at
+/// first (1 s, RFC 6298 §2.1), in microseconds.
+const PATIENCE_US: u32 = 500_000;
+
+/// Microseconds since `then`. Another worker's clock may be a little ahead of this one's.
+fn elapsed(turn: &Turn<'_>, then: u32) -> u32 {
+    let elapsed = turn.flows.clock_us.wrapping_sub(then);
+    if elapsed > u32::MAX / 2 { 0 } else { elapsed }
+}
+
+/// Heeds that a connection moved from one state to another. `asked_us` is when its client first asked.
+#[inline]
+pub fn heed<P: Pair>(hit: &Hit<P>, states: (State, State), asked_us: u32, turn: &mut Turn<'_>) {
+    match states {
+        (State::SynReceived, State::SynAnswered) => {
+            // A driver without a clock has every backend answer in no time, which counts as 1 µs.
+            turn.flows.tables().loads.answered(hit.backend, elapsed(turn, asked_us));
+        }
+        (State::SynReceived, State::Reset) if hit.direction == Direction::Reply => {
+            failed(hit.backend, Failure::Refused, turn);
+        }
+        _ => {}
+    }
+}
+
+/// Heeds a frame that left a connection in the state in which it waits for the backend's answer.
+#[cold]
+pub fn asked_again<P: Pair>(hit: &Hit<P>, flags: Flags, turn: &mut Turn<'_>) {
+    let may_tell = hit.direction == Direction::Request && flags.opens() && !hit.kind.one_way();
+    if may_tell && elapsed(turn, turn.flows.entry::<P>(hit.entry).asked_us()) >= PATIENCE_US {
+        failed(hit.backend, Failure::Unanswered, turn);
+    }
+}
+
+/// Heeds an ICMP error which came in through `ingress` and says that what was sent to a backend does not reach it.
+#[cold]
+pub fn unreachable(backend: BackendId, ingress: InterfaceId, turn: &mut Turn<'_>) {
+    let tables = turn.tables;
+    let side = tables.backend(backend).and_then(|backend| tables.next_hop(backend.next_hop));
+    if side.is_some_and(|side| side.interface == ingress) {
+        failed(backend, Failure::Unreachable, turn);
+    }
+}
+
+#[cold]
+fn failed(backend: BackendId, failure: Failure, turn: &mut Turn<'_>) {
+    if turn.tables.backend(backend).is_some() {
+        turn.flows.tables().loads.failed(backend, failure);
+        turn.extras.raise(Event::Failing(backend));
+    }
+}

@@ -1,0 +1,122 @@
+//! Which backend a new connection gets: the one that its client had, or the one whose turn it is.
+
+use crate::tables::hash::{flow_hash, source_hash};
+use crate::tables::{Affinity, Backend, DropReason, Service, ServiceId, Snapshot};
+
+use super::conntrack::affinity::Client;
+use super::conntrack::{FlowKey, Hit};
+use super::family::Pair;
+use super::schedule::{self, Candidate};
+use super::turn::Turn;
+
+/// A backend for a connection that does not exist yet, and what is to be undone should it not come about.
+#[derive(Debug)]
+pub struct Choice<'a> {
+    /// Which it is.
+    pub backend: &'a Backend,
+    /// Where the round of the service stood before, if it was asked.
+    turned: Option<(ServiceId, u32)>,
+    /// As whose the backend is remembered from now on.
+    remembered: Option<Client>,
+}
+
+/// Picks a backend for a flow that begins.
+pub fn pick<'a, P: Pair>(
+    service: &Service,
+    key: &FlowKey<P>,
+    turn: &mut Turn<'a>,
+) -> Result<Choice<'a>, DropReason> {
+    match &service.affinity {
+        None => by_turn(service, key, turn),
+        Some(affinity) => returning(service, affinity, key, turn),
+    }
+}
+
+/// The backend of a client that may have been here before.
+fn returning<'a, P: Pair>(
+    service: &Service,
+    affinity: &Affinity,
+    key: &FlowKey<P>,
+    turn: &mut Turn<'a>,
+) -> Result<Choice<'a>, DropReason> {
+    let (tables, now) = (turn.tables, (turn.now.coarse(), affinity.timeout));
+    let client = Client::of(key.addresses.source(), affinity, turn.flows.tables().secret());
+    let had = turn.flows.tables().affinities.find(client, now.0);
+    if let Some(server) = had
+        && let Some(backend) = backend_on(server, affinity, tables)
+    {
+        turn.flows.tables().affinities.remember(client, server, had, now);
+        return Ok(Choice { backend, turned: None, remembered: None });
+    }
+    let choice = by_turn(service, key, turn)?;
+    let server = choice.backend.server;
+    let counts = turn.flows.tables().affinities.remember(client, server, had, now);
+    if counts == server {
+        return Ok(Choice { remembered: Some(client), ..choice });
+    }
+    // Another worker saw the client at the same moment.
+    match backend_on(counts, affinity, tables) {
+        Some(backend) => {
+            choice.give_turn_back(turn);
+            Ok(Choice { backend, turned: None, remembered: None })
+        }
+        None => Ok(choice),
+    }
+}
+
+/// The backend of a service on this server, if it may take new connections.
+fn backend_on<'a>(server: u32, affinity: &Affinity, tables: &'a Snapshot) -> Option<&'a Backend> {
+    let found = affinity.servers.binary_search_by_key(&server, |(server, _)| *server).ok()?;
+    affinity.servers.get(found).and_then(|(_, id)| tables.backend(*id))
+}
+
+/// The backend that the scheduler names.
+fn by_turn<'a, P: Pair>(
+    service: &Service,
+    key: &FlowKey<P>,
+    turn: &mut Turn<'a>,
+) -> Result<Choice<'a>, DropReason> {
+    let client = key.addresses.source();
+    let (vip, protocol) = (service.vip, service.protocol as u8);
+    let flow_hash = flow_hash(client, key.source_port(), vip.ip(), vip.port(), protocol);
+    let source_hash = source_hash(client);
+    let (cursor, loads) = turn.flows.scheduling(service.id).ok_or(DropReason::NoBackend)?;
+    let before = *cursor;
+    let id = schedule::of(&service.table).pick(Candidate { flow_hash, source_hash, cursor, loads });
+    let backend = id.and_then(|id| turn.tables.backend(id)).ok_or(DropReason::NoBackend)?;
+    Ok(Choice { backend, turned: Some((service.id, before)), remembered: None })
+}
+
+impl Choice<'_> {
+    /// Takes back what was said for the sake of a connection that did not come about. `entered` is what became of it: the
+    /// connection, and whether it is ours or another worker's.
+    ///
+    /// The turn goes to who comes next, unless it was the backend that the connection failed for: then it is the next
+    /// backend's turn, so that one that cannot be reached does not hold up the others.
+    pub fn settle<P: Pair>(
+        self,
+        entered: Result<(Hit<P>, bool), DropReason>,
+        turn: &mut Turn<'_>,
+    ) -> Result<Hit<P>, DropReason> {
+        let (ours, blameless) = match &entered {
+            Ok((_, ours)) => (*ours, true),
+            Err(DropReason::TableFull | DropReason::BucketFull) => (false, true),
+            Err(_) => (false, false),
+        };
+        if !ours && blameless {
+            self.give_turn_back(turn);
+        }
+        if let (Err(_), Some(client)) = (&entered, self.remembered) {
+            turn.flows.tables().affinities.forget(client, self.backend.server);
+        }
+        entered.map(|(hit, _)| hit)
+    }
+
+    fn give_turn_back(&self, turn: &mut Turn<'_>) {
+        if let Some((service, before)) = self.turned
+            && let Some((cursor, _)) = turn.flows.scheduling(service)
+        {
+            *cursor = before;
+        }
+    }
+}
