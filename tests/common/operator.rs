@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::process::Finished;
 use super::switch::{BINARY, Switch, number, socket, write_configuration};
+use super::traffic;
 use super::wait::{wait_for, wait_until};
 
 /// How long the switch may take to do what it is asked for before a scene gives up.
@@ -46,6 +47,14 @@ impl Switch<'_> {
         stream.read_to_end(&mut answer).ok()?;
         let body = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n")? + 4;
         Some(serde_json::from_slice(&answer[body..]).expect("the status is JSON"))
+    }
+
+    /// Waits until a client is served: the first packet to each neighbour has to wait for its address.
+    pub fn warm_up(&self, vip: impl Into<SocketAddr>) {
+        let vip = vip.into();
+        wait_until("clients are served", PATIENCE, || {
+            traffic::is_served(&self.lab().client, vip, Duration::from_secs(3))
+        });
     }
 
     /// A service, as the status shows it.

@@ -85,6 +85,7 @@ fn a_name_decides_who_serves_and_a_vanished_name_changes_nothing() {
     wait_for_backends(&switch, "web", &[first, second]);
     assert_eq!(traffic::requests(&lab.client, service.vip, 20).counts(), [10, 10, 0]);
 
+    switch.warm_up(service.vip);
     let load = Load::start(&lab.client, Plan::steady(service.vip));
     dns.answer("web.test", &[second, third]);
     wait_for_backends(&switch, "web", &[second, third]);

@@ -38,6 +38,7 @@ fn fifty_long_downloads_outlive_the_drain_of_their_backend() {
     let service = service(&lab, "");
     let switch = Switch::start_text(&lab, &services::text(&lab, [&service]));
     let resets = Resets::watch(&lab.client);
+    switch.warm_up(service.vip);
     actors.iter().for_each(|actor| actor.behave(Manner::Drip(BYTES, OVER)));
     let downloads: Vec<_> = (0..DOWNLOADS).map(|_| Download::start(&lab.client, service.vip)).collect();
     wait_until("all downloads have begun", LIMIT, || downloads.iter().all(Download::has_begun));

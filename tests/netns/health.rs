@@ -66,6 +66,7 @@ fn liars_are_found_out_told_apart_and_taken_back() {
     assert_eq!(switch.state("lies", at(&lab, 2, WELL)), "up");
 
     // Nobody meets a liar.
+    switch.warm_up(service.vip);
     let load = Load::start(&lab.client, Plan::steady(service.vip));
     std::thread::sleep(MANY_CHECKS);
     let report = load.stop();
@@ -124,6 +125,7 @@ fn a_backup_serves_while_all_others_are_down_and_no_longer() {
         report.assert_nothing_failed();
         report.answers_since(Duration::ZERO).keys().map(|name| (*name).to_owned()).collect::<Vec<_>>()
     };
+    switch.warm_up(service.vip);
     assert_eq!(who(), ["primary"]);
     first.behave(Manner::Refuse);
     switch.wait_for_state("web", at(&lab, 1, WELL), "down", LIMIT);

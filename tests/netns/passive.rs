@@ -46,6 +46,7 @@ fn a_stopped_nginx_is_found_by_checks_and_comes_back_slowly() {
     let switch = Switch::start_text(&lab, &services::text(&lab, [&service]));
     let stopped = at(&lab, 1, PORT);
     switch.wait_for_state("web", stopped, "up", LIMIT);
+    switch.warm_up(service.vip);
 
     let load = Load::start(&lab.client, Plan::steady(service.vip));
     std::thread::sleep(Duration::from_secs(1));
@@ -85,6 +86,7 @@ fn a_stopped_nginx_is_found_in_the_traffic_within_a_second() {
     let switch = Switch::start_text(&lab, &services::text(&lab, [&service]));
     let stopped = at(&lab, 1, PORT);
     switch.wait_for_state("web", stopped, "up", LIMIT);
+    switch.warm_up(service.vip);
 
     let load = Load::start(&lab.client, Plan::steady(service.vip));
     std::thread::sleep(Duration::from_secs(1));
@@ -113,6 +115,7 @@ fn handshakes_that_are_never_completed_make_nobody_suspect() {
     for number in 1..=3 {
         switch.wait_for_state("web", at(&lab, number, PORT), "up", LIMIT);
     }
+    switch.warm_up(service.vip);
 
     let load = Load::start(&lab.client, Plan::steady(service.vip));
     std::thread::sleep(Duration::from_millis(200));

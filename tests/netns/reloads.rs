@@ -38,6 +38,7 @@ fn two_hundred_reloads_are_not_noticed(setup: Setup) {
         (0..10).map(|_| Connection::open(&lab.client, web, PATIENCE).expect("it connects")).collect();
     let names: Vec<_> = open.iter_mut().map(|connection| connection.ask().expect("it answers")).collect();
 
+    switch.warm_up(server);
     let load = Load::start(&lab.client, Plan::steady(server));
     let done = AtomicBool::new(false);
     let memory = std::thread::scope(|scope| {

@@ -134,6 +134,7 @@ fn the_slow_one_gets_less_by_least_connections() {
     let actors = actors(&lab);
     let service = service(&lab, PORTS[0], "scheduler = \"lc\"");
     let switch = Switch::start_text(&lab, &services::text(&lab, [&service]));
+    switch.warm_up(service.vip);
     // Two actors per host: the first of b1 is ten times as slow as the others.
     actors.iter().for_each(|actor| actor.behave(Manner::Late(Duration::from_millis(50))));
     actors[0].behave(Manner::Late(Duration::from_millis(500)));
@@ -157,6 +158,7 @@ fn the_slow_one_gets_less_by_two_choices() {
     let actors = actors(&lab);
     let service = service(&lab, PORTS[0], "scheduler = \"p2c\"");
     let switch = Switch::start_text(&lab, &services::text(&lab, [&service]));
+    switch.warm_up(service.vip);
     actors.iter().for_each(|actor| actor.behave(Manner::Late(Duration::from_millis(50))));
     actors[0].behave(Manner::Late(Duration::from_millis(500)));
     let load = Load::start(&lab.client, Plan::steady(service.vip));
