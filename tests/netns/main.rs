@@ -32,6 +32,8 @@
 //! lifecycle        kill -9, SIGTERM, refusals to start
 //! limits           a full connection table
 //! counters         status and metrics say the same
+//! through          checks that take the way of a service's packets
+//! layer7           an HTTP and TLS tier behind the switch
 //! ```
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -150,6 +152,7 @@ mod interfaces;
 mod jumbo;
 mod kernel_traffic;
 mod laboratory;
+mod layer7;
 mod lifecycle;
 mod limits;
 mod modes;
@@ -161,5 +164,6 @@ mod reloads;
 mod scale;
 mod schedulers;
 mod snat;
+mod through;
 mod transfer;
 mod vlan;

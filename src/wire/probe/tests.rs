@@ -188,7 +188,8 @@ proptest! {
     #[test]
     fn every_datagram_is_right(payload in proptest::collection::vec(any::<u8>(), 0..64), ports in any::<u32>()) {
         for addresses in both() {
-            prop_assert!(is_right(&Question::Datagram { ports, payload: &payload }.packet(addresses).unwrap()));
+            let packet = Question::Datagram { ports, payload: &payload }.packet(addresses).unwrap();
+            prop_assert!(is_right(&packet));
         }
     }
 }
