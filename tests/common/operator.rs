@@ -95,6 +95,8 @@ impl Switch<'_> {
     ) -> Duration {
         let what = format!("{service}: {address} is {state}");
         let took = wait_until(&what, limit, || self.state(service, address) == state);
+        // While tables are being made, those who decide know already what the tables do not have yet.
+        std::thread::sleep(Duration::from_millis(100));
         self.settle();
         took
     }

@@ -80,7 +80,7 @@ fn serve(scale: &Scale) {
     // Every backend is checked once per interval; three of them in all.
     std::thread::sleep(interval * 3);
     let status = switch.look();
-    let pace = &status["health"];
+    let pace = &status["checks"];
     eprintln!(
         "{} × {}: check {checked:?}, start {loaded:?}, {} MiB, pace {pace}",
         scale.services,
