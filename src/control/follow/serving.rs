@@ -140,6 +140,7 @@ impl Serving {
             shown: self.rows.keys().filter_map(shown).collect(),
             checked: self.health.checked(),
             watched: self.discovery.watched(),
+            pace: self.health.pace(),
         }
     }
 }
