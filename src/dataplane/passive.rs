@@ -13,7 +13,6 @@
 
 use crate::tables::loads::Failure;
 use crate::tables::{BackendId, Event, InterfaceId};
-use crate::wire::tcp::Flags;
 
 use super::conntrack::{Direction, Hit, State};
 use super::family::Pair;
@@ -44,10 +43,10 @@ pub fn heed<P: Pair>(hit: &Hit<P>, states: (State, State), asked_us: u32, turn: 
     }
 }
 
-/// Heeds a frame that left a connection in the state in which it waits for the backend's answer.
+/// Heeds a SYN of a connection that still waits for the backend's answer.
 #[cold]
-pub fn asked_again<P: Pair>(hit: &Hit<P>, flags: Flags, turn: &mut Turn<'_>) {
-    let may_tell = hit.direction == Direction::Request && flags.opens() && !hit.kind.one_way();
+pub fn asked_again<P: Pair>(hit: &Hit<P>, turn: &mut Turn<'_>) {
+    let may_tell = hit.direction == Direction::Request && !hit.kind.one_way();
     if may_tell && elapsed(turn, turn.flows.entry::<P>(hit.entry).asked_us()) >= PATIENCE_US {
         failed(hit.backend, Failure::Unanswered, turn);
     }
