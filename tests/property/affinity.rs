@@ -129,7 +129,7 @@ proptest! {
     fn a_client_that_stayed_away_for_longer_is_a_new_one(pause_ms in TIMEOUT_MS + COARSE_MS..10_000_000) {
         let mut lab = lab();
         allow(&mut lab, 7);
-        let mut connect = |lab: &mut Lab, port: u16| {
+        let connect = |lab: &mut Lab, port: u16| {
             let client = format!("203.0.113.1:{port}");
             let outcome = lab.send(ETH0, &tcp(&client, VIPS[0], SYN).in_at_eth0_from(ROUTER0).build());
             <Mac>::try_from(&outcome.bytes[..6]).unwrap()
