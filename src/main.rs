@@ -44,6 +44,42 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show the services of a running switch, and how many backends are able to serve.
+    Services(View),
+    /// Show the backends of a running switch: who serves, who does not, and why.
+    Backends(View),
+    /// Drain, enable or disable a backend of a running switch, or change its weight.
+    #[command(subcommand)]
+    Backend(cli::orders::BackendOrder),
+    /// Drain, enable or disable a service of a running switch.
+    #[command(subcommand)]
+    Service(cli::orders::ServiceOrder),
+    /// Have a running switch read its configuration again. A file with mistakes changes nothing.
+    Reload {
+        /// Only say what would change.
+        #[arg(long)]
+        dry_run: bool,
+        /// Control socket of the running switch.
+        #[arg(long, value_name = "PATH", default_value = "/run/xswitch.sock")]
+        socket: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Options of the commands that show a part of the status.
+#[derive(Debug, clap::Args)]
+struct View {
+    /// Only this service.
+    #[arg(value_name = "SERVICE")]
+    service: Option<String>,
+    /// Control socket of the running switch.
+    #[arg(long, value_name = "PATH", default_value = "/run/xswitch.sock")]
+    socket: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 fn main() -> ExitCode {
@@ -60,5 +96,14 @@ fn main() -> ExitCode {
         Command::Check { config, json: true } => cli::check::run_json(&config),
         Command::Replay(arguments) => cli::replay::run(&arguments),
         Command::Status { socket, json } => cli::status::run(&socket, json),
+        Command::Services(View { service, socket, json }) => {
+            cli::services::run(&socket, service.as_deref(), json)
+        }
+        Command::Backends(View { service, socket, json }) => {
+            cli::backends::run(&socket, service.as_deref(), json)
+        }
+        Command::Backend(order) => cli::orders::backend(order),
+        Command::Service(order) => cli::orders::service(order),
+        Command::Reload { dry_run, socket, json } => cli::orders::reload(&socket, dry_run, json),
     }
 }

@@ -1,9 +1,13 @@
 //! The command line: one file per command.
 
+pub mod backends;
 pub mod check;
+pub mod orders;
 pub mod replay;
 pub mod run;
+pub mod services;
 pub mod status;
+mod table;
 
 /// Exit code of a command that failed while running.
 pub const FAILED: u8 = 1;

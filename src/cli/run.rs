@@ -1,14 +1,15 @@
 //! `xswitch run`: the switch in the foreground.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::boot::Plant;
-use crate::config::{self, valid::Config};
-use crate::control::{Control, Loader};
+use crate::config::edit::{self, Edit};
+use crate::config::{self, Loaded, valid::Config};
+use crate::control::{ConfigFile, Control};
 
 use super::{BAD_INPUT, FAILED};
 
@@ -59,22 +60,28 @@ async fn serve(config: Config, path: &Path) -> Result<(), Box<dyn std::error::Er
             _ = interrupt.recv() => {}
         }
     };
-    control.run(Arc::clone(&plant) as _, loader(path), stop).await;
+    control.run(Arc::clone(&plant) as _, Box::new(File(path.to_path_buf())), stop).await;
     tracing::info!("stopping: the kernel has its traffic back");
     plant.stop();
     Ok(())
 }
 
-/// Reads the file again; its warnings go to the log.
-fn loader(path: &Path) -> Loader {
-    let path = path.to_path_buf();
-    Box::new(move || {
-        let loaded = config::load(&path).map_err(|error| error.to_string())?;
+/// The file that `--config` names.
+struct File(PathBuf);
+
+impl ConfigFile for File {
+    /// Reads the file again; its warnings go to the log.
+    fn load(&mut self) -> Result<Loaded, String> {
+        let loaded = config::load(&self.0).map_err(|error| error.to_string())?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
-        Ok(loaded.config)
-    })
+        Ok(loaded)
+    }
+
+    fn save(&mut self, edits: &[Edit]) -> Result<(), String> {
+        edit::save(&self.0, edits).map_err(|error| error.to_string())
+    }
 }
 
 #[cfg(test)]
@@ -92,7 +99,7 @@ mod tests {
             .with_writer(Arc::new(File::create(&log).unwrap()))
             .with_ansi(false)
             .finish();
-        tracing::subscriber::with_default(subscriber, || loader(&path)().unwrap());
+        tracing::subscriber::with_default(subscriber, || File(path).load().unwrap());
         let log = std::fs::read_to_string(&log).unwrap();
         assert!(log.contains("WARN") && log.contains("no [[service]]"), "{log}");
     }

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
+use super::table::{as_json, finish, header, table};
 use crate::control::client;
 use crate::control::status::{
     BackendStatus, Connections, ServiceStatus, SnatStatus, Status, Totals, Traffic, WorkerStatus,
@@ -12,32 +13,12 @@ use crate::control::status::{
 
 /// Asks the switch at `socket` and prints its answer.
 pub fn run(socket: &Path, json: bool) -> ExitCode {
-    let text =
-        if json { as_json(socket) } else { client::get(socket, "/v1/status").map(|status| summary(&status)) };
-    match text {
-        Ok(text) => print(&text),
-        Err(error) => {
-            eprintln!("xswitch status: {error}");
-            ExitCode::from(1)
-        }
-    }
-}
-
-/// The answer as it came, so that a newer switch's fields are not lost.
-fn as_json(socket: &Path) -> Result<String, client::ClientError> {
-    let answer: serde_json::Value = client::get(socket, "/v1/status")?;
-    serde_json::to_string_pretty(&answer)
-        .map(|text| text + "\n")
-        .map_err(|error| client::ClientError::Garbage(error.to_string()))
-}
-
-fn print(text: &str) -> ExitCode {
-    use std::io::Write;
-    // A reader that has seen enough (`| head`) is no failure of ours.
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::from(1),
-        _ => ExitCode::SUCCESS,
-    }
+    let text = if json {
+        as_json(socket, "/v1/status")
+    } else {
+        client::get(socket, "/v1/status").map(|status| summary(&status))
+    };
+    finish("status", text)
 }
 
 /// The status, readable.
@@ -103,6 +84,8 @@ pub(super) fn service_rows(services: &[ServiceStatus]) -> Vec<Vec<String>> {
         "ADDRESS",
         "MODE",
         "WEIGHT",
+        "STATE",
+        "OPEN",
         "ACTIVE",
         "NEW",
         "PACKETS IN",
@@ -117,18 +100,13 @@ pub(super) fn service_rows(services: &[ServiceStatus]) -> Vec<Vec<String>> {
             0 => String::new(),
             refused => format!("{refused} refused"),
         };
-        rows.push(row(
-            &service.name,
-            service.vip.to_string(),
-            mode,
-            String::new(),
-            &service.traffic,
-            refused,
-        ));
+        let words = [service.name.clone(), service.vip.to_string(), mode, String::new(), String::new()];
+        let open = service.backends.iter().map(|backend| backend.connections_open).sum();
+        rows.push(row(words, open, &service.traffic, refused));
         for backend in &service.backends {
-            let weight = backend.weight.to_string();
-            let address = format!("→ {}", backend.address);
-            rows.push(row("", address, String::new(), weight, &backend.traffic, next_hop(backend)));
+            let (address, weight) = (format!("→ {}", backend.address), backend.weight.to_string());
+            let words = [String::new(), address, String::new(), weight, backend.state.clone()];
+            rows.push(row(words, backend.connections_open, &backend.traffic, next_hop(backend)));
         }
     }
     rows
@@ -163,15 +141,9 @@ fn first_of(words: &[String]) -> String {
     }
 }
 
-fn row(
-    name: &str,
-    address: String,
-    mode: String,
-    weight: String,
-    traffic: &Traffic,
-    last: String,
-) -> Vec<String> {
+fn row(words: [String; 5], open: u64, traffic: &Traffic, last: String) -> Vec<String> {
     let numbers = [
+        open,
         traffic.connections_active,
         traffic.connections_new,
         traffic.packets_in,
@@ -179,7 +151,7 @@ fn row(
         traffic.bytes_in,
         traffic.bytes_out,
     ];
-    let mut row = vec![name.to_owned(), address, mode, weight];
+    let mut row = Vec::from(words);
     row.extend(numbers.map(|number| number.to_string()));
     row.push(last);
     row
@@ -268,34 +240,6 @@ pub(super) fn drops(status: &Status) -> String {
     text
 }
 
-pub(super) fn header(names: &[&str]) -> Vec<String> {
-    names.iter().map(|name| (*name).to_owned()).collect()
-}
-
-/// Columns two spaces apart; numbers to the right, words to the left.
-pub(super) fn table(rows: Vec<Vec<String>>) -> String {
-    let columns = rows.first().map_or(0, Vec::len);
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let numeric = |column: usize| {
-        let digits = |row: &Vec<String>| row[column].chars().all(|letter| letter.is_ascii_digit());
-        rows.len() > 1 && rows.iter().skip(1).all(digits)
-    };
-    let numeric: Vec<bool> = (0..columns).map(numeric).collect();
-    let mut text = String::new();
-    for row in &rows {
-        let mut line = String::new();
-        for (column, cell) in row.iter().enumerate() {
-            let padding = " ".repeat(widths[column] - cell.chars().count());
-            let (left, right) = if numeric[column] { (padding.as_str(), "") } else { ("", padding.as_str()) };
-            line.push_str(&format!("{left}{cell}{right}  "));
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
-}
-
 fn duration(seconds: u64) -> String {
     match (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60) {
         (0, 0, 0, seconds) => format!("{seconds} s"),
@@ -308,13 +252,6 @@ fn duration(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_aligned_to_the_right_and_words_to_the_left() {
-        let cells = |cells: [&str; 2]| header(&cells);
-        let text = table(vec![cells(["NAME", "N"]), cells(["a", "5"]), cells(["longer", "123"])]);
-        assert_eq!(text, "NAME      N\na         5\nlonger  123\n");
-    }
 
     fn status() -> Status {
         serde_json::from_value(serde_json::json!({

@@ -1,17 +1,13 @@
-//! Rules between the values of a file, for `[switch]`, `[timeouts]` and each `[[service]]` by itself.
+//! Rules between the values of a file: those for `[switch]` and `[timeouts]`, and where the others are.
 //!
 //! A rule looks at what is there and right by itself; what is wrong has been noted and raises no second error.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 
 use super::diagnostic::{Findings, Severity};
-use super::forwarding::addresses;
-use super::raw::{Raw, RawTimeouts, Service, Switch};
+use super::raw::{Raw, RawTimeouts, Switch};
 use super::reader::Field;
-use super::valid::{Scheduler, Topology};
-use crate::tables::Protocol;
-use crate::tables::scheduler::is_prime;
+use super::valid::Topology;
 
 /// More interfaces than any of the topologies needs; a worker polls every one.
 const MOST_INTERFACES: usize = 8;
@@ -25,6 +21,7 @@ pub(super) fn check(raw: &Raw, findings: &mut Findings<'_>) {
             sizes(switch, findings);
             snat_pool(switch, findings);
             tunnel_sources(switch, findings);
+            resolvers(switch, findings);
         }
         None => findings.missing(
             Severity::Error,
@@ -43,12 +40,7 @@ pub(super) fn check(raw: &Raw, findings: &mut Findings<'_>) {
             help,
         );
     }
-    distinct_services(raw, findings);
-    for service in &raw.services {
-        scheduling(service, findings);
-        health(service, findings);
-        distinct_backends(service, findings);
-    }
+    super::services::check(raw, findings);
     super::forwarding::check(raw, findings);
     super::snat::check(raw, findings);
     super::limits::check(raw, findings);
@@ -139,6 +131,16 @@ fn tunnel_sources(switch: &Switch, findings: &mut Findings<'_>) {
     }
 }
 
+fn resolvers(switch: &Switch, findings: &mut Findings<'_>) {
+    let mut seen = HashMap::new();
+    for resolver in switch.resolvers.iter().flat_map(|list| list.get_ref()).flatten() {
+        if seen.insert(resolver.get_ref(), ()).is_some() {
+            let message = format!("`resolvers`: {} is listed twice", resolver.get_ref());
+            findings.error(resolver.span(), message, "list each server once");
+        }
+    }
+}
+
 fn timeouts(timeouts: &RawTimeouts, findings: &mut Findings<'_>) {
     const TRANSITORY_S: (u32, &str) = (240, "RFC 5382 §5 asks for 4 minutes");
     const ESTABLISHED_S: (u32, &str) = (7440, "RFC 5382 §5 asks for 2 hours 4 minutes");
@@ -157,96 +159,6 @@ fn timeouts(timeouts: &RawTimeouts, findings: &mut Findings<'_>) {
         if let Some(seconds) = field.as_ref().filter(|seconds| *seconds.get_ref() < least) {
             let message = format!("`{key}`: {} s may cut connections that idle", seconds.get_ref());
             findings.warning(seconds.span(), message, format!("{demand}: {key} = {least} or more"));
-        }
-    }
-}
-
-fn distinct_services(raw: &Raw, findings: &mut Findings<'_>) {
-    let mut names: HashMap<&str, usize> = HashMap::new();
-    let mut vips: HashMap<(SocketAddr, Protocol), usize> = HashMap::new();
-    for service in &raw.services {
-        if let Some(name) = &service.name {
-            let line = findings.line(name.span().start);
-            if let Some(first) = names.insert(name.get_ref(), line) {
-                let message = format!("`name`: {:?} is the service on line {first}", name.get_ref());
-                findings.error(name.span(), message, "give every service a name of its own");
-            }
-        }
-        if let (Some(vip), Some(protocol)) = (&service.vip, &service.protocol) {
-            let line = findings.line(vip.span().start);
-            if let Some(first) = vips.insert((*vip.get_ref(), *protocol.get_ref()), line) {
-                let protocol = protocol.get_ref().name();
-                let message = format!("`vip`: {}/{protocol} is the service on line {first}", vip.get_ref());
-                let help = "another address, port or protocol; or put the backends of both into one service";
-                findings.error(vip.span(), message, help);
-            }
-        }
-    }
-}
-
-fn scheduling(service: &Service, findings: &mut Findings<'_>) {
-    let known = service.backends.iter().all(|backend| backend.weight.is_some());
-    let serving = service.backends.iter().filter_map(|backend| backend.weight.as_ref());
-    let serving = serving.filter(|weight| *weight.get_ref() > 0).count();
-    if service.backends.is_empty() {
-        let help = "add [[service.backend]] and address = \"198.18.1.11:8080\"";
-        findings.missing(
-            Severity::Warning,
-            service.heading.clone(),
-            "the service has no backend: its clients get no answer",
-            help,
-        );
-    } else if known && serving == 0 {
-        let help = "give one of them a weight of 1 or more";
-        findings.warning(
-            service.heading.clone(),
-            "every backend has weight 0: new connections get no answer",
-            help,
-        );
-    }
-    let (Some(size), Some(scheduler)) = (&service.maglev_table_size, &service.scheduler) else { return };
-    let number = *size.get_ref();
-    if !is_prime(number) {
-        let prime = prime_from(number);
-        let message = format!("`maglev_table_size`: {number} is not a prime");
-        findings.error(size.span(), message, format!("the next prime is {prime}"));
-    } else if *scheduler.get_ref() == Scheduler::Maglev && (number as usize) < serving.saturating_mul(100) {
-        let message = format!("`maglev_table_size`: {number} slots share unevenly among {serving} backends");
-        let least = prime_from(u32::try_from(serving * 100).unwrap_or(u32::MAX));
-        findings.warning(size.span(), message, format!("100 slots for each backend or more: {least}"));
-    }
-}
-
-/// The first prime at or above `number`.
-fn prime_from(number: u32) -> u32 {
-    (number..).find(|number| is_prime(*number)).unwrap_or(number)
-}
-
-fn health(service: &Service, findings: &mut Findings<'_>) {
-    let Some(health) = &service.health else { return };
-    findings.warning(
-        health.heading.clone(),
-        "no checks run in this version: every backend counts as up",
-        "keep the table for later; until then, weight = 0 takes a backend out of service",
-    );
-    let (Some(check), Some(path)) = (&health.check, &health.path) else { return };
-    if path.get_ref().is_some() && !check.get_ref().starts_with("http") {
-        let message = format!("`path` means nothing to check = {:?}", check.get_ref());
-        findings.warning(path.span(), message, "remove it, or write check = \"http\"");
-    }
-}
-
-fn distinct_backends(service: &Service, findings: &mut Findings<'_>) {
-    let mut seen: HashMap<SocketAddr, usize> = HashMap::new();
-    for address in addresses(service) {
-        let line = findings.line(address.span().start);
-        if let Some(first) = seen.insert(*address.get_ref(), line) {
-            let message = format!("`address`: {} is the backend on line {first}", address.get_ref());
-            findings.error(
-                address.span(),
-                message,
-                "list each backend once; its weight makes its share larger",
-            );
         }
     }
 }

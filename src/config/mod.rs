@@ -3,8 +3,8 @@
 //! | step | file | what can be wrong |
 //! |---|---|---|
 //! | text → tree | `syntax` | a line is not TOML |
-//! | tree → raw | `reader`, `schema`, `raw`, `values`, `variants` | unknown keys, missing keys, a value wrong by itself |
-//! | raw → raw | `checks`, `forwarding`, `snat`, `limits`, `statics` | values that do not go together |
+//! | tree → raw | `reader`, `schema`, `raw`, `values`, `texts`, `words`, `variants` | unknown keys, missing keys, a value wrong by itself |
+//! | raw → raw | `checks`, `services`, `health`, `discover`, `forwarding`, `snat`, `limits`, `statics` | values that do not go together |
 //! | raw → valid | `convert`, [`valid`] | nothing any more |
 //!
 //! No step stops at a mistake: it notes it with its place (`diagnostic`) and goes on with the rest.
@@ -16,20 +16,27 @@ use toml::de::DeTable;
 mod checks;
 mod convert;
 mod diagnostic;
+pub mod diff;
+mod discover;
+pub mod edit;
 mod file;
 mod forwarding;
+mod health;
 mod leaf;
 mod limits;
 mod raw;
 mod reader;
 mod schema;
+mod services;
 mod snat;
 mod source;
 mod statics;
 mod syntax;
+mod texts;
 pub mod valid;
 mod values;
 mod variants;
+mod words;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use schema::known_keys;

@@ -11,7 +11,8 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 use super::diagnostic::Severity;
 use super::leaf::{Leaf, nearest_number, write_instead};
 use super::schema::{Context, Heading, Unknown};
-use super::values::{Mistake, Words};
+use super::values::Mistake;
+use super::words::Words;
 
 /// A value with its place; none where what the file says is wrong, which has been noted already.
 pub(super) type Field<T> = Option<Spanned<T>>;
@@ -108,18 +109,6 @@ impl<'r, 's> Reader<'r, 's> {
         self.table.get_key_value(key).map(|(key, value)| (key.span(), value))
     }
 
-    /// A key that a later version will know.
-    pub fn planned(&mut self, key: &'static str) {
-        self.asked.push(key);
-        if let Some((found, _)) = self.table.get_key_value(key) {
-            self.context.findings.error(
-                found.span(),
-                format!("`{key}` in {} is not available in this version", self.heading),
-                "remove it",
-            );
-        }
-    }
-
     /// Text that `parse` turns into something.
     pub fn text<T>(&mut self, key: &'static str, parse: impl FnOnce(&str) -> Result<T, Mistake>) -> Given<T> {
         let Some((_, value)) = self.ask(key) else { return Given::Absent(self.span()) };
@@ -159,6 +148,18 @@ impl<'r, 's> Reader<'r, 's> {
             fields.push(text.and_then(|text| self.judge(key, item.span(), parse(&text))));
         }
         Given::Value(Spanned::new(value.span(), fields))
+    }
+
+    /// A list of values that may be of several types, which `parse` tells apart; one by itself is a list of one.
+    pub fn items<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl Fn(&DeValue<'_>) -> Result<T, Mistake>,
+    ) -> Given<Vec<Field<T>>> {
+        let Some((_, value)) = self.ask(key) else { return Given::Absent(self.span()) };
+        let items = value.get_ref().as_array().map_or(vec![value], |list| list.iter().collect());
+        let judged = items.into_iter().map(|item| self.judge(key, item.span(), parse(item.get_ref())));
+        Given::Value(Spanned::new(value.span(), judged.collect()))
     }
 
     /// A number within bounds.

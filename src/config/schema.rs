@@ -10,7 +10,7 @@ use super::diagnostic::Findings;
 use super::raw::Raw;
 use super::reader::Reader;
 use super::source::Source;
-use super::values::nearest;
+use super::words::nearest;
 
 /// What all readers of one file share.
 #[derive(Debug)]

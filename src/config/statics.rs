@@ -8,7 +8,7 @@ use toml::Spanned;
 use super::diagnostic::Findings;
 use super::raw::{Raw, Route};
 use super::reader::Field;
-use super::values::nearest;
+use super::words::nearest;
 
 /// Applies them.
 pub(super) fn check(raw: &Raw, findings: &mut Findings<'_>) {

@@ -1,10 +1,6 @@
-//! Text → checked values, one value at a time.
+//! Text → addresses, ports and what else a network is made of, one value at a time.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
-
-use super::valid::{Idle, Scheduler, Topology, XdpMode, ZeroCopy};
-use crate::tables::{Filtering, Forwarding, Mapping, Protocol, VerifyChecksums};
 
 /// What is wrong with a value, and what would be right.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,125 +13,6 @@ impl Mistake {
     pub fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
         Self { message: message.into(), help: help.into() }
     }
-}
-
-/// A set of words: those that mean something, and those that will in a later version.
-#[derive(Debug)]
-pub(super) struct Words<T: 'static> {
-    available: &'static [(&'static str, T)],
-    planned: &'static [&'static str],
-}
-
-/// `topology`.
-pub(super) const TOPOLOGY: Words<Topology> =
-    Words { available: &[("routed", Topology::Routed), ("bridge", Topology::Bridge)], planned: &[] };
-/// `xdp_mode`.
-pub(super) const XDP_MODE: Words<XdpMode> = Words {
-    available: &[("auto", XdpMode::Auto), ("native", XdpMode::Native), ("generic", XdpMode::Generic)],
-    planned: &[],
-};
-/// `zero_copy`.
-pub(super) const ZERO_COPY: Words<ZeroCopy> = Words {
-    available: &[("auto", ZeroCopy::Auto), ("on", ZeroCopy::On), ("off", ZeroCopy::Off)],
-    planned: &[],
-};
-/// `idle`.
-pub(super) const IDLE: Words<Idle> =
-    Words { available: &[("adaptive", Idle::Adaptive), ("spin", Idle::Spin)], planned: &[] };
-/// `verify_checksums`.
-pub(super) const VERIFY_CHECKSUMS: Words<VerifyChecksums> = Words {
-    available: &[("always", VerifyChecksums::Always), ("state", VerifyChecksums::State)],
-    planned: &[],
-};
-/// `protocol`.
-pub(super) const PROTOCOL: Words<Protocol> =
-    Words { available: &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)], planned: &[] };
-/// `forwarding`.
-pub(super) const FORWARDING: Words<Forwarding> = Words {
-    available: &[
-        ("nat", Forwarding::Nat),
-        ("full-nat", Forwarding::FullNat),
-        ("dsr", Forwarding::Dsr),
-        ("ipip", Forwarding::Ipip),
-        ("gue", Forwarding::Gue),
-    ],
-    planned: &[],
-};
-/// `mapping` of `[[snat]]`.
-pub(super) const MAPPING: Words<Mapping> = Words {
-    available: &[
-        ("endpoint-independent", Mapping::EndpointIndependent),
-        ("address-and-port-dependent", Mapping::AddressAndPortDependent),
-    ],
-    planned: &[],
-};
-/// `filtering` of `[[snat]]`.
-pub(super) const FILTERING: Words<Filtering> = Words {
-    available: &[
-        ("endpoint-independent", Filtering::EndpointIndependent),
-        ("address-dependent", Filtering::AddressDependent),
-        ("address-and-port-dependent", Filtering::AddressAndPortDependent),
-    ],
-    planned: &[],
-};
-/// `scheduler`.
-pub(super) const SCHEDULER: Words<Scheduler> = Words {
-    available: &[
-        ("rr", Scheduler::RoundRobin),
-        ("wrr", Scheduler::WeightedRoundRobin),
-        ("maglev", Scheduler::Maglev),
-    ],
-    planned: &["sh", "hash", "lc", "wlc", "lrt", "resource", "p2c"],
-};
-/// `check` of `[service.health]`.
-pub(super) const HEALTH_CHECK: Words<&str> = Words {
-    available: &[
-        ("icmp", "icmp"),
-        ("tcp", "tcp"),
-        ("udp", "udp"),
-        ("http", "http"),
-        ("https", "https"),
-        ("agent", "agent"),
-    ],
-    planned: &[],
-};
-
-impl<T: Copy> Words<T> {
-    /// What the word means.
-    pub fn parse(&self, word: &str) -> Result<T, Mistake> {
-        if let Some((_, value)) = self.available.iter().find(|(name, _)| *name == word) {
-            return Ok(*value);
-        }
-        let list = self.list();
-        if self.planned.contains(&word) {
-            return Err(Mistake::new(format!("{word:?} is not available in this version"), list));
-        }
-        let help = match nearest(word, self.names().chain(self.planned.iter().copied())) {
-            Some(near) => format!("did you mean {near:?}? {list}"),
-            None => list,
-        };
-        Err(Mistake::new(format!("unknown word {word:?}"), help))
-    }
-
-    /// Those that can be written, for a help.
-    pub fn list(&self) -> String {
-        format!("available: {}", self.names().collect::<Vec<_>>().join(", "))
-    }
-
-    fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.available.iter().map(|(name, _)| *name)
-    }
-}
-
-/// The name that was probably meant.
-pub(super) fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let lower = word.to_lowercase();
-    names
-        .into_iter()
-        .map(|name| (strsim::damerau_levenshtein(&lower, name), name))
-        .filter(|(distance, name)| *distance <= 1 + name.len() / 4 && *distance < name.len())
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, name)| name)
 }
 
 /// Address and port that frames can be sent to: `198.18.0.100:80`.
@@ -309,45 +186,6 @@ pub(super) fn port_range(text: &str) -> Result<(u16, u16), Mistake> {
     }
 }
 
-/// A service's name: it becomes a label of metrics and an argument of commands.
-pub(super) fn service_name(text: &str) -> Result<String, Mistake> {
-    label(text, "a service", "web")
-}
-
-/// The name of a rule of `[[snat]]`.
-pub(super) fn rule_name(text: &str) -> Result<String, Mistake> {
-    label(text, "a rule", "home")
-}
-
-fn label(text: &str, whose: &str, example: &str) -> Result<String, Mistake> {
-    const LONGEST: usize = 63;
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    if text.is_empty() || text.len() > LONGEST || !text.chars().all(allowed) {
-        let help = format!("1 to {LONGEST} letters, digits, \"-\", \"_\" and \".\": {example:?}");
-        return Err(Mistake::new(format!("{text:?} is not a name for {whose}"), help));
-    }
-    Ok(text.to_owned())
-}
-
-/// An interface's name, by the kernel's rules (`dev_valid_name` in `net/core/dev.c`).
-pub(super) fn interface_name(text: &str) -> Result<String, Mistake> {
-    let forbidden = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
-    if text.is_empty() || text.len() > 15 || text == "." || text == ".." || text.contains(forbidden) {
-        let help = "1 to 15 bytes without spaces, \"/\" and \":\": \"eth0\"; `ip link` lists the names";
-        return Err(Mistake::new(format!("{text:?} is not the name of an interface"), help));
-    }
-    Ok(text.to_owned())
-}
-
-/// Path of a Unix socket, which `sun_path` must hold with its final zero (unix(7)).
-pub(super) fn socket_path(text: &str) -> Result<PathBuf, Mistake> {
-    if text.is_empty() || text.len() > 107 || text.contains('\0') {
-        let help = "a path of 1 to 107 bytes: \"/run/xswitch.sock\"";
-        return Err(Mistake::new("a socket cannot have this path", help));
-    }
-    Ok(text.into())
-}
-
 /// Where to listen; `""` for nowhere.
 pub(super) fn listen(text: &str) -> Result<Option<SocketAddr>, Mistake> {
     match text.parse() {
@@ -360,11 +198,22 @@ pub(super) fn listen(text: &str) -> Result<Option<SocketAddr>, Mistake> {
     }
 }
 
-/// Path of an HTTP request.
-pub(super) fn request_path(text: &str) -> Result<String, Mistake> {
-    if !text.starts_with('/') || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        let help = "a path begins with \"/\" and holds no spaces: \"/health\"";
-        return Err(Mistake::new(format!("{text:?} is not the path of a request"), help));
+/// A DNS server; port 53 where none is given.
+pub(super) fn resolver(text: &str) -> Result<SocketAddr, Mistake> {
+    let bare = text.parse::<IpAddr>().map(|address| SocketAddr::new(address, 53));
+    let Ok(server) = bare.or_else(|_| text.parse::<SocketAddr>()) else {
+        let help = "an address, with a port if it is not 53: \"198.18.1.53\" or \"[2001:db8::53]:5353\"";
+        return Err(Mistake::new(format!("{text:?} is not the address of a DNS server"), help));
+    };
+    // The resolver of the host itself will do: 127.0.0.53.
+    if !server.ip().is_loopback() {
+        unicast(server.ip())?;
     }
-    Ok(text.to_owned())
+    match server.port() {
+        0 => Err(Mistake::new(
+            "port 0 cannot be asked",
+            format!("without a port it is 53: \"{}\"", server.ip()),
+        )),
+        port => Ok(SocketAddr::new(server.ip(), port)),
+    }
 }

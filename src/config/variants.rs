@@ -57,3 +57,55 @@ fn number(value: &DeValue<'_>) -> Option<u16> {
     let integer = value.as_integer()?;
     u16::from_str_radix(integer.as_str(), integer.radix()).ok()
 }
+
+/// An item of `statuses`: one status, or `"FIRST-LAST"`.
+pub(super) fn statuses(value: &DeValue<'_>) -> Result<(u16, u16), Mistake> {
+    const HELP: &str =
+        "a number from 100 to 599, or the first and the last one: statuses = [204, \"300-399\"]";
+    let (first, last) = match value {
+        DeValue::Integer(_) => (number(value), number(value)),
+        DeValue::String(text) => {
+            let (first, last) = text.split_once('-').unwrap_or((text, text));
+            (first.trim().parse().ok(), last.trim().parse().ok())
+        }
+        other => {
+            let message = format!("a number or a range belongs here, this is {}", article(other.type_str()));
+            return Err(Mistake::new(message, HELP));
+        }
+    };
+    let status = |number: &u16| (100..=599).contains(number);
+    match (first.filter(status), last.filter(status)) {
+        (Some(first), Some(last)) if first > last => Err(Mistake::new(
+            format!("{first}-{last} ends before it begins"),
+            format!("write \"{last}-{first}\""),
+        )),
+        (Some(first), Some(last)) => Ok((first, last)),
+        _ => Err(Mistake::new("this is no HTTP status", HELP)),
+    }
+}
+
+/// `interval_s` of `[service.discover]`: least and most seconds, or one number for both.
+pub(super) fn intervals(value: &DeValue<'_>) -> Result<(u32, u32), Mistake> {
+    const BOUNDS: std::ops::RangeInclusive<u32> = 1..=24 * 3600;
+    const HELP: &str = "the least and the most seconds, from 1 to 86400: interval_s = [5, 300]";
+    let seconds = |value: &DeValue<'_>| {
+        let integer = value.as_integer()?;
+        let number = u32::from_str_radix(integer.as_str(), integer.radix()).ok();
+        number.filter(|number| BOUNDS.contains(number))
+    };
+    let pair = match value {
+        DeValue::Array(list) => match list.iter().map(|item| item.get_ref()).collect::<Vec<_>>()[..] {
+            [least, most] => seconds(least).zip(seconds(most)),
+            _ => None,
+        },
+        single => seconds(single).map(|both| (both, both)),
+    };
+    match pair {
+        Some((least, most)) if least > most => {
+            let help = format!("the lesser first: interval_s = [{most}, {least}]");
+            Err(Mistake::new(format!("{least} is more than {most}"), help))
+        }
+        Some(pair) => Ok(pair),
+        None => Err(Mistake::new("two numbers of seconds belong here", HELP)),
+    }
+}

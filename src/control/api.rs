@@ -10,14 +10,16 @@ use std::time::{Duration, Instant};
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::client::{self, ClientError};
 use super::dataplane::DataPlane;
 use super::metrics;
+use super::orders::{Order, Outcome, Reload};
+use super::requests::{Request, View};
 use super::status::{Facts, Limits, Status};
 use crate::tables::Snapshot;
 
@@ -28,7 +30,9 @@ const SOCKET_MODE: u32 = 0o660;
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// Between two attempts at that.
 const ANSWER_PAUSE: Duration = Duration::from_millis(50);
-/// Largest request body: no route takes one yet.
+/// Until the loop must have said who serves; status does without after that.
+const VIEW_LIMIT: Duration = Duration::from_secs(2);
+/// Largest request body: an order is a few hundred bytes.
 const BODY_BYTES: usize = 1 << 16;
 
 /// Why an endpoint cannot be opened; each says what to change.
@@ -126,6 +130,8 @@ pub async fn bind_metrics(address: SocketAddr) -> Result<TcpListener, ApiError> 
 pub struct Source {
     /// The workers.
     pub dataplane: Arc<dyn DataPlane>,
+    /// The loop that knows and changes who serves; none where there is none.
+    pub requests: Option<mpsc::Sender<Request>>,
     /// The newest snapshot.
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
     /// When the switch started.
@@ -135,18 +141,47 @@ pub struct Source {
 }
 
 impl Source {
-    /// The status of this moment.
-    pub fn status(&self) -> Status {
+    /// The status of this moment. Without the loop's answer, or while it has other things to do, it says less.
+    pub async fn status(&self) -> Status {
+        let view = match &self.requests {
+            Some(requests) => tokio::time::timeout(VIEW_LIMIT, look(requests)).await.ok().flatten(),
+            None => None,
+        };
+        let view = view.unwrap_or_default();
         let snapshot = Arc::clone(&self.snapshot.borrow());
-        let facts = Facts { snapshot: &snapshot, uptime: self.started.elapsed(), limits: self.limits };
+        let facts =
+            Facts { snapshot: &snapshot, uptime: self.started.elapsed(), limits: self.limits, view: &view };
         Status::collect(facts, &*self.dataplane)
     }
+
+    /// Has the loop do something. Refused, nothing has changed.
+    async fn ask(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<Outcome, String>>) -> Request,
+    ) -> Result<Json<Outcome>, (StatusCode, String)> {
+        let gone = || (StatusCode::SERVICE_UNAVAILABLE, "the switch is stopping\n".to_owned());
+        let (answer, outcome) = oneshot::channel();
+        let requests = self.requests.as_ref().ok_or_else(gone)?;
+        requests.send(request(answer)).await.map_err(|_| gone())?;
+        match outcome.await.map_err(|_| gone())? {
+            Ok(outcome) => Ok(Json(outcome)),
+            Err(error) => Err((StatusCode::CONFLICT, error + "\n")),
+        }
+    }
+}
+
+async fn look(requests: &mpsc::Sender<Request>) -> Option<View> {
+    let (answer, view) = oneshot::channel();
+    requests.send(Request::Look(answer)).await.ok()?;
+    view.await.ok()
 }
 
 /// Routes of the control socket.
 pub fn control_routes(source: Source) -> Router {
     Router::new()
         .route("/v1/status", get(status))
+        .route("/v1/orders", post(order))
+        .route("/v1/reload", post(reload))
         .fallback(unknown)
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .with_state(source)
@@ -162,11 +197,19 @@ pub fn metrics_routes(source: Source) -> Router {
 }
 
 async fn status(State(source): State<Source>) -> impl IntoResponse {
-    Json(source.status())
+    Json(source.status().await)
+}
+
+async fn order(State(source): State<Source>, Json(order): Json<Order>) -> impl IntoResponse {
+    source.ask(|answer| Request::Order(order, answer)).await
+}
+
+async fn reload(State(source): State<Source>, Json(reload): Json<Reload>) -> impl IntoResponse {
+    source.ask(|answer| Request::Reload(reload, answer)).await
 }
 
 async fn prometheus(State(source): State<Source>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::render(&source.status()))
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::render(&source.status().await))
 }
 
 async fn unknown() -> impl IntoResponse {

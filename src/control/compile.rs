@@ -48,13 +48,15 @@ pub enum CompileError {
 pub struct Usage<'a> {
     /// The oldest epoch that a worker still uses.
     pub adopted: u64,
-    /// Connections of a backend row.
+    /// Connections of a backend row, those included that both ends are done with.
     pub active: &'a dyn Fn(BackendId) -> u64,
+    /// Connections of a backend row that are still in use.
+    pub open: &'a dyn Fn(BackendId) -> u64,
 }
 
 impl Usage<'_> {
     /// Nothing runs yet.
-    pub const NONE: Usage<'static> = Usage { adopted: 0, active: &|_| 0 };
+    pub const NONE: Usage<'static> = Usage { adopted: 0, active: &|_| 0, open: &|_| 0 };
 
     fn unused(&self, backend: u32, retired: u64) -> bool {
         retired <= self.adopted && (self.active)(BackendId(backend)) == 0
@@ -333,7 +335,7 @@ fn left_to_kernel(
     });
     let left = candidates.filter(|(_, id)| {
         let mut served = backends.iter().filter(|backend| backend.service == **id && !backend.down);
-        !served.any(|backend| (usage.active)(backend.id) > 0)
+        !served.any(|backend| (usage.open)(backend.id) > 0)
     });
     left.map(|(service, _)| (service.vip, service.protocol)).collect()
 }

@@ -5,26 +5,33 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::Signal;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
 use super::announce::{Announcement, Announcer};
 use super::compile::{self, CompileError, Compiled, Usage};
 use super::dataplane::DataPlane;
-use super::neighbors::{Request, Resolver};
+use super::neighbors::{self, Resolver};
 use super::netlink::{Netlink, NetlinkError, Notice};
+use super::orders::Reload;
 use super::prober::Prober;
+use super::requests::Request;
+use super::roster::Roster;
 use super::standing::Standings;
 use super::topology::Topology;
-use super::{Loader, State, ports, steering};
+use super::{ConfigFile, State, steering};
 use crate::config::valid::Config;
 use crate::sys::packet::PacketSender;
-use crate::tables::{Snapshot, Steering};
+use crate::tables::{Event, Snapshot, Steering};
 
 mod differences;
+mod fading;
 mod interfaces;
+mod requests;
+mod serving;
 
-use differences::{beyond_a_bridge, keep_fixed, log_next_hops};
+use differences::log_next_hops;
+use serving::Serving;
 
 /// One turn: short enough that a client waiting for ARP does not notice, long enough to gather a burst of changes into
 /// one snapshot.
@@ -44,6 +51,8 @@ pub struct Follower {
     netlink: Netlink,
     dataplane: Arc<dyn DataPlane>,
     publisher: watch::Sender<Arc<Snapshot>>,
+    requests: mpsc::Receiver<Request>,
+    serving: Serving,
     resolver: Resolver,
     /// Resolves instead of the kernel, in a bridge.
     prober: Prober,
@@ -73,14 +82,19 @@ impl Follower {
         sender: Option<PacketSender>,
         dataplane: Arc<dyn DataPlane>,
         publisher: watch::Sender<Arc<Snapshot>>,
+        requests: mpsc::Receiver<Request>,
     ) -> Self {
         let now = Instant::now();
+        let roster = Roster::new(state.config.clone(), now);
+        let serving = Serving::new(roster, Arc::clone(dataplane.loads()), now);
         let told = state.topology.ports.iter().map(|port| (port.ifindex, true)).collect();
         Self {
             state,
             netlink,
             dataplane,
             publisher,
+            requests,
+            serving,
             resolver: Resolver::new(now),
             prober: Prober::default(),
             announcer: Announcer::default(),
@@ -96,19 +110,21 @@ impl Follower {
         }
     }
 
-    /// Runs until dropped, and reloads at every `hangup`.
-    pub async fn run(mut self, mut loader: Loader, mut hangup: Option<Signal>) {
+    /// Runs until dropped, answers requests and reloads at every `hangup`.
+    pub async fn run(mut self, mut file: Box<dyn ConfigFile>, mut hangup: Option<Signal>) {
         self.steer(self.state.steering.clone()).await;
         self.announcer.update(&steering::told(&self.state.steering), &self.state.topology, Instant::now());
         self.prober.want(&self.state.wanted, Instant::now());
         self.open_filters();
+        self.serving.published(&self.state.config, &self.state.topology, &self.state.snapshot);
         let mut turns = tokio::time::interval(TURN);
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = turns.tick() => self.turn().await,
                 notice = self.netlink.next(), if !self.lost => self.note(notice),
-                () = hung_up(&mut hangup) => self.reload(&mut loader).await,
+                Some(request) = self.requests.recv() => self.serve(request, &mut *file).await,
+                () = hung_up(&mut hangup) => drop(self.reload(Reload::default(), &mut *file).await),
             }
         }
     }
@@ -127,11 +143,11 @@ impl Follower {
     async fn turn(&mut self) {
         let now = Instant::now();
         self.read_network(now).await;
+        self.changed |= self.serving.turn(&self.state.snapshot, now);
         if self.changed && self.next_compile <= now {
             self.changed = false;
-            let config = self.state.config.clone();
-            if let Err(error) = self.apply(config).await {
-                tracing::error!(%error, "the network changed, but the workers keep the former tables");
+            if let Err(error) = self.apply().await {
+                tracing::error!(%error, "something changed, but the workers keep the former tables");
             }
             // A hundred thousand backends take a fifth of a second: leave as much time for everything else.
             self.next_compile = Instant::now() + now.elapsed();
@@ -200,7 +216,9 @@ impl Follower {
         for worker in dataplane.workers() {
             worker.mailbox.collect();
             for event in std::iter::from_fn(|| worker.mailbox.event()).take(EVENTS_PER_TURN) {
-                if self.state.topology.bridge {
+                if let Event::Failing(id) = event {
+                    self.serving.failing(id, &self.state.snapshot);
+                } else if self.state.topology.bridge {
                     self.changed |= self.prober.event(event, now);
                 } else if let Some(request) = self.resolver.event(event, &self.state.topology, now) {
                     self.ask(request);
@@ -209,46 +227,22 @@ impl Follower {
         }
     }
 
-    fn ask(&self, request: Request) {
+    fn ask(&self, request: neighbors::Request) {
         match request {
-            Request::Resolve(target) => self.netlink.resolve(target),
-            Request::Learn { target, mac, fresh } => self.netlink.learn(target, mac, fresh),
+            neighbors::Request::Resolve(target) => self.netlink.resolve(target),
+            neighbors::Request::Learn { target, mac, fresh } => self.netlink.learn(target, mac, fresh),
         }
     }
 
-    async fn reload(&mut self, loader: &mut Loader) {
-        let config = match loader() {
-            Ok(config) => config,
-            Err(error) => {
-                tracing::error!("the configuration was not reloaded, nothing changed:\n{error}");
-                return;
-            }
-        };
-        let config = Config { switch: keep_fixed(&self.state.config.switch, config.switch), ..config };
-        if beyond_a_bridge(&config) {
-            tracing::error!(
-                "the configuration was not reloaded, nothing changed: until the next start the switch is a bridge, \
-                 which has \"nat\" services only and no [[snat]]"
-            );
-            return;
-        }
-        if let Err(error) = ports::check(&config, &self.state.view) {
-            tracing::error!(%error, "the configuration was not reloaded, nothing changed");
-            return;
-        }
-        match self.apply(config).await {
-            Ok(()) => tracing::info!(epoch = self.state.snapshot.epoch, "configuration reloaded"),
-            Err(error) => tracing::error!(%error, "the configuration was not reloaded, nothing changed"),
-        }
-    }
-
-    /// Makes this configuration, and the network as it is known now, the one in force.
-    async fn apply(&mut self, config: Config) -> Result<(), CompileError> {
+    /// Makes what the roster says now, and the network as it is known now, the state in force.
+    async fn apply(&mut self) -> Result<(), CompileError> {
+        let config = self.serving.roster.config();
         let mut topology = Topology::new(&config, &self.state.view);
         if topology.bridge {
             topology.learn(self.prober.neighbors());
         }
-        let mut compiled = self.compile(&config, &topology)?;
+        let standings = self.serving.roster.standings(Instant::now());
+        let mut compiled = self.compile(&config, &topology, &standings)?;
         steering::keep_replies(&mut compiled.steering, &self.state.steering, &config);
         compiled.snapshot.announced = compile::set(&compiled.steering.announced);
         (self.state.config, self.state.topology) = (config, topology);
@@ -260,12 +254,21 @@ impl Follower {
         if compiled.wanted.iter().any(|wanted| !wanted.resolved && !self.state.wanted.contains(wanted)) {
             self.resolver.look_again(now);
         }
+        self.serving.hand_over(&self.state.snapshot, &compiled.snapshot);
         self.publish(compiled).await;
+        self.serving.published(&self.state.config, &self.state.topology, &self.state.snapshot);
         self.tell_interfaces().await;
         Ok(())
     }
 
-    fn compile(&mut self, config: &Config, topology: &Topology) -> Result<Compiled, CompileError> {
+    fn compile(
+        &mut self,
+        config: &Config,
+        topology: &Topology,
+        standings: &Standings,
+    ) -> Result<Compiled, CompileError> {
+        let loads = Arc::clone(self.dataplane.loads());
+        let open = |id| u64::from(loads.open(id));
         let workers = self.dataplane.workers();
         let active = |id| {
             let rows = || workers.iter().filter_map(|worker| worker.counters.backend(id));
@@ -276,8 +279,8 @@ impl Follower {
         self.state.compiler.compile(
             config,
             topology,
-            &Standings::default(),
-            &Usage { adopted, active: &active },
+            standings,
+            &Usage { adopted, active: &active, open: &open },
         )
     }
 

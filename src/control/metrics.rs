@@ -9,7 +9,7 @@ use metrics::{Key, KeyName, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
 use super::dataplane::SteeredStatus;
-use super::status::{Kind, Status, Totals, Traffic};
+use super::status::{BackendStatus, FailuresStatus, Kind, Status, Totals, Traffic};
 
 /// The text format, version 0.0.4.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -155,12 +155,40 @@ impl Sheet {
             for backend in &service.backends {
                 let labels: Labels<'_> = &[("service", &service.name), ("backend", &backend.address)];
                 self.traffic("xswitch_backend", labels, &backend.traffic);
+                self.standing(labels, backend);
                 let help = "Relative share of new connections";
                 self.gauge("xswitch_backend_weight", help, labels, u64::from(backend.weight));
                 let resolved = backend.next_hop.as_ref().is_some_and(|next_hop| next_hop.resolved);
                 let help = "1 while the MAC address of the backend's next hop is known";
                 self.gauge("xswitch_backend_next_hop_resolved", help, labels, u64::from(resolved));
             }
+        }
+    }
+
+    /// Whether a backend serves, and what speaks against it.
+    fn standing(&self, labels: Labels<'_>, backend: &BackendStatus) {
+        let up = matches!(backend.state.as_str(), "up" | "starting");
+        let help = "1 while the backend may take new connections";
+        self.gauge("xswitch_backend_up", help, labels, u64::from(up));
+        let help = "Percent of its weight that count: less while it starts slowly, or its agent says so";
+        self.gauge("xswitch_backend_share_percent", help, labels, u64::from(backend.share));
+        let help = "Connections that are still in use";
+        self.gauge("xswitch_backend_connections_open", help, labels, backend.connections_open);
+        let help = "Microseconds to answer, smoothed, as schedulers see it; 0 while nothing is known";
+        self.gauge("xswitch_backend_response_microseconds", help, labels, u64::from(backend.response_us));
+        let FailuresStatus { refused, unanswered, unreachable } = backend.failures;
+        for (kind, value) in [("refused", refused), ("unanswered", unanswered), ("unreachable", unreachable)]
+        {
+            let mut labels = labels.to_vec();
+            labels.push(("kind", &kind));
+            let help = "Failures to take a connection, as the traffic showed them";
+            self.counter("xswitch_backend_failures_total", help, &labels, u64::from(value));
+        }
+        if let Some(health) = &backend.health {
+            let help = "Health checks";
+            self.counter("xswitch_backend_checks_total", help, labels, health.checks);
+            let help = "Health checks that failed";
+            self.counter("xswitch_backend_checks_failed_total", help, labels, health.failed);
         }
     }
 

@@ -18,6 +18,9 @@
 //! | [`neighbors`], [`prober`], [`announce`], [`frames`] | when to ask for a MAC address, when to tell ours, and how |
 //! | [`follow`] | the loop that reacts to all of it |
 //! | [`dataplane`] | what the loop asks of the workers' owner |
+//! | [`roster`], [`standing`] | who serves |
+//! | [`health`], [`discover`] | who can, and who there is |
+//! | [`orders`], [`requests`] | what operators change while it runs |
 //! | [`api`], [`serve`], [`status`], [`metrics`] | what others may ask |
 //! | [`client`] | the command line's end |
 
@@ -27,8 +30,10 @@ use std::time::Instant;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
+use crate::config::Loaded;
+use crate::config::edit::Edit;
 use crate::config::valid::Config;
 use crate::sys::packet::PacketSender;
 use crate::tables::{Snapshot, Steering};
@@ -59,6 +64,7 @@ pub mod network;
 pub mod orders;
 pub mod ports;
 pub mod prober;
+pub mod requests;
 pub mod roster;
 pub mod rows;
 pub mod serve;
@@ -68,6 +74,9 @@ pub mod steering;
 #[cfg(test)]
 mod testing;
 pub mod topology;
+
+/// Requests that may wait for the loop; the next ones wait with whoever makes them.
+const REQUESTS: usize = 64;
 
 /// Why the control plane cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -89,8 +98,25 @@ pub enum ControlError {
     NoInterface(String),
 }
 
-/// Reads the configuration again, for a reload; an error is what the user should read.
-pub type Loader = Box<dyn FnMut() -> Result<Config, String> + Send>;
+/// The configuration's file. Errors are what the user should read.
+pub trait ConfigFile: Send {
+    /// Reads it again.
+    fn load(&mut self) -> Result<Loaded, String>;
+
+    /// Writes changes into it.
+    fn save(&mut self, edits: &[Edit]) -> Result<(), String>;
+}
+
+/// A configuration that comes from elsewhere, and cannot be written.
+impl<F: FnMut() -> Result<Config, String> + Send> ConfigFile for F {
+    fn load(&mut self) -> Result<Loaded, String> {
+        self().map(|config| Loaded { config, warnings: Default::default() })
+    }
+
+    fn save(&mut self, _: &[Edit]) -> Result<(), String> {
+        Err("there is no file".to_owned())
+    }
+}
 
 /// What is decided once, before workers exist, and followed from then on.
 #[derive(Debug)]
@@ -170,13 +196,15 @@ impl Control {
     pub async fn run(
         mut self,
         dataplane: Arc<dyn DataPlane>,
-        loader: Loader,
+        file: Box<dyn ConfigFile>,
         shutdown: impl Future<Output = ()>,
     ) {
         let (publisher, snapshot) = watch::channel(self.snapshot());
         let switch = &self.state.config.switch;
+        let (requests, asked) = mpsc::channel(REQUESTS);
         let source = Source {
             dataplane: Arc::clone(&dataplane),
+            requests: Some(requests),
             snapshot,
             started: self.started,
             limits: Limits { v4: switch.max_connections, v6: switch.max_connections_ipv6 },
@@ -189,9 +217,9 @@ impl Control {
         if let Some(listener) = self.metrics.take() {
             endpoints.spawn(serve::serve(listener, api::metrics_routes(source)));
         }
-        let follower = Follower::new(self.state, self.netlink, self.sender, dataplane, publisher);
+        let follower = Follower::new(self.state, self.netlink, self.sender, dataplane, publisher, asked);
         tokio::select! {
-            () = follower.run(loader, self.hangup) => {}
+            () = follower.run(file, self.hangup) => {}
             () = shutdown => {}
         }
     }

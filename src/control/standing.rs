@@ -50,10 +50,15 @@ impl Standing {
 
     /// What the configuration alone makes of a backend.
     pub fn configured(service: &valid::Service, backend: &valid::Backend) -> Self {
-        match service.state.max(backend.state) {
+        Self::wanted(service.state.max(backend.state), service.on_down)
+    }
+
+    /// What an operator's wish alone makes of a backend.
+    pub const fn wanted(state: AdminState, on_down: Fate) -> Self {
+        match state {
             AdminState::Enabled => Self::UP,
             AdminState::Drain => Self { takes_new: false, ..Self::UP },
-            AdminState::Disabled => Self { takes_new: false, down: true, fate: service.on_down, ..Self::UP },
+            AdminState::Disabled => Self { takes_new: false, down: true, fate: on_down, ..Self::UP },
         }
     }
 }

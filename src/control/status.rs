@@ -6,6 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use super::dataplane::{PortStatus, SteeredStatus};
+use super::discover::Watched;
+use super::health::{Checked, Pace};
 use crate::tables::DropReason;
 use crate::tables::counters::PortCounters;
 
@@ -32,6 +34,9 @@ pub struct Status {
     pub dropped: BTreeMap<String, u64>,
     /// In the order of the configuration's rows.
     pub services: Vec<ServiceStatus>,
+    /// How checking keeps up.
+    #[serde(default)]
+    pub checks: Pace,
     /// Rules of outbound source NAT, in the order of the configuration.
     #[serde(default)]
     pub snat: Vec<SnatStatus>,
@@ -110,7 +115,7 @@ pub struct Traffic {
 }
 
 /// One service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServiceStatus {
     /// Its name.
     pub name: String,
@@ -120,29 +125,70 @@ pub struct ServiceStatus {
     pub protocol: String,
     /// `nat`, `full-nat`, `dsr`, `ipip` or `gue`.
     pub forwarding: String,
-    /// `rr`, `wrr` or `maglev`.
+    /// `rr`, `wrr`, `sh`, `hash`, `lc`, `wlc`, `maglev`, `lrt`, `resource` or `p2c`.
     pub scheduler: String,
     /// Sums over its backends.
     #[serde(flatten)]
     pub traffic: Traffic,
     /// Frames of new connections that were dropped.
     pub refused: u64,
+    /// Where more backends are discovered, and how that stands.
+    #[serde(default)]
+    pub discover: Option<Watched>,
     /// Its backends.
     pub backends: Vec<BackendStatus>,
 }
 
 /// One backend of one service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BackendStatus {
     /// Where it listens.
     pub address: SocketAddr,
     /// Its share of new connections.
     pub weight: u32,
+    /// `up`, `down`, `drain`, `drained`, `disabled`, `leaving` or `starting`; empty where nobody knows.
+    #[serde(default)]
+    pub state: String,
+    /// Why, for a person; empty where there is nothing to say.
+    #[serde(default)]
+    pub why: String,
+    /// Percent of its weight that count: less while it starts slowly, or its agent says so.
+    #[serde(default)]
+    pub share: u8,
+    /// Whether it was discovered, not listed in the configuration.
+    #[serde(default)]
+    pub discovered: bool,
+    /// Seconds until the connections of a drained backend end; null: as long as they last.
+    #[serde(default)]
+    pub drain_left_s: Option<u64>,
+    /// Connections that are still in use: of `connections_active`, those that an end has not finished with.
+    #[serde(default)]
+    pub connections_open: u64,
+    /// Microseconds to answer, smoothed, as schedulers see it; 0 while nothing is known.
+    #[serde(default)]
+    pub response_us: u32,
+    /// Connections that the traffic showed it to fail.
+    #[serde(default)]
+    pub failures: FailuresStatus,
+    /// How its checks stand; null where it is not checked.
+    #[serde(default)]
+    pub health: Option<Checked>,
     /// What it has seen.
     #[serde(flatten)]
     pub traffic: Traffic,
     /// Where frames to it leave; null while there is no route.
     pub next_hop: Option<NextHopStatus>,
+}
+
+/// Failures to take a connection, as the traffic showed them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailuresStatus {
+    /// SYNs that it answered with a reset.
+    pub refused: u32,
+    /// SYNs that clients had to repeat.
+    pub unanswered: u32,
+    /// ICMP errors that said that it cannot be reached.
+    pub unreachable: u32,
 }
 
 /// Where frames to a backend leave.

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use crate::config::valid::{
-    AdminState, Backend, Config, Idle, Scheduler, Service, Snat, Switch, Timeouts, XdpMode, ZeroCopy,
+    AdminState, Backend, Config, Idle, Scheduler, Service, Snat, StaticInterface, Switch, Timeouts, XdpMode,
+    ZeroCopy,
 };
 use crate::tables::{Fate, Filtering, Forwarding, Mapping, OnNoBackend, Protocol, VerifyChecksums};
 
@@ -37,6 +38,18 @@ pub fn service(name: &str, vip: &str, weights: &[u32]) -> Service {
         discover: None,
         backends: weights.iter().enumerate().map(backend).collect(),
     }
+}
+
+/// Both interfaces with a MAC address, as if the kernel told.
+pub fn interfaces() -> Vec<StaticInterface> {
+    let interface = |(name, last): (&str, u8)| StaticInterface {
+        name: name.into(),
+        mac: Some([2, 0, 0, 0, 0, last]),
+        vlan: vec![],
+        addresses: vec![],
+        mtu: None,
+    };
+    [("eth0", 1), ("eth1", 2)].map(interface).into()
 }
 
 /// A rule "home" for 10.0.0.0/24.

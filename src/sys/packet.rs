@@ -1,6 +1,12 @@
-//! AF_PACKET (packet(7)): sends single Ethernet frames that the rings need not carry, and has adapters let in what they
-//! would filter out.
+//! AF_PACKET (packet(7)): sends single Ethernet frames that the rings need not carry, receives what comes to the kernel for
+//! nobody, and has adapters let in what they would filter out.
 #![allow(unsafe_code)]
+
+mod filter;
+mod receiver;
+
+pub use filter::Filter;
+pub use receiver::PacketReceiver;
 
 use std::io;
 use std::mem::size_of;

@@ -66,4 +66,19 @@ mod tests {
         // 1,000 expected, standard deviation about 31: six of them is never reached by a fair hash.
         assert!(buckets.iter().all(|n| (814..=1186).contains(n)), "{buckets:?}");
     }
+
+    /// By the high bits, which schedulers go by.
+    #[test]
+    fn source_hash_spreads_neighbouring_clients_evenly() {
+        let v4 = |host: u32| IpAddr::from((0x0A00_0000 + host).to_be_bytes());
+        let v6 = |net: u32| IpAddr::from((0x2001_0DB8u128 << 96 | u128::from(net) << 64 | 1).to_be_bytes());
+        for address in [&v4 as &dyn Fn(u32) -> IpAddr, &v6] {
+            let mut buckets = [0u32; 16];
+            for client in 0..1600 {
+                buckets[(source_hash(address(client)) >> 60) as usize] += 1;
+            }
+            // 100 expected, standard deviation about 10.
+            assert!(buckets.iter().all(|n| (40..=160).contains(n)), "{buckets:?}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! What both versions of IP share.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::checksum::Delta;
 use super::ipv6::Pair;
@@ -63,6 +63,27 @@ pub enum Addresses {
 }
 
 impl Addresses {
+    /// Those of a packet from `source` to `destination`; none across families.
+    pub fn between(source: IpAddr, destination: IpAddr) -> Option<Self> {
+        match (source, destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                Some(Self::V4(u64::from(source.to_bits()) << 32 | u64::from(destination.to_bits())))
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                Some(Self::V6([source.to_bits(), destination.to_bits()]))
+            }
+            _ => None,
+        }
+    }
+
+    /// The source.
+    pub fn source(self) -> IpAddr {
+        match self {
+            Self::V4(addresses) => IpAddr::V4(Ipv4Addr::from_bits((addresses >> 32) as u32)),
+            Self::V6([source, _]) => IpAddr::V6(Ipv6Addr::from_bits(source)),
+        }
+    }
+
     /// The same with source and destination exchanged.
     #[inline]
     #[must_use]
@@ -92,6 +113,16 @@ mod tests {
     fn reversing_twice_is_where_one_began() {
         assert_eq!(Addresses::V4(1 << 32 | 2).reversed(), Addresses::V4(2 << 32 | 1));
         assert_eq!(Addresses::V6([1, 2]).reversed(), Addresses::V6([2, 1]));
+    }
+
+    #[test]
+    fn both_ends_of_a_packet_are_of_one_family() {
+        let [four, six]: [IpAddr; 2] = ["198.18.0.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
+        assert_eq!(Addresses::between(four, four), Some(Addresses::V4(0xC612_0001_C612_0001)));
+        assert_eq!(Addresses::between(four, six), None);
+        for address in [four, six] {
+            assert_eq!(Addresses::between(address, address).map(Addresses::source), Some(address));
+        }
     }
 
     #[test]

@@ -139,13 +139,13 @@ fn in_a_service() {
         ("mss_clamp = «1400\nprotocol = \"udp\"", "UDP has no segment size", "remove it"),
         ("gue_port = «0", "out of bounds", "from 1 to 65535"),
         ("forwarding = «\"full-nat\"", "no IPv4 address to send from", "snat_addresses"),
-        ("scheduler = «\"wlc\"", "\"wlc\" is not available in this version", "available: rr, wrr, maglev"),
+        ("scheduler = «\"sed\"", "unknown word \"sed\"", "\"wlc\" comes nearest"),
         ("scheduler = «\"maglv\"", "unknown word", "did you mean \"maglev\"?"),
         ("maglev_table_size = «65536", "65536 is not a prime", "65537"),
         ("maglev_table_size = «16777214", "out of bounds", "16777213"),
         ("announce = «\"yes\"", "true or false belongs here, this is a string", "announce = true"),
         ("health = «\"tcp\"", "`health` is a string", "write [service.health]"),
-        ("«wieght = 3", "unknown key `wieght` in [[service]]", "known here: announce, backend"),
+        ("«wieght = 3", "unknown key `wieght` in [[service]]", "known here: affinity, announce, backend"),
         ("«weight = 3", "unknown key `weight` in [[service]]", "belongs in [[service.backend]]"),
     ];
     holds(in_service, cases, Severity::Error);
@@ -211,7 +211,8 @@ fn between_services_and_backends() {
         ("[[service.backend]]\naddress = «\"198.18.1.12:0\"", "port 0", "from 1"),
         ("«[[service.backend]]", "`address` is missing in [[service.backend]]", "address = "),
         ("weight = «65536", "out of bounds", "from 0 to 65535"),
-        ("«backup = true", "`backup` in [[service.backend]] is not available in this version", "remove"),
+        ("backup = «1", "true or false belongs here, this is an integer", "backup = true"),
+        ("state = «\"down\"", "unknown word \"down\"", "available: enabled, drain, disabled"),
     ];
     holds(after, cases, Severity::Error);
     // The same address and port for another protocol is another service.
@@ -272,7 +273,6 @@ fn what_works_but_is_hardly_meant() {
     holds(
         in_service,
         &[
-            ("«[service.health]", "no checks run in this version", "weight = 0"),
             ("gue_port = «6081", "`gue_port` means nothing to forwarding = \"nat\"", "\"gue\""),
             ("scheduler = \"maglev\"\nmaglev_table_size = «53", "share unevenly", "101"),
         ],

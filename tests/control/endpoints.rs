@@ -38,6 +38,7 @@ impl Lab {
         let (watch, receiver) = watch::channel(snapshot);
         let source = Source {
             dataplane: Arc::clone(&dataplane) as Arc<dyn DataPlane>,
+            requests: None,
             snapshot: receiver,
             started: Instant::now(),
             limits: Limits { v4: 4096, v6: 1024 },
@@ -175,7 +176,7 @@ fn the_json_has_the_documented_shape() {
 fn the_summary_shows_what_happened_and_what_it_means() {
     let lab = Lab::new();
     lab.count();
-    let text = xswitch::cli::status::summary(&lab.source.status());
+    let text = xswitch::cli::status::summary(&lab.runtime.block_on(lab.source.status()));
     for part in [
         "web",
         "198.18.0.100:80",
@@ -194,7 +195,7 @@ fn the_summary_shows_what_happened_and_what_it_means() {
 fn the_metrics_are_prometheus_text_and_agree_with_the_status() {
     let lab = Lab::new();
     lab.count();
-    let text = metrics::render(&lab.source.status());
+    let text = metrics::render(&lab.runtime.block_on(lab.source.status()));
     println!("{text}");
     let samples = parse(&text);
     for (sample, value) in [
@@ -354,7 +355,7 @@ fn the_client_says_what_would_be_right() {
     assert!(no_socket.to_string().starts_with(&format!("{} is no socket", lab.socket.display())));
     std::fs::remove_file(&lab.socket).unwrap();
     drop(std::os::unix::net::UnixListener::bind(&lab.socket).unwrap());
-    assert!(matches!(ask("/v1/status"), ClientError::Refused(_)));
+    assert!(matches!(ask("/v1/status"), ClientError::Nobody(_)));
     lab.serve();
     assert!(matches!(ask("/v2/status"), ClientError::Status { status: 404, .. }));
     assert!(client::get::<Status>(&lab.socket, "/v1/status").is_ok());

@@ -11,5 +11,6 @@ mod frames;
 mod model;
 mod modes;
 mod outbound;
+mod schedulers;
 mod sequences;
 mod world;

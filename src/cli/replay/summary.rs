@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::cli::status as shown;
+use crate::cli::{status as shown, table};
 use crate::control::dataplane::{DataPlane, PortStatus, SteeredStatus, WorkerHandle};
+use crate::control::requests::View;
 use crate::control::status::{Connections, Facts, Limits, ServiceStatus, Status, Totals};
 use crate::tables::{InterfaceId, Loads, Mailbox, Snapshot, Steering, WorkerCounters};
 
@@ -108,7 +109,8 @@ impl Summary {
             .iter()
             .map(|(interface, address)| Unresolved { interface: name(*interface), address: *address })
             .collect();
-        let facts = Facts { snapshot: &snapshot, uptime: Duration::ZERO, limits };
+        let view = View::default();
+        let facts = Facts { snapshot: &snapshot, uptime: Duration::ZERO, limits, view: &view };
         let status = Status::collect(facts, &OneWorker::new(Arc::clone(&counters), loads));
         Self {
             duration_ms: numbers.duration_ns / 1_000_000,
@@ -129,12 +131,12 @@ impl Summary {
     }
 
     fn interface_table(&self) -> String {
-        let mut rows = vec![shown::header(&["INTERFACE", "RECEIVED", "SENT", "WRITTEN"])];
+        let mut rows = vec![table::header(&["INTERFACE", "RECEIVED", "SENT", "WRITTEN"])];
         rows.extend(self.interfaces.iter().map(|row| {
             let numbers = [row.received, row.sent, row.written].map(|number| number.to_string());
             [vec![row.interface.clone()], numbers.to_vec()].concat()
         }));
-        shown::table(rows)
+        table::table(rows)
     }
 }
 
@@ -143,7 +145,7 @@ impl fmt::Display for Summary {
         f.write_str(&shown::equation(&self.totals))?;
         f.write_str(&shown::connections(&self.connections))?;
         writeln!(f, "time         {}.{:03} s", self.duration_ms / 1000, self.duration_ms % 1000)?;
-        write!(f, "\n{}", shown::table(shown::service_rows(&self.services)))?;
+        write!(f, "\n{}", table::table(shown::service_rows(&self.services)))?;
         write!(f, "\n{}", self.interface_table())?;
         f.write_str(&shown::drops(&self.status))?;
         let Skipped { cut, large } = self.skipped;

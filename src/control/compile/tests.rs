@@ -103,9 +103,9 @@ fn a_row_with_connections_is_not_reused_even_when_the_table_is_full() {
     compile(&mut compiler, &config, &topology);
     config.services[0].backends[0].address = "198.18.1.99:8080".parse().unwrap();
     config.services[0].backends.push(valid::Backend::new("198.18.1.12:8080".parse().unwrap(), 1));
-    let busy = Usage { adopted: 9, active: &|_| 1 };
-    let behind = Usage { adopted: 0, active: &|_| 0 };
-    let idle = Usage { adopted: 9, active: &|_| 0 };
+    let busy = Usage { adopted: 9, active: &|_| 1, open: &|_| 0 };
+    let behind = Usage { adopted: 0, active: &|_| 0, open: &|_| 0 };
+    let idle = Usage { adopted: 9, active: &|_| 0, open: &|_| 0 };
     for refused in [busy, behind] {
         let error = compiler.compile(&config, &topology, &Standings::default(), &refused).unwrap_err();
         assert_eq!(error, CompileError::TooManyBackends);
@@ -124,12 +124,17 @@ fn a_service_row_is_reused_only_when_none_of_its_backends_has_connections() {
     compile(&mut compiler, &config, &topology);
     config.services = moved;
     config.services[0].vip = "198.18.0.101:80".parse().unwrap();
-    let busy = Usage { adopted: 9, active: &|id| u64::from(id.0 == 1) };
+    let busy = Usage { adopted: 9, active: &|id| u64::from(id.0 == 1), open: &|_| 0 };
     let error = compiler.compile(&config, &topology, &Standings::default(), &busy).unwrap_err();
     assert_eq!(error, CompileError::TooManyServices);
     assert!(
         compiler
-            .compile(&config, &topology, &Standings::default(), &Usage { adopted: 9, active: &|_| 0 })
+            .compile(
+                &config,
+                &topology,
+                &Standings::default(),
+                &Usage { adopted: 9, active: &|_| 0, open: &|_| 0 }
+            )
             .is_ok()
     );
 }

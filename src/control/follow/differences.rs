@@ -7,8 +7,9 @@ use crate::control::compile::Wanted;
 use crate::control::topology::Topology;
 use crate::tables::Forwarding;
 
-/// What was built at start stays as it was built; everything else of `new` counts.
-pub(super) fn keep_fixed(old: &Switch, new: Switch) -> Switch {
+/// What was built at start stays as it was built; everything else of `new` counts. With a warning for each difference that
+/// has to wait.
+pub(super) fn keep_fixed(old: &Switch, new: Switch) -> (Switch, Vec<String>) {
     let fixed = [
         ("interfaces", old.interfaces != new.interfaces),
         ("topology", old.topology != new.topology),
@@ -24,10 +25,11 @@ pub(super) fn keep_fixed(old: &Switch, new: Switch) -> Switch {
         ("control_socket", old.control_socket != new.control_socket),
         ("metrics_listen", old.metrics_listen != new.metrics_listen),
     ];
-    for (key, _) in fixed.iter().filter(|(_, changed)| *changed) {
-        tracing::warn!("`{key}` in [switch] takes effect with the next start; the former value stays");
-    }
-    Switch {
+    let warning = |(key, _): &(&str, bool)| {
+        format!("`{key}` in [switch] takes effect with the next start; the former value stays")
+    };
+    let warnings = fixed.iter().filter(|(_, changed)| *changed).map(warning).collect();
+    let switch = Switch {
         snat_addresses: new.snat_addresses,
         snat_ports: new.snat_ports,
         icmp_rate: new.icmp_rate,
@@ -35,7 +37,8 @@ pub(super) fn keep_fixed(old: &Switch, new: Switch) -> Switch {
         tunnel_sources: new.tunnel_sources,
         verify_checksums: new.verify_checksums,
         ..old.clone()
-    }
+    };
+    (switch, warnings)
 }
 
 /// Whether a running bridge cannot do what the configuration, made for another topology, asks for.

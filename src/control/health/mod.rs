@@ -2,15 +2,46 @@
 //!
 //! The loop in [`super::follow`] says what is to be checked and which backends are suspect; what comes back are
 //! [`Report`]s, one for each change. Checks run on the control plane's runtime, thousands at a time.
+//!
+//! ```text
+//!  set, suspect ──► board ◄──── schedule ────► check/{tcp,http,tls,udp,icmp,agent}, through
+//!                    │  what is due? │ a task per check under way
+//!  reports, checked ◄┘  what came out?
+//! ```
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`machine`] | what a row of results says: pure |
+//! | [`pace`] | when a check is due, how late it was: pure |
+//! | [`board`] | who is checked how, and what is known: behind a lock that nobody holds for long |
+//! | [`schedule`] | the task that starts what is due |
+//! | [`check`] | how a backend is asked |
+//! | [`through`] | the same through the forwarding path |
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::Notify;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::JoinHandle;
 
 use super::standing::BackendKey;
 use crate::config::valid;
+use crate::sys::limits;
 use crate::tables::{BackendId, Loads, Protocol};
+use board::Board;
+pub use pace::Pace;
+
+pub mod board;
+pub mod check;
+pub mod machine;
+pub mod pace;
+pub mod schedule;
+pub mod through;
+
+/// Checks under way at once, where the limit on open files allows it: 100,000 backends that are silent for 3 s of every 5.
+const MOST_IN_FLIGHT: usize = 65_536;
 
 /// One backend to be checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -108,26 +139,61 @@ pub struct Checked {
 /// The checks.
 #[derive(Debug)]
 pub struct Health {
-    reports: UnboundedSender<Report>,
+    board: Arc<Mutex<Board>>,
+    bell: Arc<Notify>,
+    schedule: JoinHandle<()>,
 }
 
 impl Health {
     /// Nothing to be checked yet. Within a Tokio runtime only. Response times go to `loads`; checks end with this value.
-    pub fn start(_loads: Arc<Loads>) -> (Self, UnboundedReceiver<Report>) {
+    pub fn start(loads: Arc<Loads>) -> (Self, UnboundedReceiver<Report>) {
+        let files = limits::raise_open_files().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the limit on open files stays as it is: few health checks at a time");
+            1024
+        });
+        // The other half is for everybody else.
+        let most = usize::try_from(files / 2).unwrap_or(MOST_IN_FLIGHT).clamp(1, MOST_IN_FLIGHT);
         let (reports, receiver) = unbounded_channel();
-        (Self { reports }, receiver)
+        let board = Arc::new(Mutex::new(Board::new(loads, reports, Instant::now())));
+        let bell = Arc::new(Notify::new());
+        let schedule = tokio::spawn(schedule::run(Arc::clone(&board), Arc::clone(&bell), most));
+        (Self { board, bell, schedule }, receiver)
     }
 
     /// From now on these are checked, and no others. What is known of those that are checked as before stays.
-    pub fn set(&self, _targets: Vec<Target>) {}
+    pub fn set(&self, targets: Vec<Target>) {
+        locked(&self.board).set(targets, Instant::now());
+        self.bell.notify_one();
+    }
 
     /// The traffic gives cause for suspicion: check now, and at the fast interval until it is clear.
-    pub fn suspect(&self, _key: BackendKey) {
-        let _ = &self.reports;
+    pub fn suspect(&self, key: BackendKey) {
+        if locked(&self.board).suspect(key, Instant::now()) {
+            self.bell.notify_one();
+        }
     }
 
     /// How the checks stand.
     pub fn checked(&self) -> HashMap<BackendKey, Checked> {
-        HashMap::new()
+        locked(&self.board).checked(Instant::now())
+    }
+
+    /// How checking keeps up.
+    pub fn pace(&self) -> Pace {
+        locked(&self.board).pace(Instant::now())
     }
 }
+
+impl Drop for Health {
+    fn drop(&mut self) {
+        // Everything under way belongs to that task.
+        self.schedule.abort();
+    }
+}
+
+fn locked(board: &Mutex<Board>) -> MutexGuard<'_, Board> {
+    board.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use super::{
-    BackendStatus, Connections, NextHopStatus, PortTraffic, ServiceStatus, SnatStatus, Status, Totals,
-    Traffic, WorkerStatus,
+    BackendStatus, Connections, FailuresStatus, NextHopStatus, PortTraffic, ServiceStatus, SnatStatus,
+    Status, Totals, Traffic, WorkerStatus,
 };
 use crate::control::dataplane::{DataPlane, PortStatus, WorkerHandle};
+use crate::control::requests::View;
+use crate::control::standing::{BackendKey, ServiceKey};
 use crate::tables::counters::BackendCounters;
 use crate::tables::{
-    Backend, Counter, DropReason, Filtering, Mapping, Service, Snapshot, SnatRule, WorkerCounters,
+    Backend, Counter, DropReason, Filtering, Loads, Mapping, Service, Snapshot, SnatRule, WorkerCounters,
 };
 
 /// What the answer is made from, besides the workers.
@@ -21,6 +23,8 @@ pub struct Facts<'a> {
     pub uptime: Duration,
     /// Sizes of the connection tables.
     pub limits: Limits,
+    /// Who serves, and why.
+    pub view: &'a View,
 }
 
 /// Sizes of the connection tables.
@@ -68,8 +72,9 @@ impl Status {
                 .services
                 .iter()
                 .flatten()
-                .map(|service| service_status(service, facts.snapshot, &counters))
+                .map(|service| service_status(service, facts, (&counters, dataplane.loads())))
                 .collect(),
+            checks: facts.view.pace,
             snat: facts.snapshot.snat_rules.iter().map(snat_status).collect(),
             workers,
             ports,
@@ -166,12 +171,16 @@ fn snat_status(rule: &SnatRule) -> SnatStatus {
     }
 }
 
-fn service_status(service: &Service, snapshot: &Snapshot, counters: &[&WorkerCounters]) -> ServiceStatus {
+/// What the workers count: their counters, and what schedulers weigh.
+type Counted<'a> = (&'a [&'a WorkerCounters], &'a Loads);
+
+fn service_status(service: &Service, facts: Facts<'_>, counted: Counted<'_>) -> ServiceStatus {
+    let key = (service.vip, service.protocol);
     let backends: Vec<_> = service
         .backends
         .iter()
-        .filter_map(|id| snapshot.backend(*id))
-        .map(|backend| backend_status(backend, snapshot, counters))
+        .filter_map(|id| facts.snapshot.backend(*id))
+        .map(|backend| backend_status(backend, key, facts, counted))
         .collect();
     ServiceStatus {
         name: service.name.clone(),
@@ -180,7 +189,9 @@ fn service_status(service: &Service, snapshot: &Snapshot, counters: &[&WorkerCou
         forwarding: service.forwarding.name().to_owned(),
         scheduler: service.scheduler.to_owned(),
         traffic: backends.iter().map(|backend| &backend.traffic).fold(Traffic::default(), add_traffic),
-        refused: counters
+        discover: facts.view.watched.get(&key).cloned(),
+        refused: counted
+            .0
             .iter()
             .filter_map(|worker| worker.service(service.id))
             .map(|counters| counters.refused.get())
@@ -200,7 +211,12 @@ fn add_traffic(sum: Traffic, backend: &Traffic) -> Traffic {
     }
 }
 
-fn backend_status(backend: &Backend, snapshot: &Snapshot, counters: &[&WorkerCounters]) -> BackendStatus {
+fn backend_status(
+    backend: &Backend,
+    service: ServiceKey,
+    Facts { snapshot, view, .. }: Facts<'_>,
+    (counters, loads): Counted<'_>,
+) -> BackendStatus {
     let sum = |pick: fn(&BackendCounters) -> &Counter| -> u64 {
         counters.iter().filter_map(|worker| worker.backend(backend.id)).map(|row| pick(row).get()).sum()
     };
@@ -214,9 +230,21 @@ fn backend_status(backend: &Backend, snapshot: &Snapshot, counters: &[&WorkerCou
         resolved: next_hop.resolved,
     });
     let (new, closed) = (sum(|row| &row.connections_new), sum(|row| &row.connections_closed));
+    let key = BackendKey { service, address: backend.address };
+    let shown = view.shown.get(&key).cloned().unwrap_or_default();
+    let [refused, unanswered, unreachable] = loads.failures(backend.id).seen;
     BackendStatus {
         address: backend.address,
         weight: backend.weight,
+        state: shown.state,
+        why: shown.why,
+        share: shown.share,
+        discovered: shown.discovered,
+        drain_left_s: shown.drain_left_s,
+        connections_open: u64::from(loads.open(backend.id)),
+        response_us: loads.response_us(backend.id),
+        failures: FailuresStatus { refused, unanswered, unreachable },
+        health: view.checked.get(&key).cloned(),
         traffic: Traffic {
             packets_in: sum(|row| &row.packets_in),
             packets_out: sum(|row| &row.packets_out),

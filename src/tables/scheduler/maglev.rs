@@ -4,6 +4,11 @@
 //! in claiming the next slot of theirs that is free. Two switches with the same backends build the same
 //! table, whatever order the configuration lists them in, because members are sorted by identity first.
 
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
+use super::below;
+use super::classes::Class;
 use crate::tables::{BackendId, hash::identity_hash};
 
 /// 65,537: prime, and more than 100 slots for each of up to 655 backends keeps shares within 1 %.
@@ -27,63 +32,84 @@ pub struct Maglev {
     members: Box<[BackendId]>,
 }
 
+/// In a slot that is still free.
+const NOBODY: u16 = u16::MAX;
+
+/// The order in which a backend claims slots.
 struct Permutation {
     next: u32,
     skip: u32,
 }
 
+impl Permutation {
+    fn of(identity: &[u8], size: u32) -> Self {
+        Self {
+            next: (identity_hash(identity, 1) % u64::from(size)) as u32,
+            skip: (identity_hash(identity, 2) % u64::from(size - 1)) as u32 + 1,
+        }
+    }
+
+    /// The next slot that is free. One must be: `size` is prime, so `skip` visits every slot.
+    fn claim(&mut self, slots: &[u16]) -> usize {
+        while slots[self.next as usize] != NOBODY {
+            let next = u64::from(self.next) + u64::from(self.skip);
+            self.next = next.checked_sub(slots.len() as u64).unwrap_or(next) as u32;
+        }
+        self.next as usize
+    }
+}
+
+/// Who claims next: the first of the heap.
+///
+/// A backend of weight w claims its slots at the times 1/w, 2/w, 3/w …, so equal weights claim once per round, which is the
+/// paper's table; and when another backend leaves or its weight changes, these times stay what they were.
+#[derive(Debug, PartialEq, Eq)]
+struct Claim(Class);
+
+impl Ord for Claim {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // Times as fractions, multiplied crosswise; at most 2^32 slots times a weight of 32 bits. The earlier is greater.
+        let (own, others) = ((self.0.laps + 1) * other.0.weight, (other.0.laps + 1) * self.0.weight);
+        others.cmp(&own).then_with(|| other.0.head().cmp(&self.0.head()))
+    }
+}
+
+impl PartialOrd for Claim {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 impl Maglev {
-    /// Fills a table of `size` slots (a prime) with `members`, of which at most 65,536 can take part.
+    /// Fills a table of `size` slots (a prime) with `members`, of which at most 65,535 can take part.
     pub fn build(size: u32, mut members: Vec<MaglevMember>) -> Self {
         members.retain(|member| member.weight > 0);
         members.sort_by(|a, b| a.identity.cmp(&b.identity));
-        members.truncate(1 << 16);
+        members.truncate(usize::from(NOBODY));
         if members.is_empty() || size < 2 {
             return Self::default();
         }
-        let heaviest = members.iter().map(|member| u64::from(member.weight)).max().unwrap_or(1);
-        let mut permutations: Vec<Permutation> = members
-            .iter()
-            .map(|member| Permutation {
-                next: (identity_hash(member.identity.as_bytes(), 1) % u64::from(size)) as u32,
-                skip: (identity_hash(member.identity.as_bytes(), 2) % u64::from(size - 1)) as u32 + 1,
-            })
-            .collect();
-        let mut slots: Vec<Option<u16>> = vec![None; size as usize];
-        // A member's turns accumulate in proportion to its weight: it claims when they reach a whole one,
-        // so equal weights claim once per round and the paper's table results.
-        let mut turns = vec![0u64; members.len()];
-        let mut free = size;
-        while free > 0 {
-            for (at, permutation) in permutations.iter_mut().enumerate() {
-                turns[at] += u64::from(members[at].weight);
-                if turns[at] < heaviest {
-                    continue;
-                }
-                turns[at] -= heaviest;
-                // Ends: `size` is prime, so `skip` visits every slot, and one is still free.
-                while slots[permutation.next as usize].is_some() {
-                    permutation.next = (permutation.next + permutation.skip) % size;
-                }
-                slots[permutation.next as usize] = Some(at as u16);
-                free -= 1;
-                if free == 0 {
-                    break;
-                }
-            }
+        let mut permutations: Vec<Permutation> =
+            members.iter().map(|member| Permutation::of(member.identity.as_bytes(), size)).collect();
+        let classes = Class::of(members.iter().map(|member| u64::from(member.weight)));
+        let mut claims: BinaryHeap<_> = classes.into_iter().map(Claim).collect();
+        let mut slots = vec![NOBODY; size as usize];
+        for _ in 0..size {
+            // There is one: members of weight 0 are gone.
+            let Some(mut claim) = claims.peek_mut() else { break };
+            let member = claim.0.head();
+            let slot = permutations[member as usize].claim(&slots);
+            slots[slot] = member as u16;
+            claim.0.advance();
         }
-        Self {
-            slots: slots.into_iter().map(Option::unwrap_or_default).collect(),
-            members: members.into_iter().map(|member| member.id).collect(),
-        }
+        Self { slots: slots.into(), members: members.into_iter().map(|member| member.id).collect() }
     }
 
     /// The backend of a flow with this hash; none where no backend has a weight.
     #[inline]
     pub fn pick(&self, hash: u64) -> Option<BackendId> {
-        // The high half of a 64-bit product maps the hash onto the slots without a division.
-        let slot = ((u128::from(hash) * self.slots.len() as u128) >> 64) as usize;
-        self.slots.get(slot).and_then(|member| self.members.get(usize::from(*member))).copied()
+        let slot = below(hash, self.slots.len() as u64);
+        self.slots.get(slot as usize).and_then(|member| self.members.get(usize::from(*member))).copied()
     }
 
     /// Whether no backend owns a slot.

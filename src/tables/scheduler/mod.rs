@@ -3,6 +3,7 @@
 //! Picking from them is the data plane's work (`dataplane::schedule`); here is only what can be prepared
 //! ahead, so that a pick costs one table access.
 
+mod classes;
 mod maglev;
 mod round_robin;
 mod weighted;
@@ -41,4 +42,16 @@ impl SchedulerTable {
             | Self::TwoChoices(members) => members.members.is_empty(),
         }
     }
+}
+
+/// A number below `bound`, as far along as `hash` is among all 64-bit numbers: the high half of their product, without a
+/// division. 0 if `bound` is 0.
+#[inline]
+pub fn below(hash: u64, bound: u64) -> u64 {
+    ((u128::from(hash) * u128::from(bound)) >> 64) as u64
+}
+
+/// The greatest number that divides both; of 0 and another number it is that number.
+pub fn greatest_common_divisor(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }

@@ -4,6 +4,10 @@
 //! over it. Weights change rarely and connections come often, so the control plane writes the whole round
 //! out once and a pick is one array access. `rr` is the same with every weight equal.
 
+use std::cmp::Ordering;
+
+use super::classes::Class;
+use super::greatest_common_divisor;
 use crate::tables::BackendId;
 
 /// The longest round that is written out: 2^16 turns (256 KiB per service).
@@ -32,46 +36,51 @@ impl RoundRobin {
 
 /// One round of smooth weighted round robin.
 ///
-/// In each turn every backend gains its weight, the highest is picked and pays the sum of all weights.
+/// In each turn every backend gains its weight, the highest is picked and pays the sum of all weights. Backends of one weight
+/// have the same gains, so those that have had as many turns are level: a turn costs a step for each different weight. There
+/// are not many of them (361 different ones that add up to 65,536 are the most), so 100,000 backends are as quick as ten.
 pub fn smooth_sequence(members: &[(BackendId, u32)]) -> Box<[BackendId]> {
-    let mut members: Vec<(BackendId, u64)> = members
-        .iter()
-        .filter(|(_, weight)| *weight > 0)
-        .map(|(id, weight)| (*id, u64::from(*weight)))
-        .collect();
-    let divisor =
-        members.iter().fold(0, |divisor, (_, weight)| greatest_common_divisor(divisor, *weight)).max(1);
-    let mut total = 0;
-    for (_, weight) in &mut members {
-        *weight /= divisor;
-        total += *weight;
-    }
-    if total > LONGEST_ROUND {
-        for (_, weight) in &mut members {
-            *weight = (*weight * LONGEST_ROUND / total).max(1);
-        }
-        total = members.iter().map(|(_, weight)| weight).sum();
-    }
-    let mut credit = vec![0i64; members.len()];
+    let members: Vec<_> = members.iter().filter(|(_, weight)| *weight > 0).collect();
+    let weights = scaled(members.iter().map(|(_, weight)| u64::from(*weight)).collect());
+    let total = weights.iter().sum::<u64>();
+    let mut classes = Class::of(weights);
+    // Of the head of each class.
+    let mut credit = vec![0i64; classes.len()];
     (0..total)
         .filter_map(|_| {
             let mut best: Option<usize> = None;
-            for (at, (_, weight)) in members.iter().enumerate() {
-                credit[at] += *weight as i64;
-                if best.is_none_or(|best| credit[at] > credit[best]) {
+            for (at, class) in classes.iter().enumerate() {
+                credit[at] += class.weight as i64;
+                let is_better = |best: usize| match credit[at].cmp(&credit[best]) {
+                    Ordering::Equal => class.head() < classes[best].head(),
+                    order => order.is_gt(),
+                };
+                if best.is_none_or(is_better) {
                     best = Some(at);
                 }
             }
-            best.map(|best| {
+            let best = best?;
+            let head = classes[best].head();
+            if classes[best].advance() {
                 credit[best] -= total as i64;
-                members[best].0
-            })
+            }
+            members.get(head as usize).map(|(id, _)| *id)
         })
         .collect()
 }
 
-fn greatest_common_divisor(a: u64, b: u64) -> u64 {
-    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+/// The least whole numbers with the same proportions, or nearly the same where their sum would be longer than a round may be.
+/// Everybody keeps at least 1, so a round of very many backends is longer, by as many turns at the most.
+fn scaled(mut weights: Vec<u64>) -> Vec<u64> {
+    let divisor = weights.iter().fold(0, |divisor, weight| greatest_common_divisor(divisor, *weight)).max(1);
+    let total = weights.iter().sum::<u64>() / divisor;
+    for weight in &mut weights {
+        *weight /= divisor;
+        if total > LONGEST_ROUND {
+            *weight = (*weight * LONGEST_ROUND / total).max(1);
+        }
+    }
+    weights
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! raw → valid. Every value has been checked; what is left is to take the places off.
 
+mod health;
+
 use super::raw::{self, Raw};
 use super::reader::Field;
 use super::valid;
@@ -45,8 +47,8 @@ fn switch(raw: raw::Switch) -> Option<valid::Switch> {
         max_connections_ipv6: value(raw.max_connections_ipv6)?.unwrap_or((max_connections / 4).max(1024)),
         max_fragmented: value(raw.max_fragmented)?,
         icmp_rate: value(raw.icmp_rate)?,
-        max_affinities: 1 << 16,
-        resolvers: Vec::new(),
+        max_affinities: value(raw.max_affinities)?,
+        resolvers: values(value(raw.resolvers)?)?,
         tunnel_sources: values(value(raw.tunnel_sources)?)?,
         ring_size: value(raw.ring_size)?,
         verify_checksums: value(raw.verify_checksums)?,
@@ -68,11 +70,13 @@ fn timeouts(raw: raw::RawTimeouts) -> Option<valid::Timeouts> {
     })
 }
 
+/// What may be missing as a whole, but not be wrong.
+fn part<R, V>(raw: Option<R>, convert: impl FnOnce(R) -> Option<V>) -> Option<Option<V>> {
+    raw.map_or(Some(None), |raw| convert(raw).map(Some))
+}
+
 fn service(raw: raw::Service) -> Option<valid::Service> {
-    let health = match raw.health {
-        Some(raw) => Some(health(raw)?),
-        None => None,
-    };
+    let kind = part(raw.health.as_ref(), |health| health.kind(&raw.protocol))?;
     Some(valid::Service {
         name: value(raw.name)?,
         vip: value(raw.vip)?,
@@ -83,36 +87,50 @@ fn service(raw: raw::Service) -> Option<valid::Service> {
         gue_port: value(raw.gue_port)?.unwrap_or(GUE_PORT),
         maglev_table_size: value(raw.maglev_table_size)?,
         announce: value(raw.announce)?,
-        state: valid::AdminState::default(),
-        affinity: None,
-        on_no_backend: crate::tables::OnNoBackend::default(),
-        on_down: crate::tables::Fate::default(),
-        drain_timeout_s: 0,
-        slow_start_s: 0,
-        discover: None,
-        health,
+        state: value(raw.state)?,
+        affinity: part(raw.affinity, affinity)?,
+        on_no_backend: value(raw.on_no_backend)?,
+        on_down: value(raw.on_down)?,
+        drain_timeout_s: value(raw.drain_timeout_s)?,
+        slow_start_s: value(raw.slow_start_s)?,
+        health: part(raw.health.zip(kind), |(raw, kind)| health::convert(raw, kind))?,
+        discover: part(raw.discover, discover)?,
         backends: raw.backends.into_iter().map(backend).collect::<Option<_>>()?,
     })
 }
 
-fn health(raw: raw::Health) -> Option<valid::Health> {
-    let _ = (value(raw.check)?, value(raw.path)?);
-    Some(valid::Health {
-        check: valid::Check::Tcp,
-        via: valid::Via::default(),
-        port: None,
-        fast_interval_ms: 500,
-        passive_failures: 3,
-        agent_port: None,
-        interval_ms: value(raw.interval_ms)?,
-        timeout_ms: value(raw.timeout_ms)?,
-        rise: value(raw.rise)?,
-        fall: value(raw.fall)?,
+fn affinity(raw: raw::Affinity) -> Option<valid::Affinity> {
+    Some(valid::Affinity {
+        timeout_s: value(raw.timeout_s)?,
+        prefix_ipv4: value(raw.prefix_ipv4)?,
+        prefix_ipv6: value(raw.prefix_ipv6)?,
+        group: value(raw.group)?,
+    })
+}
+
+fn discover(raw: raw::Discover) -> Option<valid::Discover> {
+    let port = value(raw.port)?;
+    let source = match (value(raw.dns)?, value(raw.srv)?, value(raw.file)?) {
+        (Some(name), None, None) => valid::Source::Dns { name, port: port? },
+        (None, Some(name), None) => valid::Source::Srv { name },
+        (None, None, Some(path)) => valid::Source::File { path },
+        _ => return None,
+    };
+    Some(valid::Discover {
+        source,
+        weight: value(raw.weight)?,
+        min_backends: value(raw.min_backends)?,
+        interval_s: value(raw.interval_s)?.unwrap_or((5, 300)),
     })
 }
 
 fn backend(raw: raw::Backend) -> Option<valid::Backend> {
-    Some(valid::Backend::new(value(raw.address)?, value(raw.weight)?))
+    Some(valid::Backend {
+        address: value(raw.address)?,
+        weight: value(raw.weight)?,
+        backup: value(raw.backup)?,
+        state: value(raw.state)?,
+    })
 }
 
 fn snat_rules(rules: Vec<raw::Snat>, default_ports: (u16, u16)) -> Option<Vec<valid::Snat>> {

@@ -1,0 +1,73 @@
+//! `xswitch backends`: who serves, who does not, and why.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::table::{finish, header, json, table};
+use crate::control::client;
+use crate::control::status::{BackendStatus, ServiceStatus, Status};
+
+/// One backend with the name of its service.
+#[derive(Debug, Serialize)]
+struct Row<'a> {
+    service: &'a str,
+    #[serde(flatten)]
+    backend: &'a BackendStatus,
+}
+
+/// Asks the switch at `socket`; only the service called `only`, if one is named.
+pub fn run(socket: &Path, only: Option<&str>, as_json: bool) -> ExitCode {
+    let text = client::get(socket, "/v1/status").and_then(|status: Status| {
+        let rows: Vec<_> = rows_of(&status.services, only).collect();
+        if as_json { json(&rows) } else { Ok(table(lines(&rows))) }
+    });
+    finish("backends", text)
+}
+
+fn rows_of<'a>(services: &'a [ServiceStatus], only: Option<&'a str>) -> impl Iterator<Item = Row<'a>> {
+    services
+        .iter()
+        .filter(move |service| only.is_none_or(|only| service.name == only))
+        .flat_map(|service| service.backends.iter().map(|backend| Row { service: &service.name, backend }))
+}
+
+fn lines(rows: &[Row<'_>]) -> Vec<Vec<String>> {
+    let mut lines = vec![header(&[
+        "SERVICE",
+        "BACKEND",
+        "STATE",
+        "WEIGHT",
+        "SHARE",
+        "OPEN",
+        "NEW",
+        "RESPONSE",
+        "LAST CHECK",
+        "WHY",
+    ])];
+    lines.extend(rows.iter().map(|Row { service, backend }| {
+        let response = match backend.response_us {
+            0 => "-".to_owned(),
+            microseconds => format!("{:.1} ms", f64::from(microseconds) / 1000.0),
+        };
+        let check = backend.health.as_ref().map_or_else(|| "-".to_owned(), |health| health.last.clone());
+        let mut why = backend.why.clone();
+        if let Some(seconds) = backend.drain_left_s {
+            why = format!("{why}{}connections end in {seconds} s", if why.is_empty() { "" } else { ", " });
+        }
+        vec![
+            (*service).to_owned(),
+            backend.address.to_string(),
+            backend.state.clone(),
+            backend.weight.to_string(),
+            format!("{} %", backend.share),
+            backend.connections_open.to_string(),
+            backend.traffic.connections_new.to_string(),
+            response,
+            check,
+            why,
+        ]
+    }));
+    lines
+}

@@ -1,0 +1,35 @@
+//! What the endpoints ask of the loop in [`super::follow`], which alone knows and changes who serves.
+
+use std::collections::HashMap;
+
+use tokio::sync::oneshot;
+
+use super::discover::Watched;
+use super::health::{Checked, Pace};
+use super::orders::{Order, Outcome, Reload};
+use super::roster::Shown;
+use super::standing::{BackendKey, ServiceKey};
+
+/// One question, and where its answer goes.
+#[derive(Debug)]
+pub enum Request {
+    /// A change at run time.
+    Order(Order, oneshot::Sender<Result<Outcome, String>>),
+    /// The configuration file is to be read again. Refused, nothing has changed.
+    Reload(Reload, oneshot::Sender<Result<Outcome, String>>),
+    /// Who serves, and why.
+    Look(oneshot::Sender<View>),
+}
+
+/// Who serves, and why: what status adds to the counters.
+#[derive(Debug, Clone, Default)]
+pub struct View {
+    /// How each backend stands.
+    pub shown: HashMap<BackendKey, Shown>,
+    /// How its checks stand.
+    pub checked: HashMap<BackendKey, Checked>,
+    /// How sources of backends stand.
+    pub watched: HashMap<ServiceKey, Watched>,
+    /// How checking keeps up.
+    pub pace: Pace,
+}

@@ -1,0 +1,144 @@
+//! How backends and services stand, for showing.
+
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use super::record::{Record, Terms};
+use super::{Roster, fit};
+use crate::config::valid::{AdminState, Backend};
+use crate::control::health::Wish;
+use crate::control::standing::{BackendKey, ServiceKey};
+
+/// How one backend stands, for showing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    /// `up`, `down`, `drain`, `drained`, `disabled`, `leaving` or `starting`.
+    pub state: String,
+    /// Why, for a person; empty where there is nothing to say.
+    pub why: String,
+    /// Percent of the weight that counts.
+    pub share: u8,
+    /// Whether it was discovered, not listed.
+    pub discovered: bool,
+    /// Seconds until the connections of a drained backend end; none: as long as they last.
+    pub drain_left_s: Option<u64>,
+}
+
+/// How one service stands, for showing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// `enabled`, `drain` or `disabled`, as it is in force.
+    pub state: String,
+    /// Whether that is an order, not what the file says.
+    pub ordered: bool,
+    /// Backends that it has, without those that leave.
+    pub backends: usize,
+    /// Those of them that new connections go to.
+    pub able: usize,
+    /// They go to backups, because no other can take them.
+    pub backups_serve: bool,
+    /// Backends that leave and still have connections.
+    pub leaving: usize,
+    /// Seconds until the connections of a drained service end; none: as long as they last.
+    pub drain_left_s: Option<u64>,
+    /// Discovered backends that it cannot have, and why.
+    #[serde(default)]
+    pub misfits: Vec<String>,
+}
+
+impl Roster {
+    /// How a backend stands; none if there is no such backend.
+    pub fn shown(&self, key: &BackendKey, now: Instant) -> Option<Shown> {
+        let (members, service) = self.entry(&key.service)?;
+        let backend = members.backend(service, &key.address)?;
+        let terms = members.terms(service);
+        let usual = Record::default();
+        let record = members.record(&key.address).unwrap_or(&usual);
+        let (state, why) = situation(record, &terms, backend, now);
+        let was_discovered = record.leaving.as_ref().is_some_and(|leaving| leaving.discovered);
+        Some(Shown {
+            state: state.to_owned(),
+            why,
+            share: members.standing(&terms, backend, now).share,
+            discovered: was_discovered || (members.has(&key.address) && !members.is_listed(&key.address)),
+            drain_left_s: record.deadline(&terms).map(|deadline| seconds_until(deadline, now)),
+        })
+    }
+
+    /// How a service stands; none if there is no such service.
+    pub fn summary(&self, key: &ServiceKey, now: Instant) -> Option<Summary> {
+        let (members, service) = self.entry(key)?;
+        let terms = members.terms(service);
+        // As the compiler picks them: primaries, or else backups. What is in force is what the roster says of itself.
+        let (mut primaries, mut backups, mut backends) = (0, 0, 0);
+        for backend in members.staying(service) {
+            let standing = members.standing(&terms, &backend, now);
+            let able = backend.weight > 0 && standing.takes_new && !standing.down && standing.share > 0;
+            backends += 1;
+            *(if backend.backup { &mut backups } else { &mut primaries }) += usize::from(able);
+        }
+        let own = fit::own_addresses(&self.file);
+        let found = self.found.get(key).into_iter().flatten();
+        let misfits = found.filter_map(|backend| {
+            let why = fit::misfit(service, &own, backend.address)?;
+            Some(format!("{}: {why}", backend.address))
+        });
+        Some(Summary {
+            state: terms.state.name().to_owned(),
+            ordered: members.state.is_some(),
+            backends,
+            able: if primaries > 0 { primaries } else { backups },
+            backups_serve: primaries == 0 && backups > 0,
+            leaving: members.leaving().len(),
+            drain_left_s: terms
+                .draining
+                .and_then(|since| terms.deadline(since))
+                .map(|deadline| seconds_until(deadline, now)),
+            misfits: misfits.collect(),
+        })
+    }
+}
+
+/// The state that says most, and why.
+fn situation(record: &Record, terms: &Terms<'_>, backend: &Backend, now: Instant) -> (&'static str, String) {
+    let own = record.own_state(backend);
+    let said = |ordered: bool| if ordered { "an operator's order" } else { "the configuration says so" };
+    let by = |state: AdminState| match own == state {
+        true => said(record.state.is_some()).to_owned(),
+        false => "its whole service".to_owned(),
+    };
+    let wish = record.agent.wish;
+    if let Some(leaving) = &record.leaving {
+        let source = if leaving.discovered { "discovered" } else { "listed" };
+        return ("leaving", format!("no longer {source}"));
+    }
+    if own.max(terms.state) == AdminState::Disabled {
+        return ("disabled", by(AdminState::Disabled));
+    }
+    match (&record.down, wish) {
+        (_, Some(Wish::Maint)) => return ("disabled", "its agent says maint".to_owned()),
+        (Some(why), _) => return ("down", why.clone()),
+        (None, Some(Wish::Down)) => return ("down", "its agent says down".to_owned()),
+        (None, _) => {}
+    }
+    let drains_by = match own.max(terms.state) {
+        AdminState::Drain => Some(by(AdminState::Drain)),
+        _ if wish == Some(Wish::Drain) => Some("its agent says drain".to_owned()),
+        _ => None,
+    };
+    if let Some(why) = drains_by {
+        let ended = record.deadline(terms).is_some_and(|deadline| deadline <= now);
+        return (if ended { "drained" } else { "drain" }, why);
+    }
+    match (record.growing, record.agent.percent) {
+        (Some(_), _) => ("starting", "it came back, and grows to its whole weight".to_owned()),
+        (None, Some(percent)) if percent < 100 => ("up", format!("its agent says {percent}%")),
+        (None, _) => ("up", String::new()),
+    }
+}
+
+/// A second that has begun counts whole: 0 only once it is over.
+fn seconds_until(deadline: Instant, now: Instant) -> u64 {
+    deadline.saturating_duration_since(now).as_millis().div_ceil(1000) as u64
+}
