@@ -149,8 +149,8 @@ fn a_cookie_brings_a_client_back_to_its_server_by_whichever_node() {
 
 /// The example of `config/`, but for where the switch is asked for its status.
 fn start_switch(lab: &Lab) -> Background {
-    let lines = format!("[switch]\ncontrol_socket = \"{}\"", socket(lab).display());
-    let text = read_example("layer7-tier.toml").replacen("[switch]", &lines, 1);
+    let lines = format!("\n[switch]\ncontrol_socket = \"{}\"\n", socket(lab).display());
+    let text = read_example("layer7-tier.toml").replacen("\n[switch]\n", &lines, 1);
     let path = lab.directory().join("layer7-tier.toml");
     std::fs::write(&path, text).expect("a file can be written");
     let line = format!("{BINARY} run --config {}", path.display());
