@@ -23,57 +23,13 @@ use crate::xsk::jumbo;
 use crate::xsk::steer::MAX_QUEUES;
 use crate::xsk::{AttachMode, CopyMode, Port, RingSet, Steer, Umem};
 
+mod error;
+
+pub use error::BootError;
+use error::system;
+
 /// How long a worker may take to give its rings back: it looks once per turn, and sleeps at most 50 ms.
 const RELEASE_LIMIT: Duration = Duration::from_secs(2);
-
-/// Why the switch cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum BootError {
-    /// An interface has another number of RX queues than the others, or than there are to be workers.
-    #[error(
-        "{interface} has {found} RX queues, but {wanted} {reason}: one worker owns one queue of every interface; \
-         set them alike with `ethtool -L {interface} combined {wanted}`, or correct `workers` in [switch]"
-    )]
-    Queues {
-        /// Which interface.
-        interface: String,
-        /// How many it has.
-        found: u32,
-        /// How many it should have.
-        wanted: u32,
-        /// Why.
-        reason: String,
-    },
-    /// An interface carries packets that are larger than any the switch can hold.
-    #[error(
-        "{interface} has MTU {mtu}, but {} is the largest that can be forwarded: `ip link set dev {interface} mtu 9000`",
-        jumbo::LARGEST_PACKET
-    )]
-    Mtu {
-        /// Which interface.
-        interface: String,
-        /// Its MTU.
-        mtu: u32,
-    },
-    /// Packet memory or sockets.
-    #[error("{0}")]
-    Rings(String),
-    /// The XDP program.
-    #[error(transparent)]
-    Steer(#[from] crate::xsk::steer::Error),
-    /// The operating system refused something else.
-    #[error("{what}: {error}")]
-    System {
-        /// What was tried.
-        what: &'static str,
-        /// What it said.
-        error: std::io::Error,
-    },
-}
-
-fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> BootError {
-    move |error| BootError::System { what, error }
-}
 
 /// One interface, as far as it is attached.
 #[derive(Debug, Default)]

@@ -44,6 +44,7 @@ fn p2c_comes_near_without_looking_at_everybody() {
     );
     assert!(is_near(times_less(&outcome), 10.0, 0.25), "{:?}", outcome.taken);
     let blind = run(Scheduler::RoundRobin, &one_slow());
+    println!("rr: {:?} taken, {:?} open", blind.taken, blind.most_open);
     assert!(outcome.most_open[4] * 3 < blind.most_open[4], "{:?} {:?}", outcome.most_open, blind.most_open);
 }
 

@@ -3,13 +3,18 @@
 // Outside of `#[test]` functions clippy does not see that this is a test.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
+mod difference;
+mod discover;
+mod edit;
 mod examples;
 mod forwarding;
+mod health;
 mod limits;
 mod mistakes;
 mod output;
 mod places;
 mod property;
+mod services;
 mod snat;
 
 use xswitch::config::{self, Diagnostic, Error, Loaded};

@@ -3,7 +3,7 @@
 //! The lab is the routed one. b1 and b2 are the tier; b3 holds the four servers that the tier routes to.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -214,7 +214,7 @@ fn make_certificate(directory: &Path) {
     ));
 }
 
-fn fingerprint(certificate: &PathBuf) -> String {
+fn fingerprint(certificate: &Path) -> String {
     let line = format!("openssl x509 -noout -fingerprint -sha256 -in {}", certificate.display());
     let printed = process::run(&line);
     assert!(printed.contains("ingerprint="), "{printed}");

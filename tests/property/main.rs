@@ -3,6 +3,7 @@
 // The exemption of tests in clippy.toml covers the test functions themselves, not what they share.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
+mod affinity;
 mod batches;
 mod fragments;
 #[path = "../frames/mod.rs"]

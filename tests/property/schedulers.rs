@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use proptest::prelude::*;
 use xswitch::dataplane::schedule::{self, Candidate};
-use xswitch::tables::scheduler::smooth_sequence;
+use xswitch::tables::scheduler::{greatest_common_divisor, smooth_sequence};
 use xswitch::tables::{BackendId, Loads, Maglev, MaglevMember, RoundRobin, SchedulerTable, Weighted};
 
 const SLOTS: u32 = 1009;
@@ -84,8 +84,8 @@ fn least<'a>(costs: impl Iterator<Item = (BackendId, u128, u32)> + Clone + 'a) -
 proptest! {
     #[test]
     fn a_round_is_smooth_weighted_round_robin(weights in prop::collection::vec(0u32..30, 1..20)) {
-        let divisor = |divisor: u32, weight: &u32| (1..=30).rev().find(|n| divisor % n == 0 && weight % n == 0).unwrap();
-        let common = weights.iter().filter(|weight| **weight > 0).fold(0, divisor).max(1);
+        let common = weights.iter().fold(0, |common, weight| greatest_common_divisor(common, u64::from(*weight)));
+        let common = common.max(1) as u32;
         let least: Vec<_> = weights.iter().map(|weight| weight / common).collect();
         let round = smooth_sequence(&members(&weights));
         prop_assert_eq!(round.to_vec(), smooth(&least));

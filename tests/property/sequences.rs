@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use xswitch::dataplane::Verdict;
 use xswitch::dataplane::conntrack::FlowKey;
-use xswitch::tables::{DropReason, InterfaceId};
+use xswitch::tables::{BackendId, DropReason, InterfaceId};
 
 use crate::frames::lab::{Lab, Outcome};
 use crate::frames::network::*;
@@ -132,6 +132,14 @@ fn same(left: &[u8], expected: &Packet, look: &Look) {
     assert_eq!(left, expected);
 }
 
+/// What schedulers weigh is what there is.
+fn open_is_right(lab: &Lab) {
+    let tables = lab.flows.tables();
+    for id in (0..lab.snapshot.backends.len() as u32).map(BackendId) {
+        assert_eq!(tables.loads.open(id) as usize, tables.v4.unfinished(id), "{id:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -148,9 +156,11 @@ proptest! {
         let active = counters.connections_new.get() - counters.connections_closed.get();
         prop_assert_eq!(active, pair.model.len() as u64);
         prop_assert_eq!(pair.lab.flows.tables().references(), 2 * pair.model.len());
+        open_is_right(&pair.lab);
         for _ in 0..100 {
             pair.pass(10_000);
         }
         prop_assert_eq!((pair.model.len(), pair.lab.flows.tables().references()), (0, 0));
+        open_is_right(&pair.lab);
     }
 }

@@ -67,7 +67,7 @@ fn origin(discovers: bool) -> &'static str {
 
 /// The text with these values.
 ///
-/// A state that is the default is not written where nothing is, and removed where it has a line for itself.
+/// A state that becomes the default again is not written where nothing is, and its line goes if nothing else is on it.
 pub fn edit(text: &str, edits: &[Edit]) -> Result<String, EditError> {
     let mut text = text.to_owned();
     for edit in edits {
@@ -76,8 +76,10 @@ pub fn edit(text: &str, edits: &[Edit]) -> Result<String, EditError> {
                 with(&text, "state", &state_value(*state), |file| file.service(name))?
             }
             Edit::Backend { service, address, state, weight } => {
-                // Even where nothing is to be written, it is said that there is no such backend.
-                File::parse(&text)?.backend(service, *address)?;
+                if state.is_none() && weight.is_none() {
+                    // Even then it is said that there is no such backend.
+                    File::parse(&text)?.backend(service, *address)?;
+                }
                 if let Some(state) = state {
                     text =
                         with(&text, "state", &state_value(*state), |file| file.backend(service, *address))?;
@@ -117,6 +119,8 @@ fn with(
     let file = File::parse(text)?;
     let entry = find(&file)?;
     let (place, inserted) = match entry.value(key) {
+        // Whoever wrote the default wants to see it.
+        Some(place) if text[place.clone()] == value.text => return Ok(text.to_owned()),
         Some(place) => match file.own_line(&place).filter(|_| value.default && value.removable) {
             Some(line) => (line, String::new()),
             None => (place, value.text.clone()),

@@ -90,10 +90,12 @@ impl<'t> File<'t> {
         let line = self.text[..entry.name.start].rfind('\n').map_or(0, |newline| newline + 1);
         let indent: String = self.text[line..].chars().take_while(|c| *c == ' ' || *c == '\t').collect();
         let end = self.text[at..].find('\n').map_or(self.text.len(), |length| at + length);
-        match self.text[..end].strip_suffix('\r') {
-            Some(before) => (before.len()..before.len(), format!("\r\n{indent}{pair}")),
-            None => (end..end, format!("\n{indent}{pair}")),
-        }
+        // Its own line end or, at the end of the text, that of the line before.
+        let returns = |end: usize| self.text[..end].ends_with('\r');
+        let last = end == self.text.len() && line > 0 && returns(line - 1);
+        let newline = if returns(end) || last { "\r\n" } else { "\n" };
+        let end = if returns(end) { end - 1 } else { end };
+        (end..end, format!("{newline}{indent}{pair}"))
     }
 }
 

@@ -28,13 +28,16 @@ pub(in crate::config) struct Health {
     pub datagram: Datagram,
 }
 
+/// First and last status of each range; none where one is wrong.
+type Statuses = Vec<Field<(u16, u16)>>;
+
 /// Keys of `check = "http"` and `"https"`.
 #[derive(Debug)]
 pub(in crate::config) struct Http {
     pub method: Field<Option<String>>,
     pub path: Field<Option<String>>,
     pub host: Field<Option<String>>,
-    pub statuses: Field<Option<Vec<Field<(u16, u16)>>>>,
+    pub statuses: Field<Option<Statuses>>,
     pub body: Field<Option<String>>,
 }
 

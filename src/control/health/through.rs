@@ -118,7 +118,7 @@ impl Prober {
                 Asked::Tcp | Asked::Icmp => None,
             };
             let Some(taken) = probe.take() else { break };
-            match self.waiting.place(taken.from_port(local), quiet) {
+            match self.waiting.place(taken.answering_from(local), quiet) {
                 Ok(place) => return Ok(place),
                 Err(back) => probe = Some(back),
             }

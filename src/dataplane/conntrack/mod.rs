@@ -261,4 +261,6 @@ impl Flows {
 }
 
 #[cfg(test)]
+mod open_tests;
+#[cfg(test)]
 mod tests;

@@ -59,7 +59,9 @@ impl<P: Pair> Side<P> {
             None => (self.reclaim(counters).ok_or(Refused::TableFull)?, true),
         };
         // Counted before anybody can find it, and end it.
-        self.loads.opened(self.worker, connection.backend);
+        if !connection.state.is_finished(connection.kind) {
+            self.loads.opened(self.worker, connection.backend);
+        }
         let entered = self.table.enter(position, self.worker, connection, now);
         if !armed {
             match entered {

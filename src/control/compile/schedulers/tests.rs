@@ -122,7 +122,7 @@ fn a_table_is_built_anew_only_for_other_proportions() {
     assert!(!Arc::ptr_eq(&first, &table([50, 100])));
 }
 
-/// Not bounded by a clock: what it takes is in docs/BALANCING.md, and a table that took members × turns would take minutes.
+/// Not bounded by a clock: what it takes is in docs/BALANCING.md.
 #[test]
 fn a_hundred_thousand_backends_in_one_service_are_no_trouble() {
     let weights: Vec<_> = (0..100_000).map(|id| id % 1000 + 1).collect();

@@ -172,7 +172,7 @@ async fn an_agent_besides_changes_nothing_but_what_it_says() {
     let mut bench = Bench::new();
     let check = Arc::new(valid::Health { agent_port: Some(9999), ..health(Check::Tcp) });
     bench.set(&[(key(1, 1), &check)]);
-    let mut answer = |bench: &mut Bench, agent: Answer| {
+    let answer = |bench: &mut Bench, agent: Answer| {
         for _ in 0..2 {
             let start = bench.begin();
             let is_agent = start.question.how.check == Check::Agent;

@@ -338,3 +338,40 @@ async fn agents_say_a_line_or_fail() {
         server(|mut stream| async move { while stream.write_all(b"up up up up").await.is_ok() {} }).await;
     assert!(ask_within(endless, Check::Agent, 5000).await.starts_with("\"up up"));
 }
+
+/// Ended when the test does.
+struct Running(std::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn the_agent_of_the_manual_works() {
+    use std::os::unix::fs::PermissionsExt;
+    let manual = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/HEALTH.md");
+    let manual = std::fs::read_to_string(manual).unwrap();
+    let script = manual.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
+    assert!(script.lines().count() <= 22, "as long as it says");
+    let directory = tempfile::tempdir().unwrap();
+    let (agent, state) = (directory.path().join("agent"), directory.path().join("state"));
+    std::fs::write(&agent, script).unwrap();
+    std::fs::set_permissions(&agent, PermissionsExt::from_mode(0o755)).unwrap();
+    let address = closed().await;
+    let running = Command::new(&agent).arg(address.port().to_string()).env("STATE", &state).spawn();
+    let _running = Running(running.unwrap());
+    let mut said = String::new();
+    for _ in 0..100 {
+        said = ask_within(address, Check::Agent, 5000).await;
+        if said != "connection refused" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(said.starts_with("\"ready ") && said.ends_with("%\""), "{said}");
+    std::fs::write(&state, "drain # kernel update\n").unwrap();
+    assert_eq!(ask_within(address, Check::Agent, 5000).await, "\"drain # kernel update\"");
+}

@@ -51,7 +51,7 @@ pub enum Expected {
 /// A question on its way.
 #[derive(Debug)]
 pub struct Probe {
-    /// Its name; our port comes with [`Probe::from_port`].
+    /// Its name; our port comes with [`Probe::answering_from`].
     pub flow: Flow,
     /// What answers it.
     pub expected: Expected,
@@ -61,7 +61,7 @@ pub struct Probe {
 
 impl Probe {
     /// The same from this port.
-    pub fn from_port(mut self, port: u16) -> Self {
+    pub fn answering_from(mut self, port: u16) -> Self {
         self.flow.ports = u32::from(port) << 16 | self.flow.ports & 0xFFFF;
         self
     }

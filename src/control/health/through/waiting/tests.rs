@@ -13,7 +13,7 @@ fn both() -> [Addresses; 2] {
 
 fn probe(addresses: Addresses, protocol: u8, expected: Expected) -> Probe {
     let ports = if matches!(expected, Expected::Echo { .. }) { 0 } else { 80 };
-    Probe { flow: Flow { addresses, protocol, ports }, expected, sent: Instant::now() }.from_port(61_234)
+    Probe { flow: Flow { addresses, protocol, ports }, expected, sent: Instant::now() }.answering_from(61_234)
 }
 
 fn syn(addresses: Addresses) -> Probe {
@@ -78,7 +78,7 @@ fn an_answer_is_for_one_probe_alone() {
     let [four, six] = both();
     let packet = segment(four, 0x12, SEQUENCE.wrapping_add(1));
     assert_eq!(told(syn(six), std::slice::from_ref(&packet)), None);
-    assert_eq!(told(syn(four).from_port(61_235), &[packet]), None);
+    assert_eq!(told(syn(four).answering_from(61_235), &[packet]), None);
 }
 
 #[test]

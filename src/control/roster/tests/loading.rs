@@ -1,0 +1,149 @@
+//! The file is read again.
+
+use super::*;
+
+#[test]
+fn a_backend_that_is_no_longer_listed_leaves_when_it_has_no_connections() {
+    let mut scene = Scene::of(|_| ());
+    scene.unlist(0);
+    assert_eq!(
+        scene.in_force(),
+        [(B.into(), 1, "enabled"), (C.into(), 1, "enabled"), (A.into(), 0, "drain")]
+    );
+    assert_eq!(scene.standing(A), DRAINS);
+    assert_eq!(scene.shown(A), ("leaving".into(), "no longer listed".into()));
+    assert_eq!(scene.roster.backends(&scene.key(A).service).len(), 3);
+    assert!(!scene.roster.is_listed(&scene.key(A)));
+    assert!(!scene.seconds(3600), "it still has one");
+    scene.open = 0;
+    assert!(scene.seconds(1));
+    assert_eq!(scene.in_force().len(), 2);
+    assert!(!scene.seconds(3600));
+}
+
+#[test]
+fn a_handshake_under_way_is_waited_for() {
+    let mut scene = Scene::of(|_| ());
+    scene.open = 0;
+    scene.unlist(0);
+    assert!(!scene.pass(Duration::from_millis(999)));
+    scene.open = 1;
+    assert!(!scene.pass(Duration::from_millis(500)));
+    scene.open = 0;
+    assert!(scene.pass(Duration::from_millis(100)));
+    assert_eq!(scene.in_force().len(), 2);
+}
+
+#[test]
+fn after_the_drain_timeout_one_that_leaves_is_reset_and_gone() {
+    let mut scene = Scene::of(|service| service.drain_timeout_s = 10);
+    scene.unlist(0);
+    assert!(scene.seconds(10));
+    assert_eq!(scene.standing(A), Standing { fate: Fate::Reset, ..DRAINS });
+    assert!(!scene.seconds(4));
+    assert!(scene.seconds(1));
+    assert_eq!(scene.in_force().len(), 2);
+}
+
+#[test]
+fn one_that_comes_back_while_it_leaves_is_as_it_was() {
+    let mut scene = Scene::of(|service| {
+        service.drain_timeout_s = 10;
+        service.slow_start_s = 10;
+    });
+    let was = scene.file.clone();
+    scene.unlist(0);
+    scene.seconds(9);
+    scene.file = was;
+    scene.load(|_| ());
+    assert_eq!(scene.standing(A), Standing::UP, "it is warm");
+    scene.open = 0;
+    scene.seconds(60);
+    assert_eq!(scene.roster.config(), scene.file);
+}
+
+#[test]
+fn one_that_is_added_starts_slowly_and_a_new_service_does_not() {
+    let mut scene = Scene::of(|service| {
+        service.slow_start_s = 10;
+        service.backends.truncate(2);
+    });
+    let added = testing::service("other", "198.18.0.101:80", &[1]);
+    scene.file.services.push(Service { slow_start_s: 10, ..added });
+    scene.load(|service| service.backends.push(Backend::new(C.parse().unwrap(), 1)));
+    assert_eq!((scene.standing(A).share, scene.standing(C).share), (100, 10));
+    assert_eq!(scene.roster.standings(scene.now).0.len(), 1, "nobody of the new service");
+}
+
+#[test]
+fn a_service_that_is_no_longer_there_is_gone_at_once() {
+    let mut scene = Scene::of(|service| service.health = Some(health()));
+    scene.down(A);
+    scene.load(|service| service.vip = "198.18.0.101:80".parse().unwrap());
+    assert_eq!(scene.roster.config(), scene.file);
+    assert_eq!(scene.roster.standings(scene.now), Standings::default());
+    let key = service_key(&testing::service("web", "198.18.0.100:80", &[]));
+    assert_eq!(scene.roster.summary(&key, scene.now), None);
+}
+
+#[test]
+fn orders_stay_while_the_file_says_nothing_new_about_them() {
+    let mut scene = Scene::of(|_| ());
+    scene.order(Some(A), Change::Drain).unwrap();
+    scene.order(Some(A), Change::Weight(9)).unwrap();
+    scene.order(None, Change::Drain).unwrap();
+    scene.load(|service| service.backends[1].weight = 4);
+    assert_eq!(scene.in_force()[0], (A.into(), 9, "drain"));
+    scene.load(|service| service.backends[0].weight = 2);
+    assert_eq!(scene.in_force()[0], (A.into(), 2, "drain"), "about the weight it did");
+    scene.load(|service| service.backends[0].state = AdminState::Disabled);
+    assert_eq!(scene.in_force()[0], (A.into(), 2, "disabled"));
+    assert_eq!(scene.roster.config().services[0].state, AdminState::Drain);
+    scene.load(|service| service.state = AdminState::Disabled);
+    assert_eq!(scene.roster.config().services[0].state, AdminState::Disabled);
+    scene.load(|service| service.state = AdminState::Enabled);
+    assert_eq!(scene.roster.config(), scene.file);
+}
+
+#[test]
+fn what_was_saved_reads_back_to_the_same() {
+    let mut scene = Scene::of(|_| ());
+    scene.order(Some(A), Change::Drain).unwrap();
+    scene.order(Some(B), Change::Weight(7)).unwrap();
+    let (config, standings) = (scene.roster.config(), scene.roster.standings(scene.now));
+    scene.file = config.clone();
+    scene.load(|_| ());
+    assert_eq!((scene.roster.config(), scene.roster.standings(scene.now)), (config, standings));
+    assert_eq!(scene.shown(A), ("drain".into(), "the configuration says so".into()));
+}
+
+#[test]
+fn an_order_does_not_survive_its_backend() {
+    let mut scene = Scene::of(|_| ());
+    let was = scene.file.clone();
+    scene.order(Some(A), Change::Disable).unwrap();
+    scene.order(Some(A), Change::Weight(9)).unwrap();
+    scene.unlist(0);
+    scene.file = was;
+    scene.load(|_| ());
+    assert_eq!(scene.in_force()[0], (A.into(), 1, "enabled"));
+}
+
+#[test]
+fn verdicts_survive_a_reload_that_leaves_the_checks() {
+    let mut scene = Scene::of(|service| service.health = Some(health()));
+    scene.down(A);
+    scene.load(|service| service.backends[1].weight = 4);
+    assert_eq!(scene.state(A), "down");
+    scene.load(|service| service.health = Some(Health { check: Check::Icmp, ..health() }));
+    assert_eq!(scene.state(A), "down", "until the new check says otherwise");
+}
+
+#[test]
+fn a_shorter_drain_timeout_counts_from_when_the_drain_began() {
+    let mut scene = Scene::of(|_| ());
+    scene.order(Some(A), Change::Drain).unwrap();
+    scene.seconds(100);
+    scene.load(|service| service.drain_timeout_s = 50);
+    assert_eq!(scene.state(A), "drained");
+}
