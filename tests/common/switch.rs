@@ -165,8 +165,13 @@ impl<'lab> Switch<'lab> {
     /// The same with the text of a configuration.
     pub fn start_text(lab: &'lab Lab, text: &str) -> Self {
         let mut switch = Self::launch_text(lab, text);
-        wait_until("every queue of the switch is attached", PATIENCE, || switch.is_attached());
+        switch.wait_until_attached();
         switch
+    }
+
+    /// Waits until every queue of every interface is attached.
+    pub fn wait_until_attached(&mut self) {
+        wait_until("every queue of the switch is attached", PATIENCE, || self.is_attached());
     }
 
     /// Starts the switch and does not wait.
