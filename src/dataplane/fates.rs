@@ -1,9 +1,9 @@
 //! Connections whose backend is down, in a service that does not keep them (`on_down`).
 //!
-//! | fate | TCP, from the client | UDP | fragments, ICMP errors |
-//! |---|---|---|---|
-//! | `reset` | a RST; the connection is over | to another backend | dropped |
-//! | `reschedule` | to another backend, which answers for itself | to another backend | dropped |
+//! | fate | TCP, from the client | UDP | TCP in fragments | ICMP errors |
+//! |---|---|---|---|---|
+//! | `reset` | a RST; the connection is over | to another backend | dropped | dropped |
+//! | `reschedule` | to another backend, which answers for itself | to another backend | likewise, if the first comes first | dropped |
 //!
 //! A first frame (SYN, UDP) starts over like any other: see [`super::known::starts_over`]. What remains is the segment in
 //! the middle of a connection. Where it ends, its entry stays for as long as after any RST: a client whose RST was lost
