@@ -7,8 +7,9 @@
 //! | the SYN again, as late as a client repeats one that was not answered | [`Failure::Unanswered`] |
 //! | an ICMP error from the backend's side: it cannot be reached | [`Failure::Unreachable`] |
 //!
-//! None of it can be brought about by clients while the backend answers: a SYN that was answered is not waited for any more,
-//! whether or not the client goes on. Where the backend's frames are not seen (`dsr`, tunnels) nothing tells whether it has
+//! A SYN that was answered is not waited for any more, whether or not the client goes on. Clients can still bring about a
+//! failure of a backend that serves: with a SYN whose TTL ends behind the switch, or from an address to which the backend's
+//! answer takes another way. So a failure never takes a backend down, and a check that passes ends the row. Where the backend's frames are not seen (`dsr`, tunnels) nothing tells whether it has
 //! answered, so a repeated SYN says nothing. Each failure is an event, and the control plane looks for itself.
 
 use crate::tables::loads::Failure;
