@@ -143,6 +143,7 @@ impl Follower {
     async fn turn(&mut self) {
         let now = Instant::now();
         self.read_network(now).await;
+        self.changed |= self.serving.turn(&self.state.snapshot, now);
         if self.changed && self.next_compile <= now {
             self.changed = false;
             // A hundred thousand backends take a fifth of a second: leave as much time for everything else.
@@ -157,7 +158,6 @@ impl Follower {
             self.tell_interfaces().await;
         }
         self.hear_workers(now);
-        self.changed |= self.serving.turn(&self.state.snapshot, now);
         if self.state.topology.bridge {
             let (questions, lost) =
                 self.prober.turn(&self.state.topology, &self.state.steering.announced, now);

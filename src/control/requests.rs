@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use tokio::sync::oneshot;
 
 use super::discover::Watched;
-use super::health::Checked;
+use super::health::{Checked, Pace};
 use super::orders::{Order, Outcome, Reload};
 use super::roster::Shown;
 use super::standing::{BackendKey, ServiceKey};
@@ -30,4 +30,6 @@ pub struct View {
     pub checked: HashMap<BackendKey, Checked>,
     /// How sources of backends stand.
     pub watched: HashMap<ServiceKey, Watched>,
+    /// How checking keeps up.
+    pub pace: Pace,
 }

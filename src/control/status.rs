@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dataplane::{PortStatus, SteeredStatus};
 use super::discover::Watched;
-use super::health::Checked;
+use super::health::{Checked, Pace};
 use crate::tables::DropReason;
 use crate::tables::counters::PortCounters;
 
@@ -34,6 +34,9 @@ pub struct Status {
     pub dropped: BTreeMap<String, u64>,
     /// In the order of the configuration's rows.
     pub services: Vec<ServiceStatus>,
+    /// How checking keeps up.
+    #[serde(default)]
+    pub checks: Pace,
     /// Rules of outbound source NAT, in the order of the configuration.
     #[serde(default)]
     pub snat: Vec<SnatStatus>,

@@ -13,7 +13,6 @@ use crate::xsk::Frame;
 use super::batch::{Batch, Meta};
 use super::conntrack::{Direction, Entry, Flows, Hit, Kind as Rewriting, Segment, State};
 use super::family::{Pair, V4, V6};
-use super::fates;
 use super::parse::{self, Kind, Parsed};
 use super::passive;
 use super::rewrite::{self, Egress};
@@ -50,43 +49,51 @@ pub fn flow<P: Pair>(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>) {
         // Both kinds of ping have the same key where the identifier is 0.
         return;
     }
-    if starts_over(frame, &hit, meta, turn) {
+    let is_first = hit.state().is_stateless() || meta.parsed.flags.opens();
+    if is_first && starts_over(frame, &hit, meta, turn) {
         // Tier 2 finds no connection then, and makes one.
         turn.flows.end(&hit, turn.counters);
         return;
     }
-    let verdict = match forward(frame, meta, &hit, turn) {
-        Err(DropReason::BackendDown) => fates::meet(frame, meta, &hit, turn),
-        verdict => verdict,
-    };
+    let verdict = forward(frame, meta, &hit, turn);
     meta.verdict = Some(verdict.unwrap_or_else(Verdict::Drop));
 }
 
-/// A client that opens a connection anew: from a port whose last connection is over (TIME-WAIT, RFC 9293 §3.6.1), or
-/// whose backend was removed or ends its connections; there a UDP datagram does as well. So does a repeated SYN whose
-/// backend is down. A damaged frame ends nothing.
-#[inline]
-pub fn starts_over<P: Pair>(frame: &Frame, hit: &Hit<P>, meta: &Meta, turn: &Turn<'_>) -> bool {
-    let flags = meta.parsed.flags;
-    let stateless = hit.state().is_stateless();
-    (stateless || flags.opens())
-        && opens_it(hit, P::key(meta).addresses)
-        && (hit.is_finished() || has_lost_its_backend(hit, turn.tables))
-        && (stateless || !flags.absurd())
-        && rewrite::has_time(meta, hit.kind, turn).is_ok()
-        && parse::verify(frame.bytes(), &meta.parsed, &P::key(meta)).is_ok()
+/// Whether a SYN or datagram opens a connection anew: a SYN from a port whose last connection is over (TIME-WAIT, RFC 9293
+/// §3.6.1), or whose backend is down and has not answered; and either where the backend was removed or ends its
+/// connections. A damaged frame ends nothing.
+#[inline(always)]
+fn starts_over<P: Pair>(frame: &Frame, hit: &Hit<P>, meta: &Meta, turn: &mut Turn<'_>) -> bool {
+    if !hit.state().is_stateless() {
+        return syn_starts_over(frame, hit, meta, turn);
+    }
+    hit.kind != Rewriting::Snat
+        && turn.tables.backend(hit.backend).is_none_or(|backend| backend.fate != Fate::Keep)
+        && opens(frame, hit, meta, turn)
 }
 
-/// Whether a connection's backend is of no more use to it: the next first frame goes elsewhere.
-#[inline]
-fn has_lost_its_backend<P: Pair>(hit: &Hit<P>, tables: &Snapshot) -> bool {
-    hit.kind != Rewriting::Snat
-        && match tables.backend(hit.backend) {
-            None => true,
-            Some(backend) => {
-                backend.fate != Fate::Keep || (backend.down && hit.state() == State::SynReceived)
-            }
-        }
+/// The same of a SYN. One that does not is repeated, or is none of this connection's.
+#[cold]
+fn syn_starts_over<P: Pair>(frame: &Frame, hit: &Hit<P>, meta: &Meta, turn: &mut Turn<'_>) -> bool {
+    let backend = turn.tables.backend(hit.backend);
+    let unanswered = hit.state() == State::SynReceived;
+    let is_lost = hit.kind != Rewriting::Snat
+        && backend.is_none_or(|backend| backend.fate != Fate::Keep || (backend.down && unanswered));
+    if hit.is_finished() || is_lost {
+        return !meta.parsed.flags.absurd() && opens(frame, hit, meta, turn);
+    }
+    if unanswered {
+        passive::asked_again(hit, turn);
+    }
+    false
+}
+
+/// Whether the frame may open a connection, if one was opened like this before.
+#[cold]
+fn opens<P: Pair>(frame: &Frame, hit: &Hit<P>, meta: &Meta, turn: &Turn<'_>) -> bool {
+    opens_it(hit, P::key(meta).addresses)
+        && rewrite::has_time(meta, hit.kind, turn).is_ok()
+        && parse::verify(frame.bytes(), &meta.parsed, &P::key(meta)).is_ok()
 }
 
 /// Whether the frame comes from where connections are opened: from the client, or from inside through outbound NAT,
@@ -115,15 +122,13 @@ pub fn forward<P: Pair>(
     turn.flows.entry::<P>(hit.entry).touch_with(hit, sequence, acknowledgment, turn.now.coarse());
     if next_state != hit.state() {
         change_state(hit, meta, turn);
-    } else if hit.state() == State::SynReceived {
-        passive::asked_again(hit, meta.parsed.flags, turn);
     }
     count(turn.counters, hit, frame.len());
     rewrite::apply(frame, meta, hit, &egress, turn)
 }
 
 /// Moves the connection to the state that the segment leads to, and notes what that says about the backend.
-#[inline]
+#[inline(never)]
 fn change_state<P: Pair>(hit: &Hit<P>, meta: &Meta, turn: &mut Turn<'_>) {
     let Parsed { flags, sequence, acknowledgment, .. } = meta.parsed;
     let entry = turn.flows.entry::<P>(hit.entry);
@@ -174,6 +179,7 @@ pub fn egress<'a, P: Pair>(hit: &Hit<P>, meta: &Meta, turn: &mut Turn<'a>) -> Re
         (_, Direction::Request) => {
             let backend = tables.backend(hit.backend).ok_or(DropReason::BackendGone)?;
             if backend.fate != Fate::Keep {
+                // What becomes of it is decided in tier 3: see `answer::fates`.
                 return Err(DropReason::BackendDown);
             }
             Ok(Egress::backend(resolved(backend.next_hop, tables, turn.extras)?, backend))

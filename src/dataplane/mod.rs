@@ -11,7 +11,6 @@ pub mod parse;
 
 pub mod known;
 
-pub mod fates;
 pub mod passive;
 
 pub mod admit;

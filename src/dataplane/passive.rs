@@ -9,12 +9,12 @@
 //!
 //! A SYN that was answered is not waited for any more, whether or not the client goes on. Clients can still bring about a
 //! failure of a backend that serves: with a SYN whose TTL ends behind the switch, or from an address to which the backend's
-//! answer takes another way. So a failure never takes a backend down, and a check that passes ends the row. Where the backend's frames are not seen (`dsr`, tunnels) nothing tells whether it has
-//! answered, so a repeated SYN says nothing. Each failure is an event, and the control plane looks for itself.
+//! answer takes another way. So a failure alone takes no backend down, and a check that passes ends the row. Where the
+//! backend's frames are not seen (`dsr`, tunnels) nothing tells whether it has answered, so a repeated SYN says nothing. The
+//! first failures are an event each, and the control plane looks for itself.
 
 use crate::tables::loads::Failure;
 use crate::tables::{BackendId, Event, InterfaceId};
-use crate::wire::tcp::Flags;
 
 use super::conntrack::{Direction, Hit, State};
 use super::family::Pair;
@@ -48,10 +48,10 @@ pub fn heed<P: Pair>(hit: &Hit<P>, states: (State, State), asked_us: u32, turn: 
     }
 }
 
-/// Heeds a frame that left a connection in the state in which it waits for the backend's answer.
+/// Heeds a SYN of a connection that still waits for the backend's answer.
 #[cold]
-pub fn asked_again<P: Pair>(hit: &Hit<P>, flags: Flags, turn: &mut Turn<'_>) {
-    let may_tell = hit.direction == Direction::Request && flags.opens() && !hit.kind.one_way();
+pub fn asked_again<P: Pair>(hit: &Hit<P>, turn: &mut Turn<'_>) {
+    let may_tell = hit.direction == Direction::Request && !hit.kind.one_way();
     if may_tell && elapsed(turn, turn.flows.entry::<P>(hit.entry).asked_us()) >= PATIENCE_US {
         failed(hit.backend, Failure::Unanswered, turn);
     }

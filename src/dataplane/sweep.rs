@@ -1,6 +1,6 @@
 //! Clients that only listen must learn, too, that their connection is over.
 //!
-//! Whoever sends meets the fate of its connection by that ([`super::fates`]). Of the others every worker seeks out its share,
+//! Whoever sends meets the fate of its connection by that (`answer::fates`). Of the others every worker seeks out its share,
 //! once for every snapshot in which connections are to be reset, and pokes them: with a bare ACK whose sequence number lies
 //! just before what the backend said last. No TCP takes such a segment; it answers with an ACK that says what it expects
 //! (RFC 9293 §3.10.7.4), which the RST then bears (RFC 5961 §3.2 wants it exact).

@@ -5,12 +5,16 @@
 //! namespace   a network namespace that goes away with its guard
 //! process     commands with a time limit, background processes that end with their guard
 //! lab         the topologies: hosts, cables, servers
+//! actors      servers that change their manners when they are told
 //! servers     nginx, a UDP server that says its name, a TCP echo
 //! decapsulator  the backend's end of a tunnel (in tests/tools, as it is a program, too)
 //! devices     what needs `unsafe`: a TUN device, a packet socket
 //! switch      the xswitch process: its configuration, its status, its end
+//! services    configurations made of services that a scene varies
+//! operator    what an operator asks of a running switch, and sees of it
 //! packets     frames that no socket would send
 //! traffic     what clients do, and what they got
+//! load        clients by the second, and long downloads
 //! capture     tcpdump at a host, judged by tshark
 //! wait        polling with an outer bound
 //! ```
@@ -19,6 +23,7 @@
 
 #![allow(dead_code, reason = "every test crate uses another part of the lab")]
 
+pub mod actors;
 pub mod capture;
 #[path = "../tools/decapsulator.rs"]
 pub mod decapsulator;
@@ -26,10 +31,13 @@ pub mod decapsulator;
 pub mod devices;
 pub mod exclusive;
 pub mod lab;
+pub mod load;
 pub mod namespace;
+pub mod operator;
 pub mod packets;
 pub mod process;
 pub mod servers;
+pub mod services;
 pub mod switch;
 pub mod traffic;
 pub mod wait;

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
-use etherparse::{IpFragOffset, Ipv4Header, Ipv6FragmentHeader, Ipv6Header, UdpHeader, ip_number};
+use etherparse::{IpFragOffset, Ipv4Header, Ipv6FragmentHeader, Ipv6Header, TcpHeader, UdpHeader, ip_number};
 
 use super::devices;
 use super::namespace::Namespace;
@@ -114,4 +114,18 @@ pub fn neighbor(host: &Namespace, address: IpAddr) -> Mac {
     let known = host.ip(&format!("neighbor show {address}"));
     let mut words = known.split_whitespace().skip_while(|word| *word != "lladdr");
     mac(words.nth(1).unwrap_or_else(|| panic!("{} does not know {address}: {known}", host.name())))
+}
+
+/// An IPv4 packet that asks for a TCP connection.
+pub fn syn(source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
+    let (IpAddr::V4(from), IpAddr::V4(to)) = (source.ip(), destination.ip()) else {
+        panic!("{source} and {destination} are not of IPv4")
+    };
+    let mut tcp = TcpHeader::new(source.port(), destination.port(), 1, 64_240);
+    tcp.syn = true;
+    let mut ip = Ipv4Header::new(tcp.header_len_u16(), 64, ip_number::TCP, from.octets(), to.octets())
+        .expect("a header fits a packet");
+    ip.header_checksum = ip.calc_header_checksum();
+    tcp.checksum = tcp.calc_checksum_ipv4(&ip, &[]).expect("a header is shorter than 64 kB");
+    [&ip.to_bytes()[..], &tcp.to_bytes()[..]].concat()
 }

@@ -54,8 +54,9 @@ impl Configuration {
         }
     }
 
-    fn to_toml(&self, lab: &Lab) -> String {
-        let mut text = format!(
+    /// The table `[switch]`.
+    pub fn switch_table(&self, lab: &Lab) -> String {
+        format!(
             "[switch]\ninterfaces = {:?}\nmax_connections = {}\ncontrol_socket = \"{}\"\n\
              metrics_listen = \"{METRICS}\"\n{}{}\n",
             self.interfaces,
@@ -63,7 +64,11 @@ impl Configuration {
             socket(lab).display(),
             topology_lines(lab),
             self.switch_lines,
-        );
+        )
+    }
+
+    fn to_toml(&self, lab: &Lab) -> String {
+        let mut text = self.switch_table(lab);
         for &path in lab.setup.paths.iter().filter(|_| !lab.setup.forwarding.is_empty()) {
             for (name, protocol, vip) in [
                 ("web", "tcp", path.web()),
@@ -121,7 +126,8 @@ pub fn socket(lab: &Lab) -> PathBuf {
     lab.directory().join("xswitch.sock")
 }
 
-fn write_configuration(lab: &Lab, text: &str) -> PathBuf {
+/// Writes the configuration file of a lab's switch.
+pub fn write_configuration(lab: &Lab, text: &str) -> PathBuf {
     let path = lab.directory().join("xswitch.toml");
     std::fs::write(&path, text).expect("a file can be written");
     path
@@ -153,14 +159,24 @@ impl<'lab> Switch<'lab> {
 
     /// Starts the switch and waits until every queue of every interface is attached.
     pub fn start_with(lab: &'lab Lab, configuration: &Configuration) -> Self {
-        let mut switch = Self::launch(lab, configuration);
+        Self::start_text(lab, &configuration.to_toml(lab))
+    }
+
+    /// The same with the text of a configuration.
+    pub fn start_text(lab: &'lab Lab, text: &str) -> Self {
+        let mut switch = Self::launch_text(lab, text);
         wait_until("every queue of the switch is attached", PATIENCE, || switch.is_attached());
         switch
     }
 
     /// Starts the switch and does not wait.
     pub fn launch(lab: &'lab Lab, configuration: &Configuration) -> Self {
-        let path = write_configuration(lab, &configuration.to_toml(lab));
+        Self::launch_text(lab, &configuration.to_toml(lab))
+    }
+
+    /// The same with the text of a configuration.
+    pub fn launch_text(lab: &'lab Lab, text: &str) -> Self {
+        let path = write_configuration(lab, text);
         let line = format!("{BINARY} run --config {}", path.display());
         Self { lab, process: lab.switch.spawn(&line, &lab.directory().join("xswitch.log")) }
     }
@@ -183,6 +199,16 @@ impl<'lab> Switch<'lab> {
     /// `xswitch status --json`.
     pub fn status(&self) -> Value {
         wait_for("xswitch tells its status", PATIENCE, || self.try_status())
+    }
+
+    /// The network that it serves.
+    pub fn lab(&self) -> &'lab Lab {
+        self.lab
+    }
+
+    /// What it has printed so far.
+    pub fn log(&self) -> String {
+        self.process.log()
     }
 
     /// The state of an interface's link as the switch sees it: `up`, `down` or `gone`.

@@ -3,7 +3,7 @@
 use etherparse::TcpHeaderSlice;
 use xswitch::dataplane::Verdict;
 use xswitch::tables::loads::Failures;
-use xswitch::tables::{Backend, BackendId, DropReason, Fate, RoundRobin, SchedulerTable};
+use xswitch::tables::{Backend, BackendId, DropReason, Fate, OnNoBackend, RoundRobin, SchedulerTable};
 
 use crate::frames::flow::Flow;
 use crate::frames::lab::Lab;
@@ -142,6 +142,9 @@ fn where_no_backend_takes_it_over_a_rescheduled_connection_stays_until_one_does(
     let outcome = lab.send(ETH0, &from_client(&world, &row.request(ACK)));
     assert_eq!(outcome.verdict, Verdict::Drop(DropReason::NoBackend));
     let position = able.as_ref().unwrap().id.index();
+    lab.snapshot.services[position].as_mut().unwrap().on_no_backend = OnNoBackend::Reject;
+    let outcome = lab.send(ETH0, &from_client(&world, &row.request(ACK)));
+    assert_eq!(segment(row, &outcome.bytes), (RST, SEQUENCE + 1, 0));
     lab.snapshot.services[position] = able;
     deliver(&world, &mut lab, row.to(12), &row.request(ACK));
 }

@@ -147,10 +147,35 @@ fn a_cookie_brings_a_client_back_to_its_server_by_whichever_node() {
     tier.finish();
 }
 
+#[test]
+fn a_node_that_is_drained_gets_no_new_connections_and_comes_back() {
+    let tier = Tier::start(1);
+    let order = |verb: &str| {
+        for (service, port) in [("shop-https", 443), ("shop-http", 80)] {
+            let socket = socket(&tier.lab);
+            let line =
+                format!("{BINARY} backend {verb} --socket {} {service} 198.18.1.11:{port}", socket.display());
+            tier.lab.switch.run(&line);
+        }
+    };
+    tier.answers("/a", "", 8);
+    let before = tier.log("b1").len();
+    assert!(before > 0, "the node serves");
+    order("drain");
+    tier.answers("/a", "", 8);
+    assert_eq!(tier.log("b1").len(), before, "it is drained");
+    order("enable");
+    wait_until("the node serves again", PATIENCE, || {
+        tier.answers("/a", "", 2);
+        tier.log("b1").len() > before
+    });
+    tier.finish();
+}
+
 /// The example of `config/`, but for where the switch is asked for its status.
 fn start_switch(lab: &Lab) -> Background {
-    let lines = format!("[switch]\ncontrol_socket = \"{}\"", socket(lab).display());
-    let text = read_example("layer7-tier.toml").replacen("[switch]", &lines, 1);
+    let lines = format!("\n[switch]\ncontrol_socket = \"{}\"\n", socket(lab).display());
+    let text = read_example("layer7-tier.toml").replacen("\n[switch]\n", &lines, 1);
     let path = lab.directory().join("layer7-tier.toml");
     std::fs::write(&path, text).expect("a file can be written");
     let line = format!("{BINARY} run --config {}", path.display());

@@ -7,6 +7,15 @@
 //! baseline         the lab itself, with the kernel's NAT in the place of the switch
 //! laboratory       the labs of the other modes, with the kernel alone
 //! balancing        who gets how many requests
+//! schedulers       who gets a connection, by load, by hash, by affinity
+//! health           every way of being ill is noticed and named
+//! passive          what the traffic shows of a backend, and what it does not
+//! ondown           what becomes of connections when their backend goes down
+//! drain            taking backends and services out
+//! reloads          two hundred reloads under load
+//! discover         backends from DNS and from a file
+//! agents           agents and certificates
+//! scale            a thousand services of a hundred backends
 //! modes            every forwarding mode over TCP and UDP, IPv4 and IPv6
 //! pmtud            packets that are too big for what lies behind the switch
 //! icmp             the VIP behaves as a host; errors follow their connection
@@ -127,13 +136,17 @@ macro_rules! every_row {
 #[path = "../common/mod.rs"]
 mod common;
 
+mod agents;
 mod balancing;
 mod baseline;
 mod bridge;
 mod counters;
 mod crossing;
 mod datagrams;
+mod discover;
+mod drain;
 mod fragments;
+mod health;
 mod icmp;
 mod interfaces;
 mod jumbo;
@@ -144,7 +157,12 @@ mod lifecycle;
 mod limits;
 mod modes;
 mod neighbors;
+mod ondown;
+mod passive;
 mod pmtud;
+mod reloads;
+mod scale;
+mod schedulers;
 mod snat;
 mod through;
 mod transfer;

@@ -5,7 +5,7 @@
 # What building needs: clang compiles the XDP program, the rest is libxdp's.
 BUILD_PACKAGES=(build-essential clang llvm libelf-dev zlib1g-dev m4 pkg-config gcc-multilib libbpf-dev)
 # What the namespaces and the hosts in them need.
-LAB_PACKAGES=(iproute2 ethtool procps nginx curl iputils-ping)
+LAB_PACKAGES=(iproute2 ethtool procps nginx curl iputils-ping dnsmasq-base)
 # What only tests need.
 TEST_PACKAGES=(iputils-arping iputils-tracepath traceroute nftables tcpdump tshark python3-scapy jq iperf3 socat valgrind shellcheck openssl)
 

@@ -47,6 +47,8 @@ pub(super) struct Serving {
     discovery: Discovery,
     found: UnboundedReceiver<Found>,
     loads: Arc<Loads>,
+    /// What is checked.
+    targets: Vec<Target>,
     /// Of the newest snapshot.
     rows: HashMap<BackendKey, BackendId>,
     fading: Fading,
@@ -60,7 +62,20 @@ impl Serving {
         let (health, reports) = Health::start(Arc::clone(&loads));
         let (discovery, found) = Discovery::start();
         let (rows, fading, leaving) = (HashMap::new(), Fading::default(), Leaving::default());
-        Self { roster, health, reports, discovery, found, loads, rows, fading, leaving, next_turn: now }
+        let targets = Vec::new();
+        Self {
+            roster,
+            health,
+            reports,
+            discovery,
+            found,
+            loads,
+            targets,
+            rows,
+            fading,
+            leaving,
+            next_turn: now,
+        }
     }
 
     /// Hears what is new. Whether anything follows from it.
@@ -143,7 +158,11 @@ impl Serving {
                 targets.push(Target { key, row: *row, check: Arc::clone(&health), through });
             }
         }
-        self.health.set(targets);
+        // Taking over a hundred thousand targets holds checks up for a moment: only where they differ.
+        if targets != self.targets {
+            self.health.set(targets.clone());
+            self.targets = targets;
+        }
         let sources = config.services.iter().filter_map(|service| {
             let discover = service.discover.clone()?;
             Some((service_key(service), discover))
@@ -158,6 +177,7 @@ impl Serving {
             shown: self.rows.keys().filter_map(shown).collect(),
             checked: self.health.checked(),
             watched: self.discovery.watched(),
+            pace: self.health.pace(),
         }
     }
 }

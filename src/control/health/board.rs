@@ -1,113 +1,31 @@
 //! Who is checked how, and what is known of each.
 //!
-//! A [`Probe`] asks one [`Question`] again and again; backends that would be asked the same, in the same rhythm, share it. A
+//! A probe asks one [`Question`] again and again; backends that would be asked the same, in the same rhythm, share it. A
 //! backend has one probe for its check, and one more where an agent is asked besides.
 
 use std::cmp::Reverse;
-use std::collections::hash_map::{DefaultHasher, Entry};
-use std::collections::{BinaryHeap, HashMap, HashSet};
-use std::hash::{Hash, Hasher};
-use std::net::SocketAddr;
+use std::collections::hash_map::Entry;
+use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::AbortHandle;
 
-use super::check::{Answer, Failed, Passed};
-use super::machine::{Kind, Machine, Verdict};
-use super::pace::{Lateness, Pace, Timing};
-use super::{Agent, Checked, News, Report, Target, Through};
-use crate::config::valid::{self, Check, Via};
-use crate::control::standing::{BackendKey, ServiceKey};
+use super::check::Answer;
+use super::pace::{Lateness, Pace};
+use super::{Checked, News, Report, Target, Through};
+use crate::config::valid::{self, Check};
+use crate::control::standing::BackendKey;
 use crate::tables::{BackendId, Loads};
+use probe::{Plan, Probe, Role, Running, Subscriber};
 
-/// What a probe asks, whom, and in what rhythm.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Question {
-    /// The address asked; through the forwarding path, the backend that is to answer for the VIP.
-    pub address: SocketAddr,
-    /// Without what only others look at ([`Plan`]).
-    pub how: Arc<valid::Health>,
-    /// Where the question takes the way of a service: of which.
-    pub service: Option<ServiceKey>,
-}
+mod probe;
 
-/// The questions of a `[service.health]`.
-#[derive(Debug, Clone)]
-struct Plan {
-    check: Arc<valid::Health>,
-    agent: Option<Arc<valid::Health>>,
-}
-
-impl Plan {
-    fn new(health: &valid::Health) -> Self {
-        let check = valid::Health { passive_failures: 0, agent_port: None, ..health.clone() };
-        let agent = health.agent_port.map(|port| {
-            let asked =
-                valid::Health { check: Check::Agent, via: Via::Direct, port: Some(port), ..check.clone() };
-            Arc::new(asked)
-        });
-        Self { check: Arc::new(check), agent }
-    }
-}
-
-impl Question {
-    fn new(key: &BackendKey, how: &Arc<valid::Health>) -> Self {
-        let port = how.port.unwrap_or(key.address.port());
-        let service = (how.via == Via::Forwarding).then_some(key.service);
-        Self { address: SocketAddr::new(key.address.ip(), port), how: Arc::clone(how), service }
-    }
-}
-
-/// What a probe's results are for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
-    /// They decide.
-    Check,
-    /// Only what the agent says counts.
-    Besides,
-}
-
-#[derive(Debug)]
-struct Subscriber {
-    key: BackendKey,
-    row: BackendId,
-    role: Role,
-}
+pub use probe::Question;
 
 /// Names a probe; never used again.
 pub type ProbeId = u64;
-
-#[derive(Debug)]
-struct Running {
-    started: Instant,
-    abort: AbortHandle,
-}
-
-#[derive(Debug)]
-struct Probe {
-    question: Question,
-    through: Option<Through>,
-    machine: Machine,
-    timing: Timing,
-    due: Instant,
-    running: Option<Running>,
-    started: Option<Instant>,
-    last: Option<Answer>,
-    checks: u64,
-    failed: u64,
-    agent: Option<Agent>,
-    subscribers: Vec<Subscriber>,
-}
-
-impl Drop for Probe {
-    fn drop(&mut self) {
-        if let Some(running) = &self.running {
-            running.abort.abort();
-        }
-    }
-}
 
 /// A check that is to begin.
 #[derive(Debug)]
@@ -120,8 +38,10 @@ pub struct Start {
     pub through: Option<Through>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Asked {
+    /// Which [`Board::set`] wanted it last.
+    round: u64,
     check: ProbeId,
     agent: Option<ProbeId>,
     row: BackendId,
@@ -139,6 +59,7 @@ pub struct Board {
     /// When which probe is due. An entry with another time than its probe's is out of date.
     due: BinaryHeap<Reverse<(Instant, ProbeId)>>,
     next_id: ProbeId,
+    round: u64,
     checks: u64,
     in_flight: u64,
     lateness: Lateness,
@@ -156,6 +77,7 @@ impl Board {
             targets: HashMap::new(),
             due: BinaryHeap::new(),
             next_id: 0,
+            round: 0,
             checks: 0,
             in_flight: 0,
             lateness: Lateness::new(now),
@@ -166,16 +88,16 @@ impl Board {
     pub fn set(&mut self, targets: Vec<Target>, now: Instant) {
         // Backends of a service share what says how they are checked.
         let mut plans: HashMap<*const valid::Health, Plan> = HashMap::new();
-        let mut wanted = HashSet::with_capacity(targets.len());
+        self.round += 1;
         let mut fresh = Vec::new();
         for target in targets {
             let plan = plans.entry(Arc::as_ptr(&target.check)).or_insert_with(|| Plan::new(&target.check));
             let check = Question::new(&target.key, &plan.check);
             let agent = plan.agent.as_ref().map(|how| Question::new(&target.key, how));
-            wanted.insert(target.key);
             self.want(target, check, agent, &mut fresh, now);
         }
-        let gone: Vec<_> = self.targets.keys().filter(|key| !wanted.contains(key)).copied().collect();
+        let gone: Vec<_> =
+            self.targets.iter().filter(|(_, asked)| asked.round != self.round).map(|(key, _)| *key).collect();
         for key in gone {
             if let Some(asked) = self.targets.remove(&key) {
                 self.leave(&key, asked.check, Role::Check);
@@ -199,10 +121,9 @@ impl Board {
         now: Instant,
     ) {
         let (key, row) = (target.key, target.row);
-        let before = self.targets.remove(&key);
-        let moved = before.as_ref().is_some_and(|before| before.row != row);
-        let check =
-            self.join(before.as_ref().map(|before| before.check), check, &key, row, Role::Check, fresh, now);
+        let before = self.targets.get(&key).copied();
+        let moved = before.is_some_and(|before| before.row != row);
+        let check = self.join(before.map(|before| before.check), check, &key, row, Role::Check, fresh, now);
         let before_agent = before.and_then(|before| before.agent);
         let agent = match agent {
             Some(question) => Some(self.join(before_agent, question, &key, row, Role::Besides, fresh, now)),
@@ -218,7 +139,7 @@ impl Board {
                 own.for_each(|subscriber| subscriber.row = row);
             }
         }
-        self.targets.insert(key, Asked { check, agent, row });
+        self.targets.insert(key, Asked { round: self.round, check, agent, row });
     }
 
     /// The probe that asks this question for a backend, which it asked for by `before` until now.
@@ -369,85 +290,6 @@ impl Board {
             late_mean_ms,
             targets: self.targets.len() as u64,
             probes: self.probes.len() as u64,
-        }
-    }
-}
-
-impl Probe {
-    fn new(question: Question, origin: Instant, now: Instant) -> Self {
-        let mut hasher = DefaultHasher::new();
-        question.hash(&mut hasher);
-        let how = &question.how;
-        Self {
-            machine: Machine::new(how.rise, how.fall, now),
-            timing: Timing::new(origin, hasher.finish(), how.interval_ms, how.fast_interval_ms),
-            question,
-            through: None,
-            due: now,
-            running: None,
-            started: None,
-            last: None,
-            checks: 0,
-            failed: 0,
-            agent: None,
-            subscribers: Vec::new(),
-        }
-    }
-
-    /// The verdict, if this answer changes it.
-    fn learn(&mut self, answer: Answer, started: Instant, now: Instant) -> Option<Verdict> {
-        self.checks += 1;
-        self.failed += u64::from(answer.is_err());
-        let verdict = match &answer {
-            Ok(_) => self.machine.succeeded(started, now),
-            Err(Failed::Backend(_)) => self.machine.failed(Kind::Failed, now),
-            Err(Failed::NoWay) => self.machine.failed(Kind::NoWay, now),
-            // That says nothing of the backend.
-            Err(Failed::Ours(_)) => None,
-        };
-        self.last = Some(answer);
-        verdict
-    }
-
-    /// What the agent says, if that is new. What it says nothing about stays as it said before.
-    fn heard(&mut self) -> Option<Agent> {
-        let Some(Ok(Passed { agent: Some((said, _)), .. })) = &self.last else { return None };
-        let before = self.agent.unwrap_or_default();
-        let agent = Agent { percent: said.percent.or(before.percent), wish: said.wish.or(before.wish) };
-        let changed = self.agent != Some(agent);
-        self.agent = Some(agent);
-        changed.then_some(agent)
-    }
-
-    fn news(&self, verdict: Verdict) -> News {
-        match (verdict, &self.last) {
-            (Verdict::Up, _) => News::Up,
-            (Verdict::Down, Some(Err(failed))) => News::Down(failed.to_string()),
-            // Who joins while it rises.
-            (Verdict::Down, _) => News::Down("not yet up again".to_owned()),
-        }
-    }
-
-    fn shown(&self, agent: Option<&Self>, now: Instant) -> Checked {
-        let last = match &self.last {
-            None => "not checked yet".to_owned(),
-            Some(Ok(passed)) => passed.to_string(),
-            Some(Err(failed)) => failed.to_string(),
-        };
-        let said = match &agent.unwrap_or(self).last {
-            Some(Ok(Passed { agent: Some((_, line)), .. })) => Some(line.clone()),
-            // Of an agent besides, nothing else shows that it does not answer.
-            Some(Err(failed)) if agent.is_some() => Some(failed.to_string()),
-            _ => None,
-        };
-        Checked {
-            state: self.machine.name().to_owned(),
-            since_s: self.machine.age(now).as_secs(),
-            last,
-            checks: self.checks,
-            failed: self.failed,
-            agent: said,
-            suspect: self.machine.is_suspect(),
         }
     }
 }

@@ -74,6 +74,7 @@ impl Status {
                 .flatten()
                 .map(|service| service_status(service, facts, (&counters, dataplane.loads())))
                 .collect(),
+            checks: facts.view.pace,
             snat: facts.snapshot.snat_rules.iter().map(snat_status).collect(),
             workers,
             ports,

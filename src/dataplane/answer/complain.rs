@@ -41,7 +41,6 @@ fn about_packet<P: Version>(
         DropReason::TooBig if meta.parsed.dont_fragment => P::too_big(meta.mtu, meta.parsed.ip_len)?,
         DropReason::NoRoute => Complaint::NetUnreachable,
         DropReason::NoBackend => return host::reject::<P>(frame, meta, turn),
-        DropReason::BackendDown => return host::abandon::<P>(frame, meta),
         _ => return None,
     };
     let key = P::key(meta);

@@ -55,15 +55,8 @@ pub(super) fn reject<P: Version>(frame: &mut Frame, meta: &Meta, turn: &mut Turn
     refuse::<P>(frame, meta, turn).ok()
 }
 
-/// Tells a client that its connection is over. One reset for one segment, which is no shorter: nobody can be flooded by
-/// that, and so many must be told at once that the rate of other messages would not do.
-pub(super) fn abandon<P: Version>(frame: &mut Frame, meta: &Meta) -> Option<Verdict> {
-    let is_segment = meta.parsed.kind == Kind::Flow && P::key(meta).protocol == TCP;
-    is_segment.then(|| reset::<P>(frame, meta)).flatten()
-}
-
 /// Turns a segment into the reset that answers it. None answers a reset.
-fn reset<P: Version>(frame: &mut Frame, meta: &Meta) -> Option<Verdict> {
+pub(super) fn reset<P: Version>(frame: &mut Frame, meta: &Meta) -> Option<Verdict> {
     let segment = frame.bytes().get(meta.parsed.payload())?;
     let header = tcp::Header::parse(segment)?;
     let occupied = tcp::sequence_length(segment);

@@ -7,6 +7,7 @@
 //! | [`relay`] | an ICMP error about a connection | translated, to who must know |
 //! | [`tunnel`] | an ICMP error about a packet of our own tunnels | an error for the client |
 //! | [`host`] | what no service takes, to a VIP; what has lost its backend | what a host would say: unreachable, reset |
+//! | [`fates`] | a frame of a connection whose backend is down | a reset, or it goes to another backend |
 //! | [`complain`] | a frame that was dropped | an ICMP error, if its sender can do something about it |
 //!
 //! Whatever else it is stays with the kernel. Of a dropped frame whose service has no backend nothing is said unless the
@@ -14,6 +15,7 @@
 
 mod complain;
 mod echo;
+mod fates;
 mod host;
 mod neighbor;
 mod relay;
@@ -40,9 +42,7 @@ pub fn run(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>, kernel_reach
     match meta.verdict {
         None => meta.verdict = Some(unclaimed(frame, meta, turn)),
         Some(Verdict::Drop(reason)) => {
-            if let Some(verdict) = complain::about(frame, meta, reason, turn) {
-                meta.verdict = Some(verdict);
-            }
+            meta.verdict = Some(dropped(frame, meta, reason, turn));
         }
         Some(Verdict::ToKernel) => {}
         Some(_) => return,
@@ -54,6 +54,18 @@ pub fn run(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>, kernel_reach
     if meta.verdict == Some(Verdict::ToKernel) && !kernel_reachable {
         meta.verdict = Some(cross(frame, meta, turn).unwrap_or_else(Verdict::Drop));
     }
+}
+
+/// What becomes of a frame that was dropped: it may have another way, or something is said about it.
+#[inline(always)]
+fn dropped(frame: &mut Frame, meta: &mut Meta, mut reason: DropReason, turn: &mut Turn<'_>) -> Verdict {
+    if reason == DropReason::BackendDown {
+        match fates::meet(frame, meta, turn) {
+            Ok(verdict) => return verdict,
+            Err(another) => reason = another,
+        }
+    }
+    complain::about(frame, meta, reason, turn).unwrap_or(Verdict::Drop(reason))
 }
 
 /// The XDP program knows no connections, so that it gives a bridge frames that only look like a service's: of whoever

@@ -135,14 +135,13 @@ fn reason(error: &hyper::Error) -> Failed {
     if let Some(error) = source.and_then(|source| source.downcast_ref::<std::io::Error>()) {
         return tls::spoken(error);
     }
+    // A request that was given up, because of this.
+    if let Some(cause) = source.and_then(|source| source.downcast_ref::<hyper::Error>()) {
+        return reason(cause);
+    }
     if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
         return failed("closed without a whole answer");
     }
-    if error.is_parse() {
-        return failed(format!("the answer is not HTTP: {error}"));
-    }
-    match source {
-        Some(source) => failed(source.to_string()),
-        None => failed(error.to_string()),
-    }
+    // Also of those that speak before they are asked.
+    failed(format!("the answer is not HTTP: {error}"))
 }

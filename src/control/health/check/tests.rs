@@ -156,6 +156,13 @@ async fn http_says_how_a_backend_misbehaves() {
     assert!(["closed without a whole answer", "connection reset"].contains(&cause.as_str()), "{cause}");
     let cause = ask(saying("SSH-2.0-OpenSSH_9.9\r\n").await, wanting("")).await;
     assert!(cause.starts_with("the answer is not HTTP"), "{cause}");
+    let first = server(|mut stream| async move {
+        let _ = stream.write_all(b"220 mail.example.net ESMTP\r\n").await;
+        let _ = stream.read(&mut [0; 2048]).await;
+    })
+    .await;
+    let cause = ask(first, wanting("")).await;
+    assert!(cause.starts_with("the answer is not HTTP"), "who speaks first: {cause}");
     let short = saying("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfive.").await;
     assert_eq!(ask(short, wanting("ten")).await, "closed without a whole answer");
 }
@@ -170,7 +177,6 @@ async fn an_answer_after_the_timeout_is_none() {
     assert_eq!(ask(late, wanting("")).await, "connected, but no answer within 300 ms");
     assert_eq!(ask_within(late, wanting(""), 5000).await, "200 OK");
     let dripping = server(|mut stream| async move {
-        // Who answers before he is asked is not understood.
         let _ = stream.read(&mut [0; 2048]).await;
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
         while stream.write_all(b".").await.is_ok() {

@@ -1,0 +1,144 @@
+//! A thousand services with a hundred backends each: loaded, checked, reloaded.
+//!
+//! All backends are addresses of one host, which takes every address of their network for its own.
+
+use std::fmt::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use crate::common::lab::setup::V4;
+use crate::common::lab::{Lab, nat};
+use crate::common::services::{self, Service};
+use crate::common::switch::{BINARY, Switch, write_configuration};
+use crate::common::traffic;
+use crate::common::wait::wait_until;
+
+const PORT: u16 = 31080;
+/// The network of all backends.
+const NETWORK: &str = "10.64.0.0/14";
+/// VIPs are ports of one address.
+const FIRST_VIP: u16 = 10_000;
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// How much of everything.
+struct Scale {
+    services: u16,
+    backends: u16,
+    interval_ms: u64,
+    /// Upper bounds for loading and for a reload.
+    loads_in: Duration,
+    reloads_in: Duration,
+}
+
+#[test]
+fn fifty_services_of_a_hundred_backends() {
+    // The bounds leave a busy machine much room: what is promised, the long test looks at.
+    serve(&Scale {
+        services: 50,
+        backends: 100,
+        interval_ms: 5000,
+        loads_in: Duration::from_secs(2),
+        reloads_in: Duration::from_secs(1),
+    });
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn a_thousand_services_of_a_hundred_backends() {
+    serve(&Scale {
+        services: 1000,
+        backends: 100,
+        interval_ms: 20_000,
+        loads_in: Duration::from_secs(2),
+        reloads_in: Duration::from_secs(1),
+    });
+}
+
+fn serve(scale: &Scale) {
+    let lab = Lab::new(nat(2));
+    let host = &lab.backends[0].host;
+    host.ip(&format!("route add local {NETWORK} dev lo"));
+    host.sysctl("net.core.somaxconn", "4096");
+    lab.switch.ip(&format!("route add {NETWORK} via {}", lab.setup.backend_address(1)));
+    let web = crate::common::servers::Web::start(host, "all", &[listens()], lab.directory());
+    wait_until("nginx listens", LIMIT, || {
+        host.run("ss --no-header --listening --tcp --numeric").contains(&format!(":{PORT}"))
+    });
+
+    let path = write_configuration(&lab, &configuration(&lab, scale, 1));
+    let start = Instant::now();
+    crate::common::process::run(&format!("{BINARY} check --config {}", path.display()));
+    let checked = start.elapsed();
+    let start = Instant::now();
+    let switch = Switch::start_text(&lab, &configuration(&lab, scale, 1));
+    let loaded = start.elapsed();
+    assert!(checked <= scale.loads_in, "the configuration took {checked:?} to load");
+
+    let last = backend(scale.services - 1, scale.backends - 1);
+    let last_service = format!("s{}", scale.services - 1);
+    let interval = Duration::from_millis(scale.interval_ms);
+    // Every backend is checked once per interval; three of them in all.
+    std::thread::sleep(interval * 3);
+    let status = switch.look();
+    let pace = &status["checks"];
+    eprintln!(
+        "{} × {}: check {checked:?}, start {loaded:?}, {} MiB, pace {pace}",
+        scale.services,
+        scale.backends,
+        switch.resident_bytes() >> 20
+    );
+    let late = pace["late_max_ms"].as_f64().unwrap_or_else(|| panic!("the status names no lateness: {pace}"));
+    let targets = u64::from(scale.services) * u64::from(scale.backends);
+    assert_eq!(pace["targets"], targets);
+    assert!(pace["checks"].as_u64() >= Some(targets * 2), "too few checks: {pace}");
+    assert!(late < scale.interval_ms as f64 / 20.0, "checks are late: {pace}");
+    let states = status["services"].as_array().expect("status has services").iter();
+    let backends = states.flat_map(|service| service["backends"].as_array().cloned().unwrap_or_default());
+    let not_up = backends.filter(|backend| backend["state"] != "up").count();
+    assert_eq!(not_up, 0, "backends that are not up");
+
+    for service in [0, scale.services / 2, scale.services - 1] {
+        let vip = SocketAddr::new(crate::common::lab::setup::vip(V4.vip), FIRST_VIP + service);
+        assert_eq!(traffic::requests(&lab.client, vip, 10).failures, 0);
+    }
+
+    write_configuration(&lab, &configuration(&lab, scale, 7));
+    let start = Instant::now();
+    let said = switch.order("reload");
+    let reloaded = start.elapsed();
+    switch.settle();
+    eprintln!("reload {reloaded:?}, at the workers after {:?}: {said}", start.elapsed());
+    assert_eq!(switch.backend(&last_service, last)["weight"], 7);
+    assert!(reloaded <= scale.reloads_in, "the reload took {reloaded:?}");
+    drop(web);
+    switch.finish();
+}
+
+fn listens() -> SocketAddr {
+    SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), PORT)
+}
+
+/// Backend `number` of service `service`: each has an address of its own.
+fn backend(service: u16, number: u16) -> SocketAddr {
+    let [high, low] = service.to_be_bytes();
+    SocketAddr::from(([10, 64 + high, low, number as u8 + 1], PORT))
+}
+
+/// The file; the very last backend has this weight.
+fn configuration(lab: &Lab, scale: &Scale, weight: u32) -> String {
+    let mut text = services::text(lab, []);
+    for number in 0..scale.services {
+        let mut service = Service::new(lab, &format!("s{number}"), FIRST_VIP + number).tables(&format!(
+            "[service.health]\ncheck = \"tcp\"\ninterval_ms = {}\ntimeout_ms = 3000",
+            scale.interval_ms
+        ));
+        for backend_number in 0..scale.backends {
+            service = service.with(backend(number, backend_number));
+        }
+        if let Some(last) = service.backends.last_mut().filter(|_| number + 1 == scale.services) {
+            last.weight = weight;
+        }
+        write!(text, "{service}").expect("a String takes every write");
+    }
+    text
+}
