@@ -26,9 +26,9 @@ const ROSTER_TURN: Duration = Duration::from_millis(100);
 /// Services that are left to the kernel as soon as the last connection of their drained backends has ended: nothing but the
 /// counts of connections tells when that is.
 #[derive(Debug, Default)]
-struct Leaving(HashSet<ServiceKey>);
+struct LeftToKernel(HashSet<ServiceKey>);
 
-impl Leaving {
+impl LeftToKernel {
     /// Whether there is one more of them than at the last look.
     fn turn(&mut self, snapshot: &Snapshot, loads: &Loads) -> bool {
         let left = left_to_kernel(snapshot, &|id| u64::from(loads.open(id)));
@@ -52,7 +52,7 @@ pub(super) struct Serving {
     /// Of the newest snapshot.
     rows: HashMap<BackendKey, BackendId>,
     fading: Fading,
-    leaving: Leaving,
+    left: LeftToKernel,
     next_turn: Instant,
 }
 
@@ -61,7 +61,7 @@ impl Serving {
     pub(super) fn new(roster: Roster, loads: Arc<Loads>, now: Instant) -> Self {
         let (health, reports) = Health::start(Arc::clone(&loads));
         let (discovery, found) = Discovery::start();
-        let (rows, fading, leaving) = (HashMap::new(), Fading::default(), Leaving::default());
+        let (rows, fading, left) = (HashMap::new(), Fading::default(), LeftToKernel::default());
         let targets = Vec::new();
         Self {
             roster,
@@ -94,7 +94,7 @@ impl Serving {
             let open = |key: &BackendKey| rows.get(key).map_or(0, |row| u64::from(loads.open(*row)));
             changed |= self.roster.turn(&open, now);
             self.fading.turn(snapshot, loads, now);
-            changed |= self.leaving.turn(snapshot, loads);
+            changed |= self.left.turn(snapshot, loads);
         }
         changed
     }
@@ -226,12 +226,12 @@ mod tests {
         config.services[0].state = AdminState::Drain;
         config.services[0].on_no_backend = OnNoBackend::ToKernel;
         let (snapshot, _) = compile_static(&config).unwrap();
-        let (loads, mut leaving) = (Loads::new(1, 8), Leaving::default());
+        let (loads, mut left) = (Loads::new(1, 8), LeftToKernel::default());
         let last = snapshot.services[0].as_ref().unwrap().backends[0];
         loads.opened(0, last);
-        assert!(!leaving.turn(&snapshot, &loads));
+        assert!(!left.turn(&snapshot, &loads));
         loads.closed(0, last);
-        assert!(leaving.turn(&snapshot, &loads));
-        assert!(!leaving.turn(&snapshot, &loads), "that is said once");
+        assert!(left.turn(&snapshot, &loads));
+        assert!(!left.turn(&snapshot, &loads), "that is said once");
     }
 }
