@@ -40,7 +40,7 @@ const TURN: Duration = Duration::from_millis(5);
 const ADOPTION_LIMIT: Duration = Duration::from_millis(100);
 /// Events of one worker per turn.
 const EVENTS_PER_TURN: usize = 256;
-/// Between two attempts at something that failed: the netlink connection, or opening an interface.
+/// Between two attempts at something that failed: the netlink connection, opening an interface, a snapshot.
 const RETRY: Duration = Duration::from_secs(1);
 /// A dump of a full routing table takes long: look again no sooner than this many times its duration.
 const DUMP_SHARE: u32 = 4;
@@ -146,11 +146,14 @@ impl Follower {
         self.changed |= self.serving.turn(&self.state.snapshot, now);
         if self.changed && self.next_compile <= now {
             self.changed = false;
-            if let Err(error) = self.apply().await {
-                tracing::error!(%error, "something changed, but the workers keep the former tables");
-            }
             // A hundred thousand backends take a fifth of a second: leave as much time for everything else.
-            self.next_compile = Instant::now() + now.elapsed();
+            let mut pause = Duration::ZERO;
+            if let Err(error) = self.apply().await {
+                tracing::error!(%error, "something changed, but the workers keep the former tables; trying again");
+                // Rows come free as connections end, and nothing else says so.
+                (self.changed, pause) = (true, RETRY);
+            }
+            self.next_compile = Instant::now() + now.elapsed().max(pause);
         } else if self.retry_interfaces <= now {
             self.tell_interfaces().await;
         }

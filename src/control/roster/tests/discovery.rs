@@ -120,3 +120,20 @@ fn a_hundred_thousand_backends_at_rest_cost_a_turn_nothing() {
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
     assert_eq!(roster.config().services[500].backends.len(), 100);
 }
+
+#[test]
+fn what_cannot_be_saved_is_refused_before_it_is_in_force() {
+    let mut scene = discovering();
+    scene.found(&[X]);
+    let order = |address: &str| Order {
+        service: "web".into(),
+        backend: Some(address.parse().unwrap()),
+        change: Change::Drain,
+        save: true,
+    };
+    let error = scene.roster.order(&order(X), scene.now).unwrap_err();
+    assert!(error.contains("the file does not list it"), "{error}");
+    assert_eq!(scene.standing(X), Standing::UP);
+    scene.roster.order(&order(A), scene.now).unwrap();
+    assert_eq!(scene.standing(A), DRAINS);
+}
