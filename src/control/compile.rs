@@ -83,6 +83,8 @@ pub struct Compiled {
     pub steering: Steering,
     /// For the resolver: backends and gateways, except those with a static neighbour.
     pub wanted: Vec<Wanted>,
+    /// Backends of each service that the kernel is to get once none of them has a connection.
+    pub fading: Vec<Vec<BackendId>>,
 }
 
 /// Compiles, and remembers whose row is which.
@@ -142,7 +144,7 @@ impl Compiler {
         self.retire(&services, &backends);
         let needed = self.paths.settle(routes, topology, &backends, self.epoch);
         let service_table = self.service_table(config, &services, &backends, standings);
-        let left = left_to_kernel(config, &services, &service_table, &backends, usage);
+        let (left, fading) = left_to_kernel(config, &services, &service_table, &backends, usage);
         let (announced, vips) = (steering::announced(config, topology), steering::vips(config));
         let mut snapshot = Snapshot {
             epoch: self.epoch,
@@ -164,7 +166,8 @@ impl Compiler {
         };
         snapshot.index();
         let wanted = wanted(topology, &snapshot, &needed);
-        Ok(Compiled { snapshot, steering: steering::build(config, topology, announced, vips, &left), wanted })
+        let steering = steering::build(config, topology, announced, vips, &left);
+        Ok(Compiled { snapshot, steering, wanted, fading })
     }
 
     fn assign_services(
@@ -321,23 +324,30 @@ fn takers<'a>(
     if first.is_empty() { able(true) } else { first }
 }
 
-/// Services without a backend that are to be left to the kernel then, once backends that are drained have no connections.
+/// Services without a backend that are to be left to the kernel then, and the backends of those that still have connections
+/// that are not to be cut: of backends that are drained, or have no weight.
 fn left_to_kernel(
     config: &Config,
     ids: &[ServiceId],
     table: &[Option<Service>],
     backends: &[Backend],
     usage: &Usage<'_>,
-) -> HashSet<(SocketAddr, Protocol)> {
+) -> (HashSet<(SocketAddr, Protocol)>, Vec<Vec<BackendId>>) {
     let candidates = config.services.iter().zip(ids).filter(|(service, id)| {
         let is_empty = table.get(id.index()).and_then(Option::as_ref).is_some_and(|row| row.table.is_empty());
         is_empty && service.on_no_backend == OnNoBackend::ToKernel
     });
-    let left = candidates.filter(|(_, id)| {
-        let mut served = backends.iter().filter(|backend| backend.service == **id && !backend.down);
-        !served.any(|backend| (usage.open)(backend.id) > 0)
-    });
-    left.map(|(service, _)| (service.vip, service.protocol)).collect()
+    let (mut left, mut fading) = (HashSet::new(), Vec::new());
+    for (service, id) in candidates {
+        let served = backends.iter().filter(|backend| backend.service == *id && !backend.down);
+        let busy: Vec<_> = served.map(|backend| backend.id).filter(|id| (usage.open)(*id) > 0).collect();
+        if busy.is_empty() {
+            left.insert((service.vip, service.protocol));
+        } else {
+            fading.push(busy);
+        }
+    }
+    (left, fading)
 }
 
 fn wanted(topology: &Topology, snapshot: &Snapshot, needed: &HashSet<paths::Key>) -> Vec<Wanted> {

@@ -255,6 +255,7 @@ impl Follower {
             self.resolver.look_again(now);
         }
         self.serving.hand_over(&self.state.snapshot, &compiled.snapshot);
+        self.serving.await_end(std::mem::take(&mut compiled.fading));
         self.publish(compiled).await;
         self.serving.published(&self.state.config, &self.state.topology, &self.state.snapshot);
         self.tell_interfaces().await;

@@ -34,6 +34,8 @@ pub(super) struct Serving {
     /// Of the newest snapshot.
     rows: HashMap<BackendKey, BackendId>,
     fading: Fading,
+    /// Backends whose connections keep a service from being left to the kernel, by service.
+    awaited: Vec<Vec<BackendId>>,
     next_turn: Instant,
 }
 
@@ -43,7 +45,8 @@ impl Serving {
         let (health, reports) = Health::start(Arc::clone(&loads));
         let (discovery, found) = Discovery::start();
         let (rows, fading) = (HashMap::new(), Fading::default());
-        Self { roster, health, reports, discovery, found, loads, rows, fading, next_turn: now }
+        let awaited = Vec::new();
+        Self { roster, health, reports, discovery, found, loads, rows, fading, awaited, next_turn: now }
     }
 
     /// Hears what is new. Whether anything follows from it.
@@ -54,7 +57,12 @@ impl Serving {
             changed |= self.roster.report(&report, now);
         }
         while let Ok(found) = self.found.try_recv() {
+            let service = found.service;
             changed |= self.roster.found(found, now);
+            if let Some(remark) = self.roster.remark(&service) {
+                let (vip, protocol) = service;
+                tracing::warn!(service = %format!("{vip}/{}", protocol.name()), remark, "discovery");
+            }
         }
         if self.next_turn <= now {
             self.next_turn = now + ROSTER_TURN;
@@ -62,8 +70,20 @@ impl Serving {
             let open = |key: &BackendKey| rows.get(key).map_or(0, |row| u64::from(loads.open(*row)));
             changed |= self.roster.turn(&open, now);
             self.fading.turn(snapshot, loads, now);
+            changed |= self.some_ended();
         }
         changed
+    }
+
+    /// Once none of these backends has a connection, something follows from that; so for each of the sets.
+    pub(super) fn await_end(&mut self, awaited: Vec<Vec<BackendId>>) {
+        self.awaited = awaited;
+    }
+
+    fn some_ended(&mut self) -> bool {
+        let (before, loads) = (self.awaited.len(), &self.loads);
+        self.awaited.retain(|backends| backends.iter().any(|backend| loads.open(*backend) > 0));
+        self.awaited.len() < before
     }
 
     /// One line for every change in health that matters.
@@ -136,11 +156,13 @@ impl Serving {
     /// For showing.
     pub(super) fn view(&self, now: Instant) -> View {
         let shown = |key: &BackendKey| Some((*key, self.roster.shown(key, now)?));
-        View {
-            shown: self.rows.keys().filter_map(shown).collect(),
-            checked: self.health.checked(),
-            watched: self.discovery.watched(),
+        let mut watched = self.discovery.watched();
+        for (service, remark) in self.roster.remarks() {
+            if let Some(watched) = watched.get_mut(&service) {
+                watched.problem.get_or_insert(remark);
+            }
         }
+        View { shown: self.rows.keys().filter_map(shown).collect(), checked: self.health.checked(), watched }
     }
 }
 
@@ -171,4 +193,25 @@ fn way(backend: &Backend, topology: &Topology, snapshot: &Snapshot) -> Option<Th
         vip: service.vip,
         protocol: service.protocol,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::testing::config;
+
+    #[tokio::test]
+    async fn it_is_noticed_once_that_the_last_connection_has_ended() {
+        let (loads, now) = (Arc::new(Loads::new(1, 4)), Instant::now());
+        let mut serving = Serving::new(Roster::new(config(), now), Arc::clone(&loads), now);
+        let (snapshot, ids) = (Snapshot::default(), [BackendId(0), BackendId(1)]);
+        ids.iter().for_each(|id| loads.opened(0, *id));
+        serving.await_end(vec![ids.to_vec()]);
+        assert!(!serving.turn(&snapshot, now));
+        loads.closed(0, ids[0]);
+        assert!(!serving.turn(&snapshot, now + ROSTER_TURN), "one is left");
+        loads.closed(0, ids[1]);
+        assert!(serving.turn(&snapshot, now + 2 * ROSTER_TURN));
+        assert!(!serving.turn(&snapshot, now + 3 * ROSTER_TURN));
+    }
 }
