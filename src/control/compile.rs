@@ -164,7 +164,8 @@ impl Compiler {
         snapshot.index();
         let left = left_to_kernel(&snapshot, usage.open);
         let wanted = wanted(topology, &snapshot, &needed);
-        Ok(Compiled { snapshot, steering: steering::build(config, topology, announced, vips, &left), wanted })
+        let steering = steering::build(config, topology, announced, vips, &left);
+        Ok(Compiled { snapshot, steering, wanted })
     }
 
     fn assign_services(

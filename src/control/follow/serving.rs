@@ -63,19 +63,7 @@ impl Serving {
         let (discovery, found) = Discovery::start();
         let (rows, fading, left) = (HashMap::new(), Fading::default(), LeftToKernel::default());
         let targets = Vec::new();
-        Self {
-            roster,
-            health,
-            reports,
-            discovery,
-            found,
-            loads,
-            targets,
-            rows,
-            fading,
-            leaving,
-            next_turn: now,
-        }
+        Self { roster, health, reports, discovery, found, loads, targets, rows, fading, left, next_turn: now }
     }
 
     /// Hears what is new. Whether anything follows from it.
@@ -86,7 +74,12 @@ impl Serving {
             changed |= self.roster.report(&report, now);
         }
         while let Ok(found) = self.found.try_recv() {
+            let service = found.service;
             changed |= self.roster.found(found, now);
+            if let Some(remark) = self.roster.remark(&service) {
+                let (vip, protocol) = service;
+                tracing::warn!(service = %format!("{vip}/{}", protocol.name()), remark, "discovery");
+            }
         }
         if self.next_turn <= now {
             self.next_turn = now + ROSTER_TURN;
@@ -173,10 +166,16 @@ impl Serving {
     /// For showing.
     pub(super) fn view(&self, now: Instant) -> View {
         let shown = |key: &BackendKey| Some((*key, self.roster.shown(key, now)?));
+        let mut watched = self.discovery.watched();
+        for (service, remark) in self.roster.remarks() {
+            if let Some(watched) = watched.get_mut(&service) {
+                watched.problem.get_or_insert(remark);
+            }
+        }
         View {
             shown: self.rows.keys().filter_map(shown).collect(),
             checked: self.health.checked(),
-            watched: self.discovery.watched(),
+            watched,
             pace: self.health.pace(),
         }
     }

@@ -35,6 +35,8 @@ pub struct Roster {
     members: HashMap<ServiceKey, Members>,
     /// What discovery said last, of every service where it said anything, as it said it.
     found: HashMap<ServiceKey, Vec<Backend>>,
+    /// What it said last and was not believed, because the service can have too few of them.
+    refused: HashMap<ServiceKey, Vec<Backend>>,
     /// Services to which something may happen as time passes.
     moving: HashSet<ServiceKey>,
     /// When it may, at the earliest.
@@ -47,6 +49,7 @@ impl Roster {
         let mut roster = Self {
             members: HashMap::new(),
             found: HashMap::new(),
+            refused: HashMap::new(),
             moving: file.services.iter().map(service_key).collect(),
             next: Some(now),
             file,
@@ -103,6 +106,9 @@ impl Roster {
             members.discover(service, fit::usable(service, &own, backends), now);
             true
         });
+        for (service, backends) in std::mem::take(&mut self.refused) {
+            self.found(Found { service, backends }, now);
+        }
     }
 
     /// A change in health. Whether anything follows from it.
@@ -128,14 +134,18 @@ impl Roster {
         differs.unwrap_or(false)
     }
 
-    /// A discovered set. Whether it differs from what was known.
+    /// A discovered set. Whether it differs from what was known. A set of which the service can have fewer than
+    /// `min_backends`, and fewer than it has, changes nothing.
     pub fn found(&mut self, found: Found, now: Instant) -> bool {
         let Found { service: key, backends } = found;
         let Some((members, service)) = entry(&self.file, &mut self.members, &key) else { return false };
-        if service.discover.is_none() {
+        let Some(discover) = &service.discover else { return false };
+        let usable = fit::usable(service, &fit::own_addresses(&self.file), &backends);
+        if usable.len() < (discover.min_backends as usize).min(members.discovered()) {
+            self.refused.insert(key, backends);
             return false;
         }
-        let usable = fit::usable(service, &fit::own_addresses(&self.file), &backends);
+        self.refused.remove(&key);
         let differs = members.discover(service, usable, now);
         self.found.insert(key, backends);
         self.watch(key, now);

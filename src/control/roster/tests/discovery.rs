@@ -96,6 +96,28 @@ fn what_does_not_fit_is_left_out_and_shown() {
 }
 
 #[test]
+fn a_set_of_which_too_few_fit_is_not_believed() {
+    let mut scene = discovering();
+    let key = scene.key(A).service;
+    scene.found(&[X, Y]);
+    assert_eq!(scene.roster.remark(&key), None);
+    assert!(!scene.found(&["127.0.0.1:80"]), "what some resolvers say of names they block");
+    assert_eq!(addresses(&scene), [A, X, Y]);
+    assert_eq!(
+        scene.roster.remark(&key).unwrap(),
+        "1 of 1 left out, 127.0.0.1:80 as no host can have this address: last good set of 2 kept"
+    );
+    scene.load(|service| service.slow_start_s += 1);
+    assert_eq!(addresses(&scene), [A, X, Y], "nor after a reload");
+    assert!(scene.found(&["127.0.0.1:80", X]));
+    assert_eq!(scene.in_force()[2], (Y.into(), 0, "drain"));
+    assert_eq!(
+        scene.roster.remarks(),
+        [(key, "1 of 2 left out, 127.0.0.1:80 as no host can have this address".to_owned())]
+    );
+}
+
+#[test]
 fn a_hundred_thousand_backends_at_rest_cost_a_turn_nothing() {
     let mut file = testing::config();
     file.services = (0..1000u16)
