@@ -63,19 +63,7 @@ impl Serving {
         let (discovery, found) = Discovery::start();
         let (rows, fading, left) = (HashMap::new(), Fading::default(), LeftToKernel::default());
         let targets = Vec::new();
-        Self {
-            roster,
-            health,
-            reports,
-            discovery,
-            found,
-            loads,
-            targets,
-            rows,
-            fading,
-            leaving,
-            next_turn: now,
-        }
+        Self { roster, health, reports, discovery, found, loads, targets, rows, fading, left, next_turn: now }
     }
 
     /// Hears what is new. Whether anything follows from it.
