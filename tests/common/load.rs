@@ -13,6 +13,9 @@ use socket2::{Domain, Socket, Type};
 use super::actors::pattern;
 use super::namespace::Namespace;
 
+/// Before somebody who failed tries again.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// What the clients do.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -27,9 +30,10 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// A hundred per second that try three times, waiting a second each time.
+    /// A hundred per second that try eight times, waiting a second each time: chance sends nobody to the same one of three
+    /// backends that often.
     pub fn steady(server: SocketAddr) -> Self {
-        Self { server, per_second: 100, attempts: 3, patience: Duration::from_secs(1) }
+        Self { server, per_second: 100, attempts: 8, patience: Duration::from_secs(1) }
     }
 }
 
@@ -118,7 +122,10 @@ fn request(plan: &Plan, begin: Instant) -> Request {
     while request.answer.is_none() && request.failed.len() < plan.attempts {
         match ask(None, plan.server, plan.patience) {
             Ok(name) => request.answer = Some(name),
-            Err(error) => request.failed.push(error.kind()),
+            Err(error) => {
+                request.failed.push(error.kind());
+                std::thread::sleep(PAUSE);
+            }
         }
     }
     request.done = begin.elapsed();

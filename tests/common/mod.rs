@@ -6,6 +6,7 @@
 //! process     commands with a time limit, background processes that end with their guard
 //! lab         the topologies: hosts, cables, servers
 //! actors      servers that change their manners when they are told
+//! filters     black holes, and a count of resets
 //! servers     nginx, a UDP server that says its name, a TCP echo
 //! decapsulator  the backend's end of a tunnel (in tests/tools, as it is a program, too)
 //! devices     what needs `unsafe`: a TUN device, a packet socket
@@ -30,6 +31,7 @@ pub mod decapsulator;
 #[path = "../tools/devices.rs"]
 pub mod devices;
 pub mod exclusive;
+pub mod filters;
 pub mod lab;
 pub mod load;
 pub mod namespace;

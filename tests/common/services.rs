@@ -4,7 +4,7 @@ use std::fmt::{Display, Formatter, Write};
 use std::net::SocketAddr;
 
 use super::lab::Lab;
-use super::lab::setup::{V4, vip};
+use super::lab::setup::{Family, V4, V6, vip};
 use super::switch::Configuration;
 
 /// A TCP service.
@@ -49,6 +49,11 @@ impl Service {
             tables: String::new(),
             backends: Vec::new(),
         }
+    }
+
+    /// The same at the VIP of IPv6.
+    pub fn ipv6(lab: &Lab, name: &str, port: u16) -> Self {
+        Self { vip: SocketAddr::new(vip(V6.vip), port), ..Self::new(lab, name, port) }
     }
 
     /// With one more backend, of weight 1.
@@ -105,5 +110,10 @@ pub fn text_with<'a>(
 
 /// The address of backend `number` of a lab (1, 2, 3), at a port.
 pub fn at(lab: &Lab, number: u8, port: u16) -> SocketAddr {
-    SocketAddr::new(lab.setup.backend_address_of(number, V4.backend), port)
+    at_of(lab, Family::V4, number, port)
+}
+
+/// The same of a family.
+pub fn at_of(lab: &Lab, family: Family, number: u8, port: u16) -> SocketAddr {
+    SocketAddr::new(lab.setup.backend_address_of(number, family), port)
 }

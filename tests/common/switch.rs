@@ -165,8 +165,13 @@ impl<'lab> Switch<'lab> {
     /// The same with the text of a configuration.
     pub fn start_text(lab: &'lab Lab, text: &str) -> Self {
         let mut switch = Self::launch_text(lab, text);
-        wait_until("every queue of the switch is attached", PATIENCE, || switch.is_attached());
+        switch.wait_until_attached();
         switch
+    }
+
+    /// Waits until every queue of every interface is attached.
+    pub fn wait_until_attached(&mut self) {
+        wait_until("every queue of the switch is attached", PATIENCE, || self.is_attached());
     }
 
     /// Starts the switch and does not wait.
@@ -258,10 +263,21 @@ impl<'lab> Switch<'lab> {
 impl Drop for Switch<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let status = self.try_status().unwrap_or_default();
-            eprintln!("status of xswitch: {status:#}\nlog of xswitch:\n{}", self.process.log());
+            let status = format!("{:#}", self.try_status().unwrap_or_default());
+            eprintln!(
+                "status of xswitch: {}\nlog of xswitch:\n{}",
+                begin(&status),
+                begin(&self.process.log())
+            );
         }
     }
+}
+
+/// As much of a text as somebody may want to read.
+fn begin(text: &str) -> String {
+    const MOST: usize = 50_000;
+    let begin: String = text.chars().take(MOST).collect();
+    if begin.len() < text.len() { begin + "\n… and more" } else { begin }
 }
 
 /// A whole number of a JSON object; absent keys are a defect of the status.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::common::actors::{Actor, Manner, Resets};
+use crate::common::actors::{Actor, Manner};
+use crate::common::filters::Resets;
 use crate::common::lab::{Lab, nat};
 use crate::common::load::{Download, Load, Plan};
 use crate::common::process;

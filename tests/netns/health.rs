@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::common::actors::{Actor, BlackHole, Manner};
+use crate::common::actors::{Actor, Manner};
+use crate::common::filters::BlackHole;
 use crate::common::lab::{Lab, nat};
 use crate::common::load::{Load, Plan};
 use crate::common::services::{self, Service, at};

@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::common::actors::{Actor, Resets};
+use crate::common::actors::Actor;
+use crate::common::filters::Resets;
 use crate::common::lab::{Lab, Setup};
 use crate::common::load::{Load, Plan};
 use crate::common::services::{self, Service, at};

@@ -1,13 +1,14 @@
 //! Who gets a connection, through the real thing: schedulers and affinity.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::common::actors::{Actor, Manner};
+use crate::common::lab::setup::Family;
 use crate::common::lab::{Lab, Setup, nat};
 use crate::common::load::{Load, Plan, ask_from};
-use crate::common::services::{self, Service, at};
+use crate::common::services::{self, Service, at, at_of};
 use crate::common::switch::Switch;
 
 scenes! {
@@ -76,8 +77,7 @@ fn clients_return_to_their_server_by_either_port(setup: Setup) {
     let [first, second] = [both[0].vip, both[1].vip];
 
     let home = servers(&lab, &clients, first);
-    let used: BTreeMap<_, _> = home.iter().map(|name| (name.clone(), ())).collect();
-    assert_eq!(used.len(), 3, "new clients are spread: {home:?}");
+    assert_eq!(home.iter().collect::<BTreeSet<_>>().len(), 3, "new clients are spread: {home:?}");
     assert_eq!(servers(&lab, &clients, second), home, "the other port leads elsewhere");
     assert_eq!(servers(&lab, &clients, first), home, "a client did not return");
 
@@ -104,6 +104,44 @@ fn clients_return_to_their_server_by_either_port(setup: Setup) {
         assert!(after != "b1" && (before == after || before == "b1"), "{before} → {after}");
     }
     assert_eq!(servers(&lab, &clients, second), moved, "who moved, moved at both ports");
+    switch.finish();
+}
+
+#[test]
+fn addresses_of_one_ipv6_network_are_one_client_unless_told_otherwise() {
+    let lab = Lab::new(nat(2).with_ipv6());
+    let actors: Vec<_> = lab
+        .backends
+        .iter()
+        .flat_map(|backend| PORTS.map(|port| Actor::start_ipv6(&backend.host, &backend.name, port)))
+        .collect();
+    // As one machine has them that changes its address every day.
+    let clients: Vec<IpAddr> =
+        (0..12).map(|number| Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0xa, 0, 0, 0x100 + number).into()).collect();
+    for client in &clients {
+        lab.client.ip(&format!("address add {client}/64 dev eth0 nodad"));
+    }
+    let service = |port, affinity: &str| {
+        let tables = format!(
+            "[service.affinity]\n{affinity}\n[service.health]\ncheck = \"http\"\ninterval_ms = 500\ntimeout_ms = 400"
+        );
+        (1..=3).fold(Service::ipv6(&lab, &format!("web-{port}"), port).tables(&tables), |service, number| {
+            service.with(at_of(&lab, Family::V6, number, port))
+        })
+    };
+    let [by_network, by_address] = [service(PORTS[0], ""), service(PORTS[1], "prefix_ipv6 = 128")];
+    let switch = Switch::start_text(&lab, &services::text(&lab, [&by_network, &by_address]));
+    let distinct = |vip| servers(&lab, &clients, vip).into_iter().collect::<BTreeSet<_>>();
+    let home = distinct(by_network.vip);
+    assert_eq!(home.len(), 1, "one client, one server");
+    assert_eq!(distinct(by_address.vip).len(), 3, "twelve clients");
+
+    // Its server goes down, and all of it moves to another.
+    let number = (1..=3).find(|number| home.contains(&format!("b{number}"))).expect("a backend answered");
+    actors[usize::from(number - 1) * 2].behave(Manner::Refuse);
+    switch.wait_for_state(&by_network.name, at_of(&lab, Family::V6, number, PORTS[0]), "down", LIMIT);
+    let moved = distinct(by_network.vip);
+    assert!(moved.len() == 1 && moved != home, "{home:?} → {moved:?}");
     switch.finish();
 }
 
