@@ -27,6 +27,10 @@ mod schedulers;
 mod tests;
 mod tunnels;
 
+/// Rows of removed backends that are kept for their return. Those of more are given to others: where addresses come and go,
+/// the table does not grow for ever.
+const SPARE_BACKENDS: usize = 1024;
+
 /// What cannot be compiled.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum CompileError {
@@ -105,7 +109,7 @@ impl Default for Compiler {
         Self {
             epoch: 0,
             services: Rows::new(MAX_SERVICES, usize::MAX),
-            backends: Rows::new(MAX_BACKENDS, usize::MAX),
+            backends: Rows::new(MAX_BACKENDS, SPARE_BACKENDS),
             paths: paths::Paths::default(),
             schedulers: schedulers::Schedulers::default(),
             tunnels: tunnels::Tunnels::default(),
@@ -134,6 +138,8 @@ impl Compiler {
         standings: &Standings,
         usage: &Usage<'_>,
     ) -> Result<Compiled, CompileError> {
+        self.services.look_again();
+        self.backends.look_again();
         let services = self.assign_services(config, usage)?;
         let routes = self.paths.assign_gateways(topology)?;
         let exits = Routes::build(routes.iter().copied(), []);

@@ -37,6 +37,7 @@ const SMOOTHING: u32 = 3;
 #[derive(Debug, Default)]
 struct Shared {
     connect_us: AtomicU32,
+    answers: AtomicU32,
     probe_us: AtomicU32,
     failures: [AtomicU32; 3],
     in_a_row: AtomicU32,
@@ -100,6 +101,8 @@ impl Loads {
     pub fn answered(&self, id: BackendId, microseconds: u32) {
         let Some(backend) = self.backends.get(id.index()) else { return };
         smooth(&backend.connect_us, microseconds);
+        // Of two workers that do this at once one is lost: it says that there are answers, not how many.
+        backend.answers.store(backend.answers.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         backend.serves();
     }
 
@@ -110,6 +113,11 @@ impl Loads {
             smooth(&backend.probe_us, microseconds);
             backend.serves();
         }
+    }
+
+    /// Changes with every SYN that the backend answers.
+    pub fn answers(&self, id: BackendId) -> u32 {
+        self.backends.get(id.index()).map_or(0, |backend| backend.answers.load(Ordering::Relaxed))
     }
 
     /// Lets what was measured in the traffic fade, for a backend that gets none: it may have become faster.

@@ -66,8 +66,14 @@ impl Serving {
         Self { roster, health, reports, discovery, found, loads, targets, rows, fading, left, next_turn: now }
     }
 
-    /// Hears what is new. Whether anything follows from it.
-    pub(super) fn turn(&mut self, snapshot: &Snapshot, now: Instant) -> bool {
+    /// Hears what is new. Whether anything follows from it. `active` says how many connections a backend has, those included
+    /// that the ends are done with.
+    pub(super) fn turn(
+        &mut self,
+        snapshot: &Snapshot,
+        active: &dyn Fn(BackendId) -> u64,
+        now: Instant,
+    ) -> bool {
         let mut changed = false;
         while let Ok(report) = self.reports.try_recv() {
             self.log(&report, snapshot);
@@ -84,7 +90,12 @@ impl Serving {
         if self.next_turn <= now {
             self.next_turn = now + ROSTER_TURN;
             let (rows, loads) = (&self.rows, &self.loads);
-            let open = |key: &BackendKey| rows.get(key).map_or(0, |row| u64::from(loads.open(*row)));
+            let open = |key: &BackendKey| match rows.get(key).and_then(|row| snapshot.backend(*row)) {
+                // Where answers go past the switch, a client that has nothing more to say may still listen.
+                Some(backend) if backend.forwarding.returns_directly() => active(backend.id),
+                Some(backend) => u64::from(loads.open(backend.id)),
+                None => 0,
+            };
             changed |= self.roster.turn(&open, now);
             self.fading.turn(snapshot, loads, now);
             changed |= self.left.turn(snapshot, loads);

@@ -16,6 +16,7 @@ use super::discover::Found;
 use super::health::{News, Report};
 use super::standing::{BackendKey, ServiceKey, Standing, Standings, service_key};
 use crate::config::valid::{AdminState, Backend, Config, Service};
+use crate::tables::counters::MAX_BACKENDS;
 use members::Members;
 
 mod fit;
@@ -27,6 +28,10 @@ mod shown;
 mod tests;
 
 pub use shown::{Shown, Summary};
+
+/// Backends that all services together may discover: half of what the tables hold, so that no name server can keep them
+/// from being compiled.
+const MOST_DISCOVERED: usize = MAX_BACKENDS / 2;
 
 /// Who serves.
 #[derive(Debug, Clone)]
@@ -135,13 +140,15 @@ impl Roster {
     }
 
     /// A discovered set. Whether it differs from what was known. A set of which the service can have fewer than
-    /// `min_backends`, and fewer than it has, changes nothing.
+    /// `min_backends`, and fewer than it has, changes nothing; neither does one that would be too many.
     pub fn found(&mut self, found: Found, now: Instant) -> bool {
         let Found { service: key, backends } = found;
         let Some((members, service)) = entry(&self.file, &mut self.members, &key) else { return false };
         let Some(discover) = &service.discover else { return false };
         let usable = fit::usable(service, &fit::own_addresses(&self.file), &backends);
-        if usable.len() < (discover.min_backends as usize).min(members.discovered()) {
+        let others = self.found.iter().filter(|(other, _)| **other != key).map(|(_, found)| found.len());
+        let beyond = others.sum::<usize>() + backends.len() > MOST_DISCOVERED;
+        if beyond || usable.len() < (discover.min_backends as usize).min(members.discovered()) {
             self.refused.insert(key, backends);
             return false;
         }

@@ -87,10 +87,15 @@ impl Roster {
         let mut misfits = found
             .iter()
             .filter_map(|backend| Some((backend.address, fit::misfit(service, own, backend.address)?)));
-        let (address, why) = misfits.next()?;
         let kept = match refused {
             Some(_) => format!(": last good set of {} kept", members.discovered()),
             None => String::new(),
+        };
+        let Some((address, why)) = misfits.next() else {
+            let most = super::MOST_DISCOVERED;
+            return refused.map(|found| {
+                format!("{} would make more than {most} discovered backends in all{kept}", found.len())
+            });
         };
         Some(format!("{} of {} left out, {address} as {why}{kept}", 1 + misfits.count(), found.len()))
     }
