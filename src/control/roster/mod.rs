@@ -140,7 +140,8 @@ impl Roster {
     }
 
     /// A discovered set. Whether it differs from what was known. A set of which the service can have fewer than
-    /// `min_backends`, and fewer than it has, changes nothing; neither does one that would be too many.
+    /// `min_backends`, and fewer than it has, because others do not fit, changes nothing; neither does one that would be too
+    /// many.
     pub fn found(&mut self, found: Found, now: Instant) -> bool {
         let Found { service: key, backends } = found;
         let Some((members, service)) = entry(&self.file, &mut self.members, &key) else { return false };
@@ -148,7 +149,8 @@ impl Roster {
         let usable = fit::usable(service, &fit::own_addresses(&self.file), &backends);
         let others = self.found.iter().filter(|(other, _)| **other != key).map(|(_, found)| found.len());
         let beyond = others.sum::<usize>() + backends.len() > MOST_DISCOVERED;
-        if beyond || usable.len() < (discover.min_backends as usize).min(members.discovered()) {
+        let least = (discover.min_backends as usize).min(members.discovered());
+        if beyond || (usable.len() < backends.len() && usable.len() < least) {
             self.refused.insert(key, backends);
             return false;
         }
