@@ -147,7 +147,12 @@ impl Compiler {
         self.epoch += 1;
         self.retire(&services, &backends);
         let needed = self.paths.settle(routes, topology, &backends, self.epoch);
-        let service_table = self.service_table(config, &services, &backends, standings);
+        let next_hops = self.paths.table(topology);
+        // Before anything runs nobody can have been asked for a MAC address.
+        let reachable = |backend: &Backend| {
+            usage.adopted == 0 || next_hops.get(backend.next_hop.index()).is_some_and(|hop| hop.resolved)
+        };
+        let service_table = self.service_table(config, &services, &backends, (standings, &reachable));
         let (announced, vips) = (steering::announced(config, topology), steering::vips(config));
         let mut snapshot = Snapshot {
             epoch: self.epoch,
@@ -164,7 +169,7 @@ impl Compiler {
             hosts: set(vips.difference(&topology.locals)),
             timeouts: timeouts(&config.timeouts),
             verify_checksums: config.switch.verify_checksums,
-            next_hops: self.paths.table(topology),
+            next_hops,
             ..Snapshot::default()
         };
         snapshot.index();
@@ -272,7 +277,7 @@ impl Compiler {
         config: &Config,
         ids: &[ServiceId],
         backends: &[Backend],
-        standings: &Standings,
+        (standings, reachable): (&Standings, &dyn Fn(&Backend) -> bool),
     ) -> Vec<Option<Service>> {
         let mut members: HashMap<ServiceId, Vec<&Backend>> = HashMap::new();
         for backend in backends {
@@ -281,7 +286,7 @@ impl Compiler {
         let mut table = vec![None; self.services.used()];
         for (service, id) in config.services.iter().zip(ids) {
             let members = members.remove(id).unwrap_or_default();
-            let takers = takers(service, &members, standings);
+            let takers = takers(service, &members, standings, reachable);
             table[id.index()] = Some(Service {
                 id: *id,
                 name: service.name.clone(),
@@ -310,11 +315,13 @@ impl Compiler {
 }
 
 /// The backends that may take new connections, and the percent of its weight that counts for each: those that are no
-/// backups, or else the backups.
+/// backups, or else the backups. As long as there are some whose next hop is known, only those: the first frames to one that
+/// was just added would be lost while it is asked for its MAC address, and so would all to one that does not answer.
 fn takers<'a>(
     service: &valid::Service,
     members: &[&'a Backend],
     standings: &Standings,
+    reachable: &dyn Fn(&Backend) -> bool,
 ) -> Vec<(&'a Backend, u8)> {
     let able = |backup: bool| -> Vec<_> {
         let listed = service.backends.iter().zip(members).filter(|(listed, _)| listed.backup == backup);
@@ -325,7 +332,9 @@ fn takers<'a>(
         able.map(|(member, standing)| (member, standing.share)).collect()
     };
     let first = able(false);
-    if first.is_empty() { able(true) } else { first }
+    let able = if first.is_empty() { able(true) } else { first };
+    let some_reachable = able.iter().any(|(member, _)| reachable(member));
+    able.into_iter().filter(|(member, _)| !some_reachable || reachable(member)).collect()
 }
 
 /// Services without a backend that are to be left to the kernel then, once backends that are drained have no connections.

@@ -395,3 +395,24 @@ fn a_service_is_left_to_the_kernel_once_its_drained_backends_have_no_connections
     assert!(compile(&[1]), "its connection is not cut");
     assert!(!compile(&[]));
 }
+
+#[test]
+fn while_some_backends_can_be_reached_the_others_are_given_nothing() {
+    let (mut compiler, config) = (Compiler::default(), config());
+    let mut topology = topology(&config);
+    let running = Usage { adopted: 1, ..Usage::NONE };
+    let mut taken = |topology: &Topology, usage: &Usage<'_>| {
+        let snapshot = compiler.compile(&config, topology, &Standings::default(), usage).unwrap().snapshot;
+        let SchedulerTable::RoundRobin(round) = &*snapshot.services[0].as_ref().unwrap().table else {
+            panic!("wrr walks rounds")
+        };
+        round.turns.to_vec()
+    };
+    let (one, two) = (BackendId(0), BackendId(1));
+    assert_eq!(taken(&topology, &running), [one, one, two, one], "nobody is known yet");
+    resolve(&mut topology, ETH1, "198.18.1.12", [2; 6]);
+    assert_eq!(taken(&topology, &running), [two]);
+    assert_eq!(taken(&topology, &Usage::NONE), [one, one, two, one], "nobody was asked yet");
+    resolve(&mut topology, ETH1, "198.18.1.11", [4; 6]);
+    assert_eq!(taken(&topology, &running), [one, one, two, one]);
+}
