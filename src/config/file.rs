@@ -1,4 +1,4 @@
-//! Reads a file that can be a configuration: a regular one, and not a huge one.
+//! Reads a file that can be a configuration, or belong to one: a regular one, and not a huge one.
 
 use std::fs::{File, FileType, OpenOptions};
 use std::io::{Error, Read, Result};
@@ -9,7 +9,7 @@ use std::path::Path;
 const LARGEST: u64 = 64 << 20;
 
 /// Reads it whole.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     // A FIFO that nobody writes to must not hold us up.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
     let kind = file.metadata()?.file_type();

@@ -19,7 +19,7 @@ mod diagnostic;
 pub mod diff;
 mod discover;
 pub mod edit;
-mod file;
+pub(crate) mod file;
 mod forwarding;
 mod health;
 mod leaf;

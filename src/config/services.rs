@@ -121,6 +121,7 @@ fn affinity_groups(raw: &Raw, findings: &mut Findings<'_>) {
     for service in &raw.services {
         let Some(affinity) = &service.affinity else { continue };
         let Some(Some(group)) = affinity.group.as_ref().map(|group| group.get_ref()) else { continue };
+        one_port_each(service, group, findings);
         let (first, other) = *groups.entry(group).or_insert((service, affinity));
         let (Some(name), Some(first)) = (&service.name, &first.name) else { continue };
         let widen = |field: &Field<u8>| {
@@ -145,6 +146,21 @@ fn affinity_groups(raw: &Raw, findings: &mut Findings<'_>) {
                 let help = format!("{key} = {} here, or another group", there.get_ref());
                 findings.error(here.span(), message, help);
             }
+        }
+    }
+}
+
+/// What services of a group have in common is a server's address.
+fn one_port_each(service: &Service, group: &str, findings: &mut Findings<'_>) {
+    let mut seen = HashMap::new();
+    for address in service.backends.iter().filter_map(|backend| backend.address.as_ref()) {
+        let (ip, port) = (address.get_ref().ip(), address.get_ref().port());
+        if let Some(first) = seen.insert(ip, port) {
+            let message = format!("`address`: {ip} is a backend at port {first} already");
+            let help = format!(
+                "the group {group:?} knows servers by their address: a client may be sent to either port"
+            );
+            findings.warning(address.span(), message, help);
         }
     }
 }

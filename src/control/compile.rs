@@ -27,6 +27,10 @@ mod schedulers;
 mod tests;
 mod tunnels;
 
+/// Rows of removed backends that are kept for their return. Those of more are given to others: where addresses come and go,
+/// the table does not grow for ever.
+const SPARE_BACKENDS: usize = 1024;
+
 /// What cannot be compiled.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum CompileError {
@@ -105,7 +109,7 @@ impl Default for Compiler {
         Self {
             epoch: 0,
             services: Rows::new(MAX_SERVICES, usize::MAX),
-            backends: Rows::new(MAX_BACKENDS, usize::MAX),
+            backends: Rows::new(MAX_BACKENDS, SPARE_BACKENDS),
             paths: paths::Paths::default(),
             schedulers: schedulers::Schedulers::default(),
             tunnels: tunnels::Tunnels::default(),
@@ -134,6 +138,8 @@ impl Compiler {
         standings: &Standings,
         usage: &Usage<'_>,
     ) -> Result<Compiled, CompileError> {
+        self.services.look_again();
+        self.backends.look_again();
         let services = self.assign_services(config, usage)?;
         let routes = self.paths.assign_gateways(topology)?;
         let exits = Routes::build(routes.iter().copied(), []);
@@ -142,7 +148,6 @@ impl Compiler {
         self.retire(&services, &backends);
         let needed = self.paths.settle(routes, topology, &backends, self.epoch);
         let service_table = self.service_table(config, &services, &backends, standings);
-        let left = left_to_kernel(config, &services, &service_table, &backends, usage);
         let (announced, vips) = (steering::announced(config, topology), steering::vips(config));
         let mut snapshot = Snapshot {
             epoch: self.epoch,
@@ -163,8 +168,10 @@ impl Compiler {
             ..Snapshot::default()
         };
         snapshot.index();
+        let left = left_to_kernel(&snapshot, usage.open);
         let wanted = wanted(topology, &snapshot, &needed);
-        Ok(Compiled { snapshot, steering: steering::build(config, topology, announced, vips, &left), wanted })
+        let steering = steering::build(config, topology, announced, vips, &left);
+        Ok(Compiled { snapshot, steering, wanted })
     }
 
     fn assign_services(
@@ -322,22 +329,18 @@ fn takers<'a>(
 }
 
 /// Services without a backend that are to be left to the kernel then, once backends that are drained have no connections.
-fn left_to_kernel(
-    config: &Config,
-    ids: &[ServiceId],
-    table: &[Option<Service>],
-    backends: &[Backend],
-    usage: &Usage<'_>,
+pub(super) fn left_to_kernel(
+    snapshot: &Snapshot,
+    open: &dyn Fn(BackendId) -> u64,
 ) -> HashSet<(SocketAddr, Protocol)> {
-    let candidates = config.services.iter().zip(ids).filter(|(service, id)| {
-        let is_empty = table.get(id.index()).and_then(Option::as_ref).is_some_and(|row| row.table.is_empty());
-        is_empty && service.on_no_backend == OnNoBackend::ToKernel
+    let candidates = snapshot.services.iter().flatten();
+    let candidates = candidates
+        .filter(|service| service.on_no_backend == OnNoBackend::ToKernel && service.table.is_empty());
+    let left = candidates.filter(|service| {
+        let mut served = service.backends.iter().filter_map(|id| snapshot.backend(*id));
+        !served.any(|backend| !backend.down && open(backend.id) > 0)
     });
-    let left = candidates.filter(|(_, id)| {
-        let mut served = backends.iter().filter(|backend| backend.service == **id && !backend.down);
-        !served.any(|backend| (usage.open)(backend.id) > 0)
-    });
-    left.map(|(service, _)| (service.vip, service.protocol)).collect()
+    left.map(|service| (service.vip, service.protocol)).collect()
 }
 
 fn wanted(topology: &Topology, snapshot: &Snapshot, needed: &HashSet<paths::Key>) -> Vec<Wanted> {

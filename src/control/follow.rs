@@ -10,7 +10,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::announce::{Announcement, Announcer};
 use super::compile::{self, CompileError, Compiled, Usage};
-use super::dataplane::DataPlane;
+use super::dataplane::{DataPlane, WorkerHandle};
 use super::neighbors::{self, Resolver};
 use super::netlink::{Netlink, NetlinkError, Notice};
 use super::orders::Reload;
@@ -22,7 +22,7 @@ use super::topology::Topology;
 use super::{ConfigFile, State, steering};
 use crate::config::valid::Config;
 use crate::sys::packet::PacketSender;
-use crate::tables::{Event, Snapshot, Steering};
+use crate::tables::{BackendId, Event, Snapshot, Steering};
 
 mod differences;
 mod fading;
@@ -40,7 +40,7 @@ const TURN: Duration = Duration::from_millis(5);
 const ADOPTION_LIMIT: Duration = Duration::from_millis(100);
 /// Events of one worker per turn.
 const EVENTS_PER_TURN: usize = 256;
-/// Between two attempts at something that failed: the netlink connection, or opening an interface.
+/// Between two attempts at something that failed: the netlink connection, opening an interface, a snapshot.
 const RETRY: Duration = Duration::from_secs(1);
 /// A dump of a full routing table takes long: look again no sooner than this many times its duration.
 const DUMP_SHARE: u32 = 4;
@@ -143,14 +143,18 @@ impl Follower {
     async fn turn(&mut self) {
         let now = Instant::now();
         self.read_network(now).await;
-        self.changed |= self.serving.turn(&self.state.snapshot, now);
+        let workers = self.dataplane.workers();
+        self.changed |= self.serving.turn(&self.state.snapshot, &|id| connections(workers, id), now);
         if self.changed && self.next_compile <= now {
             self.changed = false;
-            if let Err(error) = self.apply().await {
-                tracing::error!(%error, "something changed, but the workers keep the former tables");
-            }
             // A hundred thousand backends take a fifth of a second: leave as much time for everything else.
-            self.next_compile = Instant::now() + now.elapsed();
+            let mut pause = Duration::ZERO;
+            if let Err(error) = self.apply().await {
+                tracing::error!(%error, "something changed, but the workers keep the former tables; trying again");
+                // Rows come free as connections end, and nothing else says so.
+                (self.changed, pause) = (true, RETRY);
+            }
+            self.next_compile = Instant::now() + now.elapsed().max(pause);
         } else if self.retry_interfaces <= now {
             self.tell_interfaces().await;
         }
@@ -270,11 +274,7 @@ impl Follower {
         let loads = Arc::clone(self.dataplane.loads());
         let open = |id| u64::from(loads.open(id));
         let workers = self.dataplane.workers();
-        let active = |id| {
-            let rows = || workers.iter().filter_map(|worker| worker.counters.backend(id));
-            let created: u64 = rows().map(|row| row.connections_new.get()).sum();
-            created.saturating_sub(rows().map(|row| row.connections_closed.get()).sum())
-        };
+        let active = |id| connections(workers, id);
         let adopted = workers.iter().map(|worker| worker.counters.epoch.get()).min().unwrap_or(0);
         self.state.compiler.compile(
             config,
@@ -346,6 +346,13 @@ impl Follower {
         let dataplane = Arc::clone(&self.dataplane);
         tokio::task::spawn_blocking(move || work(&*dataplane)).await.ok()
     }
+}
+
+/// Connections of a backend row, those included that both ends are done with.
+fn connections(workers: &[WorkerHandle], id: BackendId) -> u64 {
+    let rows = || workers.iter().filter_map(|worker| worker.counters.backend(id));
+    let created: u64 = rows().map(|row| row.connections_new.get()).sum();
+    created.saturating_sub(rows().map(|row| row.connections_closed.get()).sum())
 }
 
 async fn hung_up(hangup: &mut Option<Signal>) {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// `POST /v1/orders`: a change at run time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)] // A misspelt `backend` would mean the whole service.
 pub struct Order {
     /// Name of the service.
     pub service: String,
@@ -35,6 +36,7 @@ pub enum Change {
 
 /// `POST /v1/reload`: the configuration file is to be read again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)] // A misspelt `dry_run` would not be one.
 pub struct Reload {
     /// Only say what would change.
     #[serde(default)]
@@ -51,4 +53,17 @@ pub struct Outcome {
     pub warnings: Vec<String>,
     /// Number of the snapshot that has it.
     pub epoch: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_misspelt_is_refused() {
+        let misspelt = r#"{"service": "web", "backends": "10.0.0.1:80", "change": "drain"}"#;
+        let error = serde_json::from_str::<Order>(misspelt).unwrap_err().to_string();
+        assert!(error.starts_with("unknown field `backends`"), "{error}");
+        assert!(serde_json::from_str::<Reload>(r#"{"dryrun": true}"#).is_err());
+    }
 }

@@ -22,6 +22,8 @@ pub struct Rows<K> {
     spare: usize,
     /// Rows that are retired now.
     retired: usize,
+    /// Rows that may be reused, the longest retired last, as of the first need since [`Rows::look_again`].
+    reusable: Option<Vec<(u32, K)>>,
 }
 
 impl<K: Hash + Eq + Clone> Rows<K> {
@@ -29,7 +31,7 @@ impl<K: Hash + Eq + Clone> Rows<K> {
     /// or no fresh one is left.
     pub fn new(limit: usize, spare: usize) -> Self {
         let limit = u32::try_from(limit).unwrap_or(u32::MAX - 1);
-        Self { by_key: HashMap::new(), fresh: 0, limit, spare, retired: 0 }
+        Self { by_key: HashMap::new(), fresh: 0, limit, spare, retired: 0, reusable: None }
     }
 
     /// Rows ever used: the length of the table.
@@ -80,18 +82,32 @@ impl<K: Hash + Eq + Clone> Rows<K> {
                 self.retired += 1;
             }
         }
+        self.look_again();
+    }
+
+    /// What is in use may have changed: the next need looks for reusable rows anew, and those that follow it do not.
+    pub fn look_again(&mut self) {
+        self.reusable = None;
     }
 
     fn reuse(&mut self, reusable: impl Fn(u32, u64) -> bool) -> Option<u32> {
-        let oldest_first: BTreeMap<(u64, u32), &K> =
-            self.by_key.iter().filter_map(|(key, row)| Some(((row.retired?, row.number), key))).collect();
-        let (number, key) = oldest_first
-            .into_iter()
-            .find(|((epoch, number), _)| reusable(*number, *epoch))
-            .map(|((_, number), key)| (number, key.clone()))?;
-        self.by_key.remove(&key);
-        self.retired -= 1;
-        Some(number)
+        let by_key = &self.by_key;
+        let found = self.reusable.get_or_insert_with(|| {
+            let retired = by_key.iter().filter_map(|(key, row)| Some(((row.retired?, row.number), key)));
+            let oldest_first: BTreeMap<(u64, u32), &K> = retired.collect();
+            let found = oldest_first.into_iter().rev();
+            let found = found.filter(|((epoch, number), _)| reusable(*number, *epoch));
+            found.map(|((_, number), key)| (number, key.clone())).collect()
+        });
+        loop {
+            let (number, key) = found.pop()?;
+            // Its owner may have come back meanwhile.
+            if self.by_key.get(&key).is_some_and(|row| row.retired.is_some() && row.number == number) {
+                self.by_key.remove(&key);
+                self.retired -= 1;
+                return Some(number);
+            }
+        }
     }
 }
 
@@ -123,10 +139,30 @@ mod tests {
         keep(&mut rows, &["b", "c"], 5);
         keep(&mut rows, &["c"], 6);
         assert_eq!(rows.assign(&"d", |_, _| false), None, "connections are left");
+        rows.look_again();
         assert_eq!(rows.assign(&"d", |row, _| row != 0), Some(1), "row 0 still has connections");
+        rows.look_again();
         assert_eq!(rows.assign(&"e", |_, retired| retired < 6), Some(0));
         assert_eq!(rows.assign(&"f", |_, _| true), None);
         assert_eq!(rows.used(), 3);
+    }
+
+    #[test]
+    fn many_owners_are_given_rows_in_one_look() {
+        let mut rows = Rows::new(4, 0);
+        for name in ["a", "b", "c", "d"] {
+            rows.assign(&name, |_, _| true);
+        }
+        keep(&mut rows, &["d"], 1);
+        let looks = std::cell::Cell::new(0);
+        let asked = |_, _| {
+            looks.set(looks.get() + 1);
+            true
+        };
+        assert_eq!(rows.assign(&"e", asked), Some(0));
+        assert_eq!(rows.assign(&"b", asked), Some(1), "it came back before its row was given away");
+        assert_eq!(rows.assign(&"f", asked), Some(2));
+        assert_eq!((rows.assign(&"g", asked), looks.get()), (None, 3));
     }
 
     #[test]

@@ -2,14 +2,16 @@
 //!
 //! | seen | noted |
 //! |---|---|
-//! | SYN+ACK | the time since the first SYN; failures are counted anew |
+//! | SYN+ACK | the time since the first SYN; failures are counted anew, as they are when a check is passed |
 //! | a RST that answers the SYN | [`Failure::Refused`] |
 //! | the SYN again, as late as a client repeats one that was not answered | [`Failure::Unanswered`] |
 //! | an ICMP error from the backend's side: it cannot be reached | [`Failure::Unreachable`] |
 //!
-//! None of it can be brought about by clients while the backend answers: a SYN that was answered is not waited for any more,
-//! whether or not the client goes on. Where the backend's frames are not seen (`dsr`, tunnels) nothing tells whether it has
-//! answered, so a repeated SYN says nothing. Each failure is an event, and the control plane looks for itself.
+//! A SYN that was answered is not waited for any more, whether or not the client goes on. Clients can still bring about a
+//! failure of a backend that serves: with a SYN whose TTL ends behind the switch, or from an address to which the backend's
+//! answer takes another way. So a failure alone takes no backend down, and a check that passes ends the row. Where the
+//! backend's frames are not seen (`dsr`, tunnels) nothing tells whether it has answered, so a repeated SYN says nothing. The
+//! first failures are an event each, and the control plane looks for itself.
 
 use crate::tables::loads::Failure;
 use crate::tables::{BackendId, Event, InterfaceId};
@@ -21,6 +23,9 @@ use super::turn::Turn;
 /// A SYN that comes again sooner was not repeated for want of an answer: half of the shortest time that clients wait at
 /// first (1 s, RFC 6298 §2.1), in microseconds.
 const PATIENCE_US: u32 = 500_000;
+
+/// Failures in a row that are events each; afterwards it is one in so many.
+const ONE_BY_ONE: u32 = 64;
 
 /// Microseconds since `then`. Another worker's clock may be a little ahead of this one's.
 fn elapsed(turn: &Turn<'_>, then: u32) -> u32 {
@@ -62,10 +67,30 @@ pub fn unreachable(backend: BackendId, ingress: InterfaceId, turn: &mut Turn<'_>
     }
 }
 
+/// Whether the control plane must hear of this failure. Later ones in a long row need not be heard each: a backend that refuses
+/// everybody is not to crowd out the other events of its worker.
+fn is_worth_an_event(in_a_row: u32) -> bool {
+    in_a_row <= ONE_BY_ONE || in_a_row.is_multiple_of(ONE_BY_ONE)
+}
+
 #[cold]
 fn failed(backend: BackendId, failure: Failure, turn: &mut Turn<'_>) {
     if turn.tables.backend(backend).is_some() {
-        turn.flows.tables().loads.failed(backend, failure);
-        turn.extras.raise(Event::Failing(backend));
+        let in_a_row = turn.flows.tables().loads.failed(backend, failure);
+        if is_worth_an_event(in_a_row) {
+            turn.extras.raise(Event::Failing(backend));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_row_of_failures_is_told_now_and_then() {
+        assert!((1..=ONE_BY_ONE).all(is_worth_an_event));
+        let told: Vec<u32> = (ONE_BY_ONE + 1..1000).filter(|failures| is_worth_an_event(*failures)).collect();
+        assert!(told.len() == 14 && told[..2] == [128, 192], "{told:?}");
     }
 }

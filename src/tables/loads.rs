@@ -26,7 +26,7 @@ pub enum Failure {
 pub struct Failures {
     /// By [`Failure`].
     pub seen: [u32; 3],
-    /// Since it last answered a SYN.
+    /// Since it last answered a SYN or passed a check.
     pub in_a_row: u32,
 }
 
@@ -37,9 +37,20 @@ const SMOOTHING: u32 = 3;
 #[derive(Debug, Default)]
 struct Shared {
     connect_us: AtomicU32,
+    answers: AtomicU32,
     probe_us: AtomicU32,
     failures: [AtomicU32; 3],
     in_a_row: AtomicU32,
+}
+
+impl Shared {
+    /// Written only where it says something else: all workers read it.
+    #[inline]
+    fn serves(&self) {
+        if self.in_a_row.load(Ordering::Relaxed) != 0 {
+            self.in_a_row.store(0, Ordering::Relaxed);
+        }
+    }
 }
 
 /// What is known of every backend row.
@@ -90,16 +101,23 @@ impl Loads {
     pub fn answered(&self, id: BackendId, microseconds: u32) {
         let Some(backend) = self.backends.get(id.index()) else { return };
         smooth(&backend.connect_us, microseconds);
-        if backend.in_a_row.load(Ordering::Relaxed) != 0 {
-            backend.in_a_row.store(0, Ordering::Relaxed);
-        }
+        // Of two workers that do this at once one is lost: it says that there are answers, not how many.
+        backend.answers.store(backend.answers.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        backend.serves();
     }
 
-    /// Notes how long the backend took to pass a health check, in microseconds.
+    /// Notes how long the backend took to pass a health check, in microseconds. Failures are counted anew: of UDP, and where
+    /// answers do not pass the switch, nothing else shows that it serves.
     pub fn probed(&self, id: BackendId, microseconds: u32) {
         if let Some(backend) = self.backends.get(id.index()) {
             smooth(&backend.probe_us, microseconds);
+            backend.serves();
         }
+    }
+
+    /// Changes with every SYN that the backend answers.
+    pub fn answers(&self, id: BackendId) -> u32 {
+        self.backends.get(id.index()).map_or(0, |backend| backend.answers.load(Ordering::Relaxed))
     }
 
     /// Lets what was measured in the traffic fade, for a backend that gets none: it may have become faster.
@@ -122,12 +140,11 @@ impl Loads {
         self.backends.get(id.index()).map_or(0, |backend| backend.connect_us.load(Ordering::Relaxed))
     }
 
-    /// Notes a failure that was seen in the traffic.
-    pub fn failed(&self, id: BackendId, failure: Failure) {
-        if let Some(backend) = self.backends.get(id.index()) {
-            backend.failures[failure as usize].fetch_add(1, Ordering::Relaxed);
-            backend.in_a_row.fetch_add(1, Ordering::Relaxed);
-        }
+    /// Notes a failure that was seen in the traffic. How many in a row that makes.
+    pub fn failed(&self, id: BackendId, failure: Failure) -> u32 {
+        let Some(backend) = self.backends.get(id.index()) else { return 0 };
+        backend.failures[failure as usize].fetch_add(1, Ordering::Relaxed);
+        backend.in_a_row.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
     }
 
     /// Failures seen so far.
@@ -194,12 +211,15 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_ends_a_row_of_failures() {
+    fn an_answer_and_a_passed_check_end_a_row_of_failures() {
         let loads = Loads::new(1, 8);
         loads.failed(ID, Failure::Refused);
         loads.failed(ID, Failure::Unanswered);
         assert_eq!(loads.failures(ID), Failures { seen: [1, 1, 0], in_a_row: 2 });
         loads.answered(ID, 5);
         assert_eq!(loads.failures(ID), Failures { seen: [1, 1, 0], in_a_row: 0 });
+        assert_eq!((loads.failed(ID, Failure::Unreachable), loads.failed(ID, Failure::Unreachable)), (1, 2));
+        loads.probed(ID, 5);
+        assert_eq!(loads.failures(ID), Failures { seen: [1, 1, 2], in_a_row: 0 });
     }
 }

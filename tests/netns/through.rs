@@ -138,7 +138,10 @@ impl Pair {
             let mut running = JoinSet::new();
             for (at, (through, check, port)) in probes.into_iter().enumerate() {
                 let prober = Arc::clone(&prober);
-                running.spawn(async move { (at, prober.probe(&through, &check, port, timeout).await) });
+                running.spawn(async move {
+                    let result = prober.probe(&through, &check, port, timeout).await;
+                    (at, result.map_err(|failed| failed.to_string()))
+                });
             }
             let mut results = running.join_all().await;
             results.sort_by_key(|(at, _)| *at);

@@ -379,3 +379,19 @@ fn the_snapshot_knows_rules_tags_rates_and_vips_that_the_kernel_has_not() {
     assert_eq!(snapshot.next_hop(id).unwrap().tags, Tags::single(100));
     assert_eq!(snapshot.interfaces[1].tags, Tags::single(100));
 }
+
+#[test]
+fn a_service_is_left_to_the_kernel_once_its_drained_backends_have_no_connections() {
+    let (mut compiler, mut config) = (Compiler::default(), config());
+    let service = &mut config.services[0];
+    (service.on_no_backend, service.state) = (OnNoBackend::ToKernel, valid::AdminState::Drain);
+    let (vip, topology) = (service.vip, topology(&config));
+    let mut compile = |busy: &[u32]| {
+        let open = |id: BackendId| u64::from(busy.contains(&id.0));
+        let usage = Usage { open: &open, ..Usage::NONE };
+        let compiled = compiler.compile(&config, &topology, &Standings::default(), &usage).unwrap();
+        compiled.steering.services.iter().any(|(at, _)| (at.address, at.port) == (vip.ip(), vip.port()))
+    };
+    assert!(compile(&[1]), "its connection is not cut");
+    assert!(!compile(&[]));
+}

@@ -11,7 +11,7 @@ const TURN: Duration = Duration::from_secs(1);
 /// What was known at the last look.
 #[derive(Debug, Default)]
 pub(super) struct Fading {
-    /// Response times in the traffic: one that has not moved was not measured.
+    /// SYNs that were answered.
     seen: HashMap<BackendId, u32>,
     next: Option<Instant>,
 }
@@ -27,11 +27,11 @@ impl Fading {
         for service in snapshot.services.iter().flatten() {
             let SchedulerTable::LeastResponseTime(members) = &*service.table else { continue };
             for (id, _) in &members.members {
-                let measured = loads.connect_us(*id);
-                if measured > 0 && self.seen.get(id) == Some(&measured) {
+                let answers = loads.answers(*id);
+                if self.seen.get(id) == Some(&answers) {
                     loads.fade(*id);
                 }
-                seen.insert(*id, loads.connect_us(*id));
+                seen.insert(*id, answers);
             }
         }
         self.seen = seen;
@@ -59,10 +59,11 @@ mod tests {
         loads.answered(id, 800);
         loads.answered(other, 800);
         fading.turn(&snapshot, &loads, start);
-        loads.answered(other, 1600);
+        // As long as it took before: what was measured does not move, and yet it was measured.
+        loads.answered(other, 800);
         fading.turn(&snapshot, &loads, start + TURN / 2);
         assert_eq!(loads.connect_us(id), 800, "it was just measured");
         fading.turn(&snapshot, &loads, start + TURN);
-        assert_eq!((loads.connect_us(id), loads.connect_us(other)), (700, 900));
+        assert_eq!((loads.connect_us(id), loads.connect_us(other)), (700, 800));
     }
 }

@@ -29,6 +29,7 @@ use tokio::time::timeout_at;
 
 use self::waiting::{Expected, Flow, Place, Probe, Waiting};
 use super::Through;
+use super::check::{Failed, failed, is_ours};
 use crate::config::valid::Check;
 use crate::sys::packet::{Filter, PacketReceiver, PacketSender};
 use crate::wire::ethernet;
@@ -67,23 +68,24 @@ impl Prober {
         Ok(Self { sender, waiting, reader })
     }
 
-    /// Asks the VIP at `port` the way that `through` says, and waits for the answer: how long it took, or what is wrong, for
-    /// a person. For checks of TCP, UDP and ICMP.
+    /// Asks the VIP at `port` the way that `through` says, and waits for the answer: how long it took, or what is wrong, with
+    /// the backend or with this host. For checks of TCP, UDP and ICMP.
     pub async fn probe(
         &self,
         through: &Through,
         check: &Check,
         port: u16,
         timeout: Duration,
-    ) -> Result<Duration, String> {
+    ) -> Result<Duration, Failed> {
         let began = tokio::time::Instant::now();
         let question = Asked::of(check)?;
-        let addresses = Addresses::between(through.source, through.vip.ip())
-            .ok_or("this host has no address of the VIP's family that the backend could answer to")?;
+        let addresses = Addresses::between(through.source, through.vip.ip()).ok_or_else(|| {
+            failed("this host has no address of the VIP's family that the backend could answer to")
+        })?;
         let secret = random()?;
         let probe = question.probe(addresses, port, secret)?;
         let mut place = self.place(&question, through.source, probe)?;
-        let packet = question.packet(&place.flow, secret).ok_or("too long for a packet")?;
+        let packet = question.packet(&place.flow, secret).ok_or_else(|| failed("too long for a packet"))?;
         let frame = frame(through, &packet, secret.sequence as u16)?;
         place.expect(probe::head(&packet).map(|(_, _, head)| head));
         let until = began + timeout;
@@ -100,11 +102,12 @@ impl Prober {
         if matches!(question, Asked::Tcp) && !matches!(heard, Some(Err(_))) {
             self.forget(through, &place.flow, secret);
         }
-        heard.unwrap_or_else(|| Err(silence(through, timeout, place.was_answered_otherwise())))
+        let silent = || Err(silence(through, timeout, place.was_answered_otherwise()));
+        heard.unwrap_or_else(silent).map_err(Failed::Backend)
     }
 
     /// A place to wait at for the answer to a question from a port of its own.
-    fn place(&self, question: &Asked<'_>, source: IpAddr, probe: Probe) -> Result<Place<'_>, String> {
+    fn place(&self, question: &Asked<'_>, source: IpAddr, probe: Probe) -> Result<Place<'_>, Failed> {
         let mut probe = Some(probe);
         for _ in 0..ATTEMPTS {
             let local = PORTS.start() + (random()?.port % PORTS.len() as u16);
@@ -123,11 +126,11 @@ impl Prober {
                 Err(back) => probe = Some(back),
             }
         }
-        Err("too many checks of this VIP at a time".into())
+        Err(Failed::Ours("too many checks of this VIP at a time".to_owned()))
     }
 
-    fn send(&self, through: &Through, frame: &[u8]) -> Result<(), String> {
-        self.sender.send(through.ifindex, frame).map_err(|error| format!("cannot be sent: {error}"))
+    fn send(&self, through: &Through, frame: &[u8]) -> Result<(), Failed> {
+        self.sender.send(through.ifindex, frame).map_err(|error| unsent(&error))
     }
 
     /// Has the backend forget the connection. That nothing came back does not mean that nothing went there.
@@ -158,19 +161,20 @@ enum Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    fn of(check: &'a Check) -> Result<Self, String> {
+    fn of(check: &'a Check) -> Result<Self, Failed> {
         match check {
             Check::Tcp => Ok(Self::Tcp),
             Check::Udp { send, expect } => Ok(Self::Udp { send, expect }),
             Check::Icmp => Ok(Self::Icmp),
-            Check::Http(_) | Check::Https(..) | Check::Agent => {
-                Err(format!("a check of {} cannot take the way of the service's packets", check.name()))
-            }
+            Check::Http(_) | Check::Https(..) | Check::Agent => Err(failed(format!(
+                "a check of {} cannot take the way of the service's packets",
+                check.name()
+            ))),
         }
     }
 
     /// What waits for the answer. Its own port is not known yet.
-    fn probe(&self, addresses: Addresses, port: u16, secret: Secret) -> Result<Probe, String> {
+    fn probe(&self, addresses: Addresses, port: u16, secret: Secret) -> Result<Probe, Failed> {
         let v6 = matches!(addresses, Addresses::V6(_));
         let (protocol, port, expected) = match self {
             Self::Tcp => (ip::TCP, port, Expected::Handshake { sequence: secret.sequence }),
@@ -215,13 +219,13 @@ impl Secret {
     }
 }
 
-fn random() -> Result<Secret, String> {
-    let random = getrandom::u64().map_err(|error| format!("no random numbers: {error}"))?;
+fn random() -> Result<Secret, Failed> {
+    let random = getrandom::u64().map_err(|error| Failed::Ours(format!("no random numbers: {error}")))?;
     Ok(Secret { sequence: random as u32, port: (random >> 32) as u16 })
 }
 
 /// What goes out: the packet with all that the data plane would put in front of it. `flow` spreads tunnels over paths.
-fn frame(through: &Through, packet: &[u8], flow: u16) -> Result<Vec<u8>, String> {
+fn frame(through: &Through, packet: &[u8], flow: u16) -> Result<Vec<u8>, Failed> {
     let room = through.outer.as_ref().map_or(0, |outer| outer.len());
     let mut frame = [through.link.as_slice(), &vec![0; room], packet].concat();
     if let Some(outer) = &through.outer {
@@ -229,10 +233,18 @@ fn frame(through: &Through, packet: &[u8], flow: u16) -> Result<Vec<u8>, String>
         let (room, inner) = rest.split_at_mut(room);
         // Nothing of ours may be cut into pieces, so that the IP identification means nothing.
         if !outer.write(room, inner, inner.len() as u16, 0, flow) {
-            return Err("too long for the tunnel, or not of the family that it is for".into());
+            return Err(failed("too long for the tunnel, or not of the family that it is for"));
         }
     }
     Ok(frame)
+}
+
+/// Why nothing was sent. A queue that is full, or memory that is short, says nothing of the backend.
+fn unsent(error: &io::Error) -> Failed {
+    if error.kind() == io::ErrorKind::WouldBlock || is_ours(error) {
+        return Failed::Ours(error.to_string());
+    }
+    failed(format!("cannot be sent: {error}"))
 }
 
 /// What to say of a backend that said nothing.
@@ -259,5 +271,18 @@ async fn read(v4: PacketReceiver, v6: PacketReceiver, waiting: Arc<Waiting>) {
             // The kernel tells of an interface that went down in this way.
             Err(_) => tokio::time::sleep(PAUSE).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_queue_of_ours_is_no_failure_of_the_backend() {
+        for code in [libc::EAGAIN, libc::ENOBUFS, libc::EPERM] {
+            assert!(matches!(unsent(&io::Error::from_raw_os_error(code)), Failed::Ours(_)), "{code}");
+        }
+        assert!(matches!(unsent(&io::Error::from_raw_os_error(libc::ENXIO)), Failed::Backend(_)));
     }
 }

@@ -77,6 +77,11 @@ impl Members {
         self.set.contains(address)
     }
 
+    /// How many were discovered last.
+    pub fn discovered(&self) -> usize {
+        self.set.discovered.len()
+    }
+
     /// What is out of the ordinary about a backend, if anything is.
     pub fn record(&self, address: &SocketAddr) -> Option<&Record> {
         self.records.get(address)

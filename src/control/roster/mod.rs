@@ -16,6 +16,7 @@ use super::discover::Found;
 use super::health::{News, Report};
 use super::standing::{BackendKey, ServiceKey, Standing, Standings, service_key};
 use crate::config::valid::{AdminState, Backend, Config, Service};
+use crate::tables::counters::MAX_BACKENDS;
 use members::Members;
 
 mod fit;
@@ -28,6 +29,10 @@ mod tests;
 
 pub use shown::{Shown, Summary};
 
+/// Backends that all services together may discover: half of what the tables hold, so that no name server can keep them
+/// from being compiled.
+const MOST_DISCOVERED: usize = MAX_BACKENDS / 2;
+
 /// Who serves.
 #[derive(Debug, Clone)]
 pub struct Roster {
@@ -35,6 +40,8 @@ pub struct Roster {
     members: HashMap<ServiceKey, Members>,
     /// What discovery said last, of every service where it said anything, as it said it.
     found: HashMap<ServiceKey, Vec<Backend>>,
+    /// What it said last and was not believed, because the service can have too few of them.
+    refused: HashMap<ServiceKey, Vec<Backend>>,
     /// Services to which something may happen as time passes.
     moving: HashSet<ServiceKey>,
     /// When it may, at the earliest.
@@ -47,6 +54,7 @@ impl Roster {
         let mut roster = Self {
             members: HashMap::new(),
             found: HashMap::new(),
+            refused: HashMap::new(),
             moving: file.services.iter().map(service_key).collect(),
             next: Some(now),
             file,
@@ -103,6 +111,9 @@ impl Roster {
             members.discover(service, fit::usable(service, &own, backends), now);
             true
         });
+        for (service, backends) in std::mem::take(&mut self.refused) {
+            self.found(Found { service, backends }, now);
+        }
     }
 
     /// A change in health. Whether anything follows from it.
@@ -128,14 +139,22 @@ impl Roster {
         differs.unwrap_or(false)
     }
 
-    /// A discovered set. Whether it differs from what was known.
+    /// A discovered set. Whether it differs from what was known. A set of which the service can have fewer than
+    /// `min_backends`, and fewer than it has, because others do not fit, changes nothing; neither does one that would be too
+    /// many.
     pub fn found(&mut self, found: Found, now: Instant) -> bool {
         let Found { service: key, backends } = found;
         let Some((members, service)) = entry(&self.file, &mut self.members, &key) else { return false };
-        if service.discover.is_none() {
+        let Some(discover) = &service.discover else { return false };
+        let usable = fit::usable(service, &fit::own_addresses(&self.file), &backends);
+        let others = self.found.iter().filter(|(other, _)| **other != key).map(|(_, found)| found.len());
+        let beyond = others.sum::<usize>() + backends.len() > MOST_DISCOVERED;
+        let least = (discover.min_backends as usize).min(members.discovered());
+        if beyond || (usable.len() < backends.len() && usable.len() < least) {
+            self.refused.insert(key, backends);
             return false;
         }
-        let usable = fit::usable(service, &fit::own_addresses(&self.file), &backends);
+        self.refused.remove(&key);
         let differs = members.discover(service, usable, now);
         self.found.insert(key, backends);
         self.watch(key, now);

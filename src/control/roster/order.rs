@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::Roster;
 use crate::config::valid::{AdminState, Service};
 use crate::control::orders::{Change, Order};
-use crate::control::standing::{ServiceKey, service_key};
+use crate::control::standing::{BackendKey, ServiceKey, service_key};
 
 /// The largest weight that a file may give.
 const MOST_WEIGHT: u32 = 65_535;
@@ -18,7 +18,11 @@ impl Roster {
     pub fn order(&mut self, order: &Order, now: Instant) -> Result<String, String> {
         let named = self.file.services.iter().find(|service| service.name == order.service);
         let key = named.map(service_key).ok_or_else(|| self.no_service(&order.service))?;
+        let unlisted = |address| !self.is_listed(&BackendKey { service: key, address });
         let said = match order.backend {
+            Some(address) if order.save && self.has(&key, &address) && unlisted(address) => Err(format!(
+                "has discovered its backend {address}: the file does not list it, so nothing can be saved"
+            )),
             Some(address) => self.order_backend(&key, address, order.change, now),
             None => self.order_service(&key, order.change, now),
         };
@@ -105,6 +109,10 @@ impl Roster {
             }
         };
         Ok(format!("backend {address}: {said}"))
+    }
+
+    fn has(&self, key: &ServiceKey, address: &SocketAddr) -> bool {
+        self.members.get(key).is_some_and(|members| members.has(address))
     }
 
     fn no_service(&self, name: &str) -> String {

@@ -1,5 +1,7 @@
 //! How backends and services stand, for showing.
 
+use std::collections::HashSet;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -64,6 +66,38 @@ impl Roster {
             discovered: was_discovered || (members.has(&key.address) && !members.is_listed(&key.address)),
             drain_left_s: record.deadline(&terms).map(|deadline| seconds_until(deadline, now)),
         })
+    }
+
+    /// What is to be said of discovered sets, by service.
+    pub fn remarks(&self) -> Vec<(ServiceKey, String)> {
+        let keys: HashSet<&ServiceKey> = self.found.keys().chain(self.refused.keys()).collect();
+        let own = fit::own_addresses(&self.file);
+        keys.into_iter().filter_map(|key| Some((*key, self.remarked(key, &own)?))).collect()
+    }
+
+    /// What is to be said of the set that was discovered last: that it was not believed, or what of it was left out.
+    pub fn remark(&self, key: &ServiceKey) -> Option<String> {
+        self.remarked(key, &fit::own_addresses(&self.file))
+    }
+
+    fn remarked(&self, key: &ServiceKey, own: &HashSet<IpAddr>) -> Option<String> {
+        let (members, service) = self.entry(key)?;
+        let refused = self.refused.get(key);
+        let found = refused.or_else(|| self.found.get(key))?;
+        let mut misfits = found
+            .iter()
+            .filter_map(|backend| Some((backend.address, fit::misfit(service, own, backend.address)?)));
+        let kept = match refused {
+            Some(_) => format!(": last good set of {} kept", members.discovered()),
+            None => String::new(),
+        };
+        let Some((address, why)) = misfits.next() else {
+            let most = super::MOST_DISCOVERED;
+            return refused.map(|found| {
+                format!("{} would make more than {most} discovered backends in all{kept}", found.len())
+            });
+        };
+        Some(format!("{} of {} left out, {address} as {why}{kept}", 1 + misfits.count(), found.len()))
     }
 
     /// How a service stands; none if there is no such service.

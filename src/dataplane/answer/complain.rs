@@ -13,17 +13,20 @@ use crate::xsk::Frame;
 
 use super::source::{is_broadcast, own_address};
 use super::version::{Complaint, Version};
-use super::{host, is_for_one, send_back};
+use super::{fates, host, is_for_one, send_back};
 
 /// Turns a dropped frame into an error about it, where its sender can do something about the reason. None, and nothing
-/// changed, where nothing is to be said, or too much was said already.
+/// changed, where nothing is to be said, or too much was said already. A frame whose backend is down may have another way.
 #[cold]
 pub(super) fn about(
     frame: &mut Frame,
-    meta: &Meta,
+    meta: &mut Meta,
     reason: DropReason,
     turn: &mut Turn<'_>,
 ) -> Option<Verdict> {
+    if reason == DropReason::BackendDown {
+        return Some(fates::meet(frame, meta, turn));
+    }
     match meta.parsed.family {
         Family::V4 => about_packet::<V4>(frame, meta, reason, turn),
         Family::V6 => about_packet::<V6>(frame, meta, reason, turn),

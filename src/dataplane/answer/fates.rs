@@ -21,15 +21,22 @@ use crate::wire::tcp::Flags;
 use crate::wire::tunnel::Family;
 use crate::xsk::Frame;
 
+use super::complain::about;
 use super::host;
 use super::version::Version;
 
 /// Decides on a frame that is to be dropped because its backend is down.
 #[cold]
-pub(super) fn meet(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>) -> Result<Verdict, DropReason> {
-    match meta.parsed.family {
+pub(super) fn meet(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>) -> Verdict {
+    let met = match meta.parsed.family {
         Family::V4 => segment::<V4>(frame, meta, turn),
         Family::V6 => segment::<V6>(frame, meta, turn),
+    };
+    match met {
+        Ok(verdict) => verdict,
+        Err(DropReason::BackendDown) => Verdict::Drop(DropReason::BackendDown),
+        // It got as far as a first frame does, and is treated like one.
+        Err(reason) => about(frame, meta, reason, turn).unwrap_or(Verdict::Drop(reason)),
     }
 }
 

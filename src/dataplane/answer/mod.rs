@@ -42,7 +42,9 @@ pub fn run(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>, kernel_reach
     match meta.verdict {
         None => meta.verdict = Some(unclaimed(frame, meta, turn)),
         Some(Verdict::Drop(reason)) => {
-            meta.verdict = Some(dropped(frame, meta, reason, turn));
+            if let Some(verdict) = complain::about(frame, meta, reason, turn) {
+                meta.verdict = Some(verdict);
+            }
         }
         Some(Verdict::ToKernel) => {}
         Some(_) => return,
@@ -54,18 +56,6 @@ pub fn run(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>, kernel_reach
     if meta.verdict == Some(Verdict::ToKernel) && !kernel_reachable {
         meta.verdict = Some(cross(frame, meta, turn).unwrap_or_else(Verdict::Drop));
     }
-}
-
-/// What becomes of a frame that was dropped: it may have another way, or something is said about it.
-#[inline(always)]
-fn dropped(frame: &mut Frame, meta: &mut Meta, mut reason: DropReason, turn: &mut Turn<'_>) -> Verdict {
-    if reason == DropReason::BackendDown {
-        match fates::meet(frame, meta, turn) {
-            Ok(verdict) => return verdict,
-            Err(another) => reason = another,
-        }
-    }
-    complain::about(frame, meta, reason, turn).unwrap_or(Verdict::Drop(reason))
 }
 
 /// The XDP program knows no connections, so that it gives a bridge frames that only look like a service's: of whoever

@@ -18,17 +18,25 @@ use crate::control::health::{Agent, Wish};
 
 /// Bytes that a line may have.
 const LONGEST_LINE: usize = 256;
+/// Characters of it that are shown: a table has a column for them.
+const SHOWN: usize = 80;
 
 /// Connects and reads a line.
 pub async fn check(address: SocketAddr, limit: Limit) -> Answer {
     let asked = Instant::now();
     let mut stream = limit.within("", connect(address, Manner::Talking)).await?;
     let line = limit.within("connected, but ", line(&mut stream)).await?;
+    let said = shown(&line);
     let agent = parse(&line).ok_or_else(|| match line.is_empty() {
         true => failed("the agent said nothing"),
-        false => failed(format!("the agent said \"{line}\", which means nothing")),
+        false => failed(format!("the agent said \"{said}\", which means nothing")),
     })?;
-    Ok(Passed { agent: Some((agent, line)), ..Passed::since(asked) })
+    Ok(Passed { agent: Some((agent, said)), ..Passed::since(asked) })
+}
+
+/// The line's beginning. It is ASCII.
+fn shown(line: &str) -> String {
+    line.get(..SHOWN).map_or_else(|| line.to_owned(), |beginning| format!("{beginning}…"))
 }
 
 async fn line(stream: &mut (impl AsyncReadExt + Unpin)) -> Result<String, Failed> {
@@ -103,6 +111,13 @@ mod tests {
     fn a_reason_is_for_people() {
         assert_eq!(parse("down#disk full, 100% up"), agent(None, Some(Wish::Down)));
         assert_eq!(parse("fail # up"), agent(None, Some(Wish::Down)));
+    }
+
+    #[test]
+    fn of_a_long_line_the_beginning_is_shown() {
+        assert_eq!(shown("75% #disk"), "75% #disk");
+        let long = shown(&"\\xff".repeat(256));
+        assert_eq!((long.chars().count(), long.ends_with('…')), (SHOWN + 1, true));
     }
 
     #[test]

@@ -83,7 +83,7 @@ impl fmt::Display for Failed {
 }
 
 /// A failure of the backend.
-fn failed(cause: impl Into<String>) -> Failed {
+pub(super) fn failed(cause: impl Into<String>) -> Failed {
     Failed::Backend(cause.into())
 }
 
@@ -142,7 +142,7 @@ fn spoken(error: &io::Error) -> Failed {
 }
 
 /// Whether this host ran out of something, or forbids it.
-fn is_ours(error: &io::Error) -> bool {
+pub(super) fn is_ours(error: &io::Error) -> bool {
     let codes = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::EPERM, libc::EACCES];
     error.raw_os_error().is_some_and(|code| codes.contains(&code))
 }
@@ -182,7 +182,7 @@ impl Checker {
         let probe = prober.probe(through, &question.how.check, port, limit.whole);
         // The prober keeps to the limit by itself, and says more about it: this is for the case that it does not.
         let slack = Limit { whole: limit.whole + limit.whole / 10, ..limit };
-        let took = slack.within("", async { probe.await.map_err(Failed::Backend) }).await?;
+        let took = slack.within("", probe).await?;
         Ok(Passed { took, status: None, agent: None })
     }
 

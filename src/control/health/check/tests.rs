@@ -217,6 +217,9 @@ fn certificates(directory: &Path) {
         issue good DNS:www.example.net,IP:127.0.0.1 -days 9
         issue expired DNS:www.example.net -not_before 20200101000000Z -not_after 20200201000000Z ||
             issue expired DNS:www.example.net -days -1
+        # Of the first version: without extensions.
+        openssl x509 -req -in good.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 9 -out old.pem
+        cp good.key old.key
     "#;
     let made = Command::new("sh").args(["-ec", script]).current_dir(directory).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
@@ -249,6 +252,36 @@ async fn tls_server(directory: &Path, name: &str) -> SocketAddr {
     .await
 }
 
+/// Ended with the test.
+struct Process(std::process::Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A TLS server with a certificate that rustls would not serve.
+fn old_tls_server(directory: &Path) -> (Process, SocketAddr) {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut openssl = Command::new("openssl");
+    openssl.args(["s_server", "-quiet", "-www", "-cert", "old.pem", "-key", "old.key", "-accept"]);
+    let null = std::process::Stdio::null;
+    let openssl = openssl.arg(free.to_string()).current_dir(directory).stdin(null()).stdout(null()).spawn();
+    (Process(openssl.unwrap()), free)
+}
+
+async fn ask_until_accepted(address: SocketAddr, check: Check) -> String {
+    for _ in 0..100 {
+        match ask_within(address, check.clone(), 5000).await {
+            refused if refused == "connection refused" => tokio::time::sleep(Duration::from_millis(50)).await,
+            said => return said,
+        }
+    }
+    panic!("nobody listens at {address}");
+}
+
 #[tokio::test]
 async fn https_says_what_is_wrong_with_a_certificate() {
     let directory = tempfile::tempdir().unwrap();
@@ -264,13 +297,18 @@ async fn https_says_what_is_wrong_with_a_certificate() {
     assert_eq!(ask_within(good, verified(None), 5000).await, "200 OK", "without a name, for the address");
     assert_eq!(ask_within(expired, verified(named("www.example.net")), 5000).await, "certificate expired");
     let cause = ask_within(good, verified(named("other.example.net")), 5000).await;
-    assert!(cause.starts_with("certificate not valid for name \"other.example.net\", but for"), "{cause}");
+    assert!(
+        cause.starts_with("certificate not valid for name \"other.example.net\", but for www.example.net"),
+        "{cause}"
+    );
     let of_system = Check::Https(http(), Tls { verify: true, sni: named("www.example.net"), ca_file: None });
     let cause = ask_within(good, of_system, 5000).await;
     let none = cause.starts_with("cannot check: this system has no certificates");
     assert!(none || cause == "certificate from an unknown issuer", "{cause}");
     let any = || Check::Https(http(), Tls { verify: false, sni: named("other.example.net"), ca_file: None });
     assert_eq!(ask_within(expired, any(), 5000).await, "200 OK", "who does not verify takes any");
+    let (_server, old) = old_tls_server(directory.path());
+    assert_eq!(ask_until_accepted(old, any()).await, "200 OK", "of whatever version");
     assert_eq!(ask_within(saying(answer("200 OK", "")).await, any(), 5000).await, "the answer is not TLS");
     assert_eq!(
         ask(silent().await, any()).await,

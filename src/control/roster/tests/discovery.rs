@@ -96,6 +96,28 @@ fn what_does_not_fit_is_left_out_and_shown() {
 }
 
 #[test]
+fn a_set_of_which_too_few_fit_is_not_believed() {
+    let mut scene = discovering();
+    let key = scene.key(A).service;
+    scene.found(&[X, Y]);
+    assert_eq!(scene.roster.remark(&key), None);
+    assert!(!scene.found(&["127.0.0.1:80"]), "what some resolvers say of names they block");
+    assert_eq!(addresses(&scene), [A, X, Y]);
+    assert_eq!(
+        scene.roster.remark(&key).unwrap(),
+        "1 of 1 left out, 127.0.0.1:80 as no host can have this address: last good set of 2 kept"
+    );
+    scene.load(|service| service.slow_start_s += 1);
+    assert_eq!(addresses(&scene), [A, X, Y], "nor after a reload");
+    assert!(scene.found(&["127.0.0.1:80", X]));
+    assert_eq!(scene.in_force()[2], (Y.into(), 0, "drain"));
+    assert_eq!(
+        scene.roster.remarks(),
+        [(key, "1 of 2 left out, 127.0.0.1:80 as no host can have this address".to_owned())]
+    );
+}
+
+#[test]
 fn a_hundred_thousand_backends_at_rest_cost_a_turn_nothing() {
     let mut file = testing::config();
     file.services = (0..1000u16)
@@ -119,4 +141,21 @@ fn a_hundred_thousand_backends_at_rest_cost_a_turn_nothing() {
     roster.load(file, now);
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
     assert_eq!(roster.config().services[500].backends.len(), 100);
+}
+
+#[test]
+fn what_cannot_be_saved_is_refused_before_it_is_in_force() {
+    let mut scene = discovering();
+    scene.found(&[X]);
+    let order = |address: &str| Order {
+        service: "web".into(),
+        backend: Some(address.parse().unwrap()),
+        change: Change::Drain,
+        save: true,
+    };
+    let error = scene.roster.order(&order(X), scene.now).unwrap_err();
+    assert!(error.contains("the file does not list it"), "{error}");
+    assert_eq!(scene.standing(X), Standing::UP);
+    scene.roster.order(&order(A), scene.now).unwrap();
+    assert_eq!(scene.standing(A), DRAINS);
 }
