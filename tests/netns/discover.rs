@@ -86,9 +86,7 @@ fn a_name_decides_who_serves_and_a_vanished_name_changes_nothing() {
     assert_eq!(traffic::requests(&lab.client, service.vip, 20).counts(), [10, 10, 0]);
 
     switch.warm_up(service.vip);
-    // The first SYN to a new neighbour may be lost while its address is looked up; the next one comes after a second.
-    let load =
-        Load::start(&lab.client, Plan { patience: Duration::from_secs(4), ..Plan::steady(service.vip) });
+    let load = Load::start(&lab.client, Plan::steady(service.vip));
     dns.answer("web.test", &[second, third]);
     wait_for_backends(&switch, "web", &[second, third]);
     std::thread::sleep(Duration::from_millis(100));
