@@ -60,6 +60,11 @@ impl Sheet {
         self.gauge("xswitch_info", "Always 1; the version is a label", &[("version", &status.version)], 1);
         self.gauge("xswitch_uptime_seconds", "Seconds since the switch started", &[], status.uptime_s);
         self.gauge("xswitch_snapshot_epoch", "Number of the newest snapshot", &[], status.epoch);
+        let checks = &status.checks;
+        self.counter("xswitch_checks_total", "Health checks that have ended", &[], checks.checks);
+        self.gauge("xswitch_checks_in_flight", "Health checks under way", &[], checks.in_flight);
+        let help = "How late a health check began at the worst, in the last one to two minutes";
+        self.gauge("xswitch_checks_late_max_milliseconds", help, &[], checks.late_max_ms.round() as u64);
     }
 
     fn frames(&self, status: &Status) {

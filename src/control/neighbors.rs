@@ -16,7 +16,7 @@ use crate::tables::{Event, InterfaceId};
 
 /// Between two looks after the neighbours in use: below the kernel's 15 to 45 s of reachability.
 const REFRESH: Duration = Duration::from_secs(15);
-/// Between two looks after backends and gateways that are not resolved.
+/// Between two looks after backends and gateways that are not resolved, once the first ones have not helped.
 const RETRY: Duration = Duration::from_secs(5);
 /// First pause between two questions about one address that workers ask for.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -58,17 +58,25 @@ pub struct Resolver {
     queue: VecDeque<(InterfaceId, IpAddr)>,
     next_refresh: Instant,
     next_retry: Instant,
+    /// From one look after the unresolved to the next: short at first, for a question may be lost.
+    retry_pause: Duration,
 }
 
 impl Resolver {
     /// Starts with a look at everything wanted.
     pub fn new(now: Instant) -> Self {
-        Self { asked: HashMap::new(), queue: VecDeque::new(), next_refresh: now, next_retry: now }
+        Self {
+            asked: HashMap::new(),
+            queue: VecDeque::new(),
+            next_refresh: now,
+            next_retry: now,
+            retry_pause: FIRST_PAUSE,
+        }
     }
 
     /// Something that is wanted changed: look soon.
     pub fn look_again(&mut self, now: Instant) {
-        self.next_retry = now;
+        (self.next_retry, self.retry_pause) = (now, FIRST_PAUSE);
     }
 
     /// A worker's event, as a request, unless it is too soon or pointless.
@@ -106,13 +114,13 @@ impl Resolver {
     pub fn turn(&mut self, wanted: &[Wanted], topology: &Topology, now: Instant) -> Vec<Request> {
         if now >= self.next_refresh {
             self.next_refresh = now + REFRESH;
-            self.next_retry = now + RETRY;
+            self.pause_retries(now);
             let known = topology.neighbors.iter();
             let alive = known.filter(|(_, neighbor)| neighbor.mac.is_some() && !neighbor.pinned);
             self.queue = alive.map(|(key, _)| *key).take(REFRESHED).collect();
             self.queue.extend(wanted.iter().map(|wanted| (wanted.interface, wanted.address)));
         } else if now >= self.next_retry {
-            self.next_retry = now + RETRY;
+            self.pause_retries(now);
             let unresolved = wanted.iter().filter(|wanted| !wanted.resolved);
             self.queue.extend(unresolved.map(|wanted| (wanted.interface, wanted.address)));
         }
@@ -124,6 +132,11 @@ impl Resolver {
                 Some(Request::Resolve(Target { ifindex, address }))
             })
             .collect()
+    }
+
+    fn pause_retries(&mut self, now: Instant) {
+        self.next_retry = now + self.retry_pause;
+        self.retry_pause = (self.retry_pause * 2).min(RETRY);
     }
 
     fn may_ask(&mut self, key: (InterfaceId, IpAddr), now: Instant) -> bool {
@@ -275,10 +288,12 @@ mod tests {
         };
         let wanted: Vec<_> = (1..=100).map(wanted).collect();
         let mut resolver = Resolver::new(start);
-        let mut at = |seconds| resolver.turn(&wanted, &topology, start + Duration::from_secs(seconds)).len();
+        let mut at = |ms| resolver.turn(&wanted, &topology, start + Duration::from_millis(ms)).len();
         assert_eq!((at(0), at(0), at(0)), (PER_TURN, 100 - PER_TURN, 0));
-        assert_eq!((at(5), at(6), at(10)), (1, 0, 1));
-        assert_eq!((at(15), at(15), at(15)), (PER_TURN, 100 - PER_TURN, 0));
+        assert_eq!((at(199), at(200), at(599), at(600)), (0, 1, 0, 1), "a question may be lost");
+        assert_eq!((at(1400), at(3000), at(6200), at(6300)), (1, 1, 1, 0));
+        assert_eq!((at(11_200), at(11_300)), (1, 0), "5 s at the most");
+        assert_eq!((at(15_000), at(15_000), at(15_000)), (PER_TURN, 100 - PER_TURN, 0));
     }
 
     #[test]

@@ -49,7 +49,14 @@ fn a_next_hop_that_nobody_knows_yet_is_resolved(setup: Setup) {
     for interface in setup.interfaces() {
         lab.switch.ip(&format!("neighbor flush dev {interface}"));
     }
-    // Frames are dropped until the kernel knows the next hop; TCP sends its SYN again.
+    // Frames are dropped until the kernel knows a next hop; TCP sends its SYN again. Then those serve who can be reached.
+    assert_eq!(traffic::requests(&lab.client, WEB, 10).failures, 0);
+    wait_until("every backend can be reached", Duration::from_secs(10), || {
+        let status = switch.status();
+        let backends = status["services"][0]["backends"].as_array().expect("status has backends");
+        backends.iter().all(|backend| backend["next_hop"]["resolved"] == true)
+    });
+    switch.settle();
     traffic::requests(&lab.client, WEB, 10).assert_shared_by([2, 3, 5], usize::from(setup.queues));
     switch.finish();
 }

@@ -76,8 +76,9 @@ impl Serving {
     ) -> bool {
         let mut changed = false;
         while let Ok(report) = self.reports.try_recv() {
-            self.log(&report, snapshot);
-            changed |= self.roster.report(&report, now);
+            let follows = self.roster.report(&report, now);
+            self.log(&report, follows, snapshot);
+            changed |= follows;
         }
         while let Ok(found) = self.found.try_recv() {
             let service = found.service;
@@ -103,14 +104,15 @@ impl Serving {
         changed
     }
 
-    /// One line for every change in health that matters.
-    fn log(&self, report: &Report, snapshot: &Snapshot) {
+    /// One line for every change in health from which something follows: not for each backend that is up at start.
+    fn log(&self, report: &Report, follows: bool, snapshot: &Snapshot) {
         let Report { key, news } = report;
         let named = |row: &Backend| Some(snapshot.service(row.service)?.name.as_str());
         let row = self.rows.get(key).and_then(|row| snapshot.backend(*row));
         let service = row.and_then(named).unwrap_or("?");
         let backend = key.address;
         match news {
+            _ if !follows => tracing::debug!(service, %backend, ?news, "nothing follows from a check"),
             News::Up => tracing::info!(service, %backend, "backend is up"),
             News::Down(cause) => tracing::warn!(service, %backend, cause, "backend is down"),
             News::Agent(agent) => tracing::info!(service, %backend, ?agent, "the backend's agent says"),
