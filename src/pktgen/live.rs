@@ -145,7 +145,8 @@ fn batch(rate: Option<f64>) -> u32 {
 }
 
 fn read(progress: &Array<MapData, [u8; PROGRESS]>, meter: &Meter) -> u64 {
-    let (frames, bytes) = progress.get(&0, 0).map_or_else(|_| (meter.sent(), meter.bytes()), |bytes| plan::made(&bytes));
+    let (frames, bytes) =
+        progress.get(&0, 0).map_or_else(|_| (meter.sent(), meter.bytes()), |bytes| plan::made(&bytes));
     meter.set(frames, bytes);
     frames
 }

@@ -91,6 +91,7 @@ pub struct FlowsSeen {
 /// A sink on one interface; off again when it is dropped.
 pub struct Sink {
     _programs: Programs,
+    settings: Array<MapData, [u8; SETTINGS]>,
     totals: PerCpuArray<MapData, [u8; TOTALS]>,
     latency: PerCpuArray<MapData, u64>,
     runs: PerCpuHashMap<MapData, u32, [u8; RUN]>,
@@ -104,17 +105,10 @@ impl Sink {
     pub fn attach(interface: &str, plan: &SinkPlan) -> Result<Self, Error> {
         index(interface)?;
         let mut programs = Programs::load("sink")?;
-        let traits = [
-            (plan.reflects, REFLECTS),
-            (plan.measures_latency, READS_TIME),
-            (plan.reads_stamps || plan.measures_latency, READS_STAMPS),
-            (plan.ends_others, ENDS_OTHERS),
-        ];
-        let traits = traits.iter().filter(|(holds, _)| *holds).map(|(_, bit)| bit).sum();
-        let mut map: Array<MapData, [u8; SETTINGS]> = programs.map("settings")?;
-        map.set(0, settings(&plan.filter, traits, SAMPLE - 1), 0)
-            .map_err(|error| Error::from_source("XDP map `settings`", &error))?;
+        let mut settings = programs.map("settings")?;
+        set(&mut settings, plan)?;
         Ok(Self {
+            settings,
             totals: programs.map("totals")?,
             latency: programs.map("latency")?,
             runs: programs.map("runs")?,
@@ -122,6 +116,11 @@ impl Sink {
             is_native: programs.attach("sink", interface)?,
             _programs: programs,
         })
+    }
+
+    /// From now on other frames are meant, or something else becomes of them. Nothing is counted anew.
+    pub fn change(&mut self, plan: &SinkPlan) -> Result<(), Error> {
+        set(&mut self.settings, plan)
     }
 
     /// Frames so far.
@@ -179,4 +178,16 @@ impl Sink {
             }
         })
     }
+}
+
+fn set(map: &mut Array<MapData, [u8; SETTINGS]>, plan: &SinkPlan) -> Result<(), Error> {
+    let traits = [
+        (plan.reflects, REFLECTS),
+        (plan.measures_latency, READS_TIME),
+        (plan.reads_stamps || plan.measures_latency, READS_STAMPS),
+        (plan.ends_others, ENDS_OTHERS),
+    ];
+    let traits = traits.iter().filter(|(holds, _)| *holds).map(|(_, bit)| bit).sum();
+    let bytes = settings(&plan.filter, traits, SAMPLE - 1);
+    map.set(0, bytes, 0).map_err(|error| Error::from_source("XDP map `settings`", &error))
 }

@@ -38,7 +38,7 @@ pub struct Profile {
     pub sizes: Sizes,
     /// Order of flows.
     pub order: Order,
-    /// The run that stamps name; none = no stamps.
+    /// The run that stamps name; none = no stamps. Where one of the sizes has no room for a stamp, there are none either.
     pub stamp: Option<u16>,
 }
 
@@ -59,7 +59,7 @@ pub struct Shape {
     pub header: [u8; HEADERS],
     /// Bytes of the frame.
     pub length: u16,
-    /// Whether there is room for a stamp, and one is wanted.
+    /// Whether it carries a stamp.
     pub is_stamped: bool,
 }
 
@@ -80,8 +80,13 @@ impl Template {
     pub fn new(profile: &Profile) -> Result<Self, TooShort> {
         let family = profile.tuples.source.family();
         let shapes = profile.sizes.all().iter().map(|(size, _)| shape(profile, family, *size));
+        let mut shapes: Vec<Shape> = shapes.collect::<Result<_, _>>()?;
+        // All or none: a sink would take frames without for lost.
+        if shapes.iter().any(|shape| !shape.is_stamped) {
+            shapes.iter_mut().for_each(|shape| shape.is_stamped = false);
+        }
         Ok(Self {
-            shapes: shapes.collect::<Result<_, _>>()?,
+            shapes,
             pattern: profile.sizes.pattern(),
             tuples: profile.tuples,
             family,
@@ -92,6 +97,11 @@ impl Template {
     /// IPv4 or IPv6.
     pub fn family(&self) -> Family {
         self.family
+    }
+
+    /// Whether frames are stamped: where that is wanted and every size has room.
+    pub fn is_stamped(&self) -> bool {
+        self.shapes.iter().all(|shape| shape.is_stamped)
     }
 
     /// Writes all headers of a frame of `flow`, and its stamp where it has one. `frame` has as many bytes as the shape, and

@@ -34,6 +34,7 @@
 //! counters         status and metrics say the same
 //! through          checks that take the way of a service's packets
 //! layer7           an HTTP and TLS tier behind the switch
+//! pktgen           the traffic generator, its sink, its clients and its server
 //! ```
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -159,6 +160,7 @@ mod modes;
 mod neighbors;
 mod ondown;
 mod passive;
+mod pktgen;
 mod pmtud;
 mod reloads;
 mod scale;

@@ -14,7 +14,7 @@ use crate::pktgen::Error;
 use crate::pktgen::generator::{Generator, Meter, Mode, Pace, Sent};
 use crate::pktgen::rate::Rate;
 use crate::pktgen::sizes::Sizes;
-use crate::pktgen::template::Profile;
+use crate::pktgen::template::{Profile, Template};
 use crate::pktgen::tuples::{Range, Tuples};
 use crate::sys::interface;
 use crate::wire::tcp;
@@ -125,6 +125,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
         WantedMode::Live => Mode::Live,
         WantedMode::Xsk => Mode::Xsk,
     };
+    let is_stamped = Template::new(&profile).map_err(|error| Error::Input(error.to_string()))?.is_stamped();
     let mut generator = Generator::open(name, mode)?;
     let rate = arguments.rate.per_second(profile.sizes.mean());
     let (meter, end) = (Meter::default(), End::after(arguments.duration)?);
@@ -157,7 +158,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
         flows: profile.tuples.flows,
         sizes: profile.sizes.to_string(),
         rate_wanted: rate.map(rounded),
-        run: profile.stamp,
+        run: profile.stamp.filter(|_| is_stamped),
         seconds: rounded(sent.took.as_secs_f64()),
         frames_per_second: rounded(per_second(sent.frames, sent.took)),
         bits_per_second: wire_rate(sent.frames, sent.bytes, sent.took).round(),
@@ -223,6 +224,7 @@ fn table(report: &Report<'_>) -> Table {
             ),
         )
         .row("lost", format!("{} that {} did not take", grouped(lost), report.interface))
+        .row("run", report.run.map_or("not stamped".to_owned(), |run| run.to_string()))
         .row("flows", format!("{} of {} bytes", grouped(report.flows.into()), report.sizes));
     table
 }

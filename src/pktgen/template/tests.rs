@@ -115,6 +115,7 @@ fn a_mix_has_one_shape_per_size() {
         both_families(Protocol::Tcp).map(|profile| Profile { sizes: Sizes::imix(), ..profile });
     let template = Template::new(&profile).unwrap();
     let stamp = Stamp { run: 7, round: 1, sequence: 2, time_ns: 3 };
+    assert!(!template.is_stamped(), "the shortest one has no room, and a sink would take it for lost");
     for (shape, (size, _)) in template.shapes.iter().zip(Sizes::imix().all()) {
         assert_eq!(checked(&template, shape, 1, &stamp).len(), usize::from(*size) - 54);
     }
