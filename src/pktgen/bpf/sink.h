@@ -248,9 +248,11 @@ static __always_inline void count_flow(struct packet *packet, struct settings *w
 		.destination = packet->destination.words[3],
 		.ports = packet->ports,
 	};
-	__u32 hash = (key.source ^ key.destination * 31 ^ key.ports * 0x9E3779B1) * 0x85EBCA6B;
+	__u32 hash = bpf_ntohl(key.source) ^ bpf_ntohl(key.destination) * 31 ^ key.ports * 0x9E3779B1;
 
-	if ((hash >> 16) & wanted->sample_mask)
+	hash = (hash ^ hash >> 16) * 0x85EBCA6B;
+	hash = (hash ^ hash >> 13) * 0xC2B2AE35;
+	if ((hash ^ hash >> 16) & wanted->sample_mask)
 		return;
 	struct flow *flow = bpf_map_lookup_elem(&flows, &key);
 	if (!flow) {
