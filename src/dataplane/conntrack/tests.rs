@@ -168,6 +168,35 @@ fn a_full_table_takes_back_what_is_over() {
     let mut bench = Bench::new(64);
     for port in 0..63 {
         bench.create(&connection(port, State::Established), 0).unwrap();
+#[test]
+fn a_lost_connection_gives_way_to_its_successor_and_to_nothing_else() {
+    let mut bench = Bench::new(64);
+    for port in 0..63 {
+        bench.create(&connection(port, State::Established), 0).unwrap();
+    }
+    let lost = connection(0, State::Established);
+    // To another backend, and one that another client's connection to that backend stands in the way of.
+    let mut successor = Connection { backend: BackendId(4), ..lost };
+    successor.reply.addresses = 0x0A00_0002_C612_0001;
+    let blocked = Connection { reply: connection(1, State::Established).reply, ..successor };
+    let replace = |bench: &mut Bench, by: &Connection| {
+        let hit = bench.find(lost.request);
+        bench.flows.replace(by, hit.as_ref(), Tick(0), &bench.timeouts, &bench.counters)
+    };
+    assert_eq!(replace(&mut bench, &blocked).unwrap_err(), Refused::Conflict);
+    assert_eq!(bench.find(lost.request).map(|hit| hit.backend), Some(BackendId(3)));
+    let last = connection(64, State::Established);
+    bench.create(&last, 0).unwrap();
+    assert_eq!(replace(&mut bench, &successor).unwrap_err(), Refused::TableFull);
+    assert_eq!(bench.find(lost.request).map(|hit| hit.backend), Some(BackendId(3)));
+    let hit = bench.find(last.request).unwrap();
+    bench.flows.v4.table().entry(hit.entry).transition(&hit, |_| State::Reset, numbered(0));
+    let taken_over = (0..4).any(|_| replace(&mut bench, &successor).is_ok());
+    assert!(taken_over, "one of 64 is over, and each try examines 32");
+    assert_eq!(bench.find(lost.request).map(|hit| hit.backend), Some(BackendId(4)));
+    assert!(bench.find(lost.reply).is_none() && bench.find(successor.reply).is_some());
+}
+
     }
     bench.create(&connection(63, State::Closed), 0).unwrap();
     let reached = (0..4).any(|_| bench.create(&connection(64, State::SynReceived), 0).is_ok());
