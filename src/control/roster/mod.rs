@@ -129,7 +129,7 @@ impl Roster {
             News::Up => record.down = None,
             News::Down(why) => record.down = Some(why.clone()),
             // An agent that says nothing of one thing has not changed its mind about it.
-            News::Agent(agent) if members::asks_agent(health) => {
+            News::Agent(agent) if members::Agent::of(health).is_some() => {
                 record.agent.percent = agent.percent.or(record.agent.percent);
                 record.agent.wish = agent.wish.or(record.agent.wish);
             }

@@ -140,6 +140,23 @@ fn verdicts_survive_a_reload_that_leaves_the_checks() {
 }
 
 #[test]
+fn what_an_agent_said_counts_as_long_as_that_agent_is_asked() {
+    let mut scene = Scene::of(|service| service.health = Some(health()));
+    scene.agent(A, Some(30), Some(Wish::Drain));
+    let said = Standing { share: 30, ..DRAINS };
+    scene.load(|service| service.health = Some(Health { interval_ms: 900, ..health() }));
+    assert_eq!(scene.standing(A), said, "asked more often, it is the same agent");
+    let alone = Health { check: Check::Agent, port: Some(9000), agent_port: None, ..health() };
+    scene.load(|service| service.health = Some(alone.clone()));
+    assert_eq!(scene.standing(A), said, "asked alone, it is the same agent");
+    scene.load(|service| service.health = Some(Health { port: None, ..alone }));
+    assert_eq!(scene.standing(A), Standing::UP, "another port, another agent");
+    scene.agent(A, None, Some(Wish::Maint));
+    scene.load(|service| service.health = Some(Health { agent_port: Some(9001), ..health() }));
+    assert_eq!(scene.standing(A), Standing::UP);
+}
+
+#[test]
 fn a_shorter_drain_timeout_counts_from_when_the_drain_began() {
     let mut scene = Scene::of(|_| ());
     scene.order(Some(A), Change::Drain).unwrap();
