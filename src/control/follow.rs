@@ -143,8 +143,7 @@ impl Follower {
     async fn turn(&mut self) {
         let now = Instant::now();
         self.read_network(now).await;
-        let workers = self.dataplane.workers();
-        self.changed |= self.serving.turn(&self.state.snapshot, &|id| connections(workers, id), now);
+        self.hear_serving(now);
         if self.changed && self.next_compile <= now {
             self.changed = false;
             // A hundred thousand backends take a fifth of a second: leave as much time for everything else.
@@ -215,6 +214,13 @@ impl Follower {
         Ok(())
     }
 
+    fn hear_serving(&mut self, now: Instant) {
+        let (workers, loads) = (self.dataplane.workers(), self.dataplane.loads());
+        let (active, open) = (|id| connections(workers, id), |id| u64::from(loads.open(id)));
+        let usage = Usage { adopted: adopted(workers), active: &active, open: &open };
+        self.changed |= self.serving.turn(&self.state.snapshot, self.state.compiler.left(), &usage, now);
+    }
+
     fn hear_workers(&mut self, now: Instant) {
         let dataplane = Arc::clone(&self.dataplane);
         for worker in dataplane.workers() {
@@ -275,13 +281,8 @@ impl Follower {
         let open = |id| u64::from(loads.open(id));
         let workers = self.dataplane.workers();
         let active = |id| connections(workers, id);
-        let adopted = workers.iter().map(|worker| worker.counters.epoch.get()).min().unwrap_or(0);
-        self.state.compiler.compile(
-            config,
-            topology,
-            standings,
-            &Usage { adopted, active: &active, open: &open },
-        )
+        let usage = Usage { adopted: adopted(workers), active: &active, open: &open };
+        self.state.compiler.compile(config, topology, standings, &usage)
     }
 
     /// Has new interfaces let in what is for the switch: in a bridge everything, else multicast.
@@ -346,6 +347,11 @@ impl Follower {
         let dataplane = Arc::clone(&self.dataplane);
         tokio::task::spawn_blocking(move || work(&*dataplane)).await.ok()
     }
+}
+
+/// The oldest epoch that a worker still uses.
+fn adopted(workers: &[WorkerHandle]) -> u64 {
+    workers.iter().map(|worker| worker.counters.epoch.get()).min().unwrap_or(0)
 }
 
 /// Connections of a backend row, those included that both ends are done with.

@@ -1,18 +1,18 @@
 //! Who serves, in touch with those who know: health checks, sources of backends, the traffic, time.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::config::valid::{Config, Via};
-use crate::control::compile::left_to_kernel;
+use crate::control::compile::{Left, Usage};
 use crate::control::discover::{Discovery, Found};
 use crate::control::health::{Health, News, Report, Target, Through};
 use crate::control::requests::View;
 use crate::control::roster::Roster;
-use crate::control::standing::{BackendKey, ServiceKey, service_key};
+use crate::control::standing::{BackendKey, service_key};
 use crate::control::topology::Topology;
 use crate::tables::{Backend, BackendId, Loads, Snapshot};
 use crate::wire::ethernet;
@@ -22,21 +22,6 @@ use super::fading::Fading;
 
 /// How often drains, slow starts and those who leave are looked at.
 const ROSTER_TURN: Duration = Duration::from_millis(100);
-
-/// Services that are left to the kernel as soon as the last connection of their drained backends has ended: nothing but the
-/// counts of connections tells when that is.
-#[derive(Debug, Default)]
-struct LeftToKernel(HashSet<ServiceKey>);
-
-impl LeftToKernel {
-    /// Whether there is one more of them than at the last look.
-    fn turn(&mut self, snapshot: &Snapshot, loads: &Loads) -> bool {
-        let left = left_to_kernel(snapshot, &|id| u64::from(loads.open(id)));
-        let more = !left.is_subset(&self.0);
-        self.0 = left;
-        more
-    }
-}
 
 /// Who serves.
 pub(super) struct Serving {
@@ -52,7 +37,6 @@ pub(super) struct Serving {
     /// Of the newest snapshot.
     rows: HashMap<BackendKey, BackendId>,
     fading: Fading,
-    left: LeftToKernel,
     next_turn: Instant,
 }
 
@@ -61,19 +45,12 @@ impl Serving {
     pub(super) fn new(roster: Roster, loads: Arc<Loads>, now: Instant) -> Self {
         let (health, reports) = Health::start(Arc::clone(&loads));
         let (discovery, found) = Discovery::start();
-        let (rows, fading, left) = (HashMap::new(), Fading::default(), LeftToKernel::default());
-        let targets = Vec::new();
-        Self { roster, health, reports, discovery, found, loads, targets, rows, fading, left, next_turn: now }
+        let (rows, fading, targets) = (HashMap::new(), Fading::default(), Vec::new());
+        Self { roster, health, reports, discovery, found, loads, targets, rows, fading, next_turn: now }
     }
 
-    /// Hears what is new. Whether anything follows from it. `active` says how many connections a backend has, those included
-    /// that the ends are done with.
-    pub(super) fn turn(
-        &mut self,
-        snapshot: &Snapshot,
-        active: &dyn Fn(BackendId) -> u64,
-        now: Instant,
-    ) -> bool {
+    /// Hears what is new. Whether anything follows from it.
+    pub(super) fn turn(&mut self, snapshot: &Snapshot, left: &Left, usage: &Usage<'_>, now: Instant) -> bool {
         let mut changed = false;
         while let Ok(report) = self.reports.try_recv() {
             let follows = self.roster.report(&report, now);
@@ -90,16 +67,14 @@ impl Serving {
         }
         if self.next_turn <= now {
             self.next_turn = now + ROSTER_TURN;
-            let (rows, loads) = (&self.rows, &self.loads);
-            let open = |key: &BackendKey| match rows.get(key).and_then(|row| snapshot.backend(*row)) {
-                // Where answers go past the switch, a client that has nothing more to say may still listen.
-                Some(backend) if backend.forwarding.returns_directly() => active(backend.id),
-                Some(backend) => u64::from(loads.open(backend.id)),
-                None => 0,
+            let rows = &self.rows;
+            let in_use = |key: &BackendKey| {
+                let backend = rows.get(key).and_then(|row| snapshot.backend(*row));
+                backend.map_or(0, |backend| usage.in_use(backend))
             };
-            changed |= self.roster.turn(&open, now);
-            self.fading.turn(snapshot, loads, now);
-            changed |= self.left.turn(snapshot, loads);
+            changed |= self.roster.turn(&in_use, now);
+            self.fading.turn(snapshot, &self.loads, now);
+            changed |= left.is_due(snapshot, usage);
         }
         changed
     }
@@ -221,29 +196,4 @@ fn way(backend: &Backend, topology: &Topology, snapshot: &Snapshot) -> Option<Th
         vip: service.vip,
         protocol: service.protocol,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::valid::AdminState;
-    use crate::control::compile::compile_static;
-    use crate::control::testing::{config, interfaces};
-    use crate::tables::OnNoBackend;
-
-    #[test]
-    fn a_drained_service_goes_to_the_kernel_when_its_last_connection_ends() {
-        let mut config = config();
-        config.interfaces = interfaces();
-        config.services[0].state = AdminState::Drain;
-        config.services[0].on_no_backend = OnNoBackend::ToKernel;
-        let (snapshot, _) = compile_static(&config).unwrap();
-        let (loads, mut left) = (Loads::new(1, 8), LeftToKernel::default());
-        let last = snapshot.services[0].as_ref().unwrap().backends[0];
-        loads.opened(0, last);
-        assert!(!left.turn(&snapshot, &loads));
-        loads.closed(0, last);
-        assert!(left.turn(&snapshot, &loads));
-        assert!(!left.turn(&snapshot, &loads), "that is said once");
-    }
 }
