@@ -9,11 +9,12 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::config::valid::{Config, Via};
 use crate::control::compile::{Left, Usage};
 use crate::control::discover::{Discovery, Found};
-use crate::control::health::{Health, News, Report, Target, Through};
+use crate::control::health::{Health, News, Report, Suspicion, Target, Through};
 use crate::control::requests::View;
 use crate::control::roster::Roster;
 use crate::control::standing::{BackendKey, service_key};
 use crate::control::topology::Topology;
+use crate::tables::loads::Failures;
 use crate::tables::{Backend, BackendId, Loads, Snapshot};
 use crate::wire::ethernet;
 use crate::wire::tunnel::Family;
@@ -100,8 +101,10 @@ impl Serving {
         let Some(service) = snapshot.service(backend.service) else { return };
         let key = BackendKey { service: (service.vip, service.protocol), address: backend.address };
         let threshold = self.roster.passive_failures(&key.service);
-        if threshold.is_some_and(|threshold| self.loads.failures(id).in_a_row >= threshold) {
-            self.health.suspect(key);
+        if let Some(suspicion) =
+            threshold.and_then(|threshold| suspicion(&self.loads.failures(id), threshold))
+        {
+            self.health.suspect(key, suspicion);
         }
     }
 
@@ -169,6 +172,14 @@ impl Serving {
     }
 }
 
+/// What so many failures give cause for, where `threshold` in a row do.
+fn suspicion(failures: &Failures, threshold: u32) -> Option<Suspicion> {
+    if failures.told_in_a_row >= threshold {
+        return Some(Suspicion::Told);
+    }
+    (failures.in_a_row >= threshold).then_some(Suspicion::Silent)
+}
+
 /// The way that the packets of its service take to a backend.
 fn way(backend: &Backend, topology: &Topology, snapshot: &Snapshot) -> Option<Through> {
     let service = snapshot.service(backend.service)?;
@@ -196,4 +207,23 @@ fn way(backend: &Backend, topology: &Topology, snapshot: &Snapshot) -> Option<Th
         vip: service.vip,
         protocol: service.protocol,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_backends_side_tells_often_enough_counts_as_told() {
+        let of = |in_a_row, told_in_a_row| {
+            suspicion(&Failures { in_a_row, told_in_a_row, ..Failures::default() }, 3)
+        };
+        assert_eq!([of(2, 2), of(3, 0)], [None, Some(Suspicion::Silent)]);
+        assert_eq!(
+            of(1000, 2),
+            Some(Suspicion::Silent),
+            "clients that ask in vain cannot make up for the third"
+        );
+        assert_eq!(of(3, 3), Some(Suspicion::Told));
+    }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::*;
 use crate::tables::{BackendId, NextHopId};
+use crate::wire::tcp::Flags;
 
 const SECOND: u64 = 1000;
 
@@ -134,11 +135,15 @@ fn only_a_plausible_end_is_believed() {
     let mut bench = Bench::new(64);
     let made = connection(1, State::SynReceived);
     bench.create(&made, 0).unwrap();
-    let plausible = |bench: &Bench, key, sequence, acknowledgment| {
+    let plausible_with = |bench: &Bench, key, flags, sequence, acknowledgment| {
         let hit = bench.find(key).unwrap();
-        bench.flows.v4.table().entry(hit.entry).plausible(&hit, sequence, acknowledgment)
+        bench.flows.v4.table().entry(hit.entry).plausible(&hit, flags, Segment { sequence, acknowledgment })
+    };
+    let plausible = |bench: &Bench, key, sequence, acknowledgment| {
+        plausible_with(bench, key, Flags::RST.with(Flags::ACK), sequence, acknowledgment)
     };
     assert!(plausible(&bench, made.reply, 0, 1001), "refused: the RST acknowledges the SYN");
+    assert!(!plausible_with(&bench, made.reply, Flags::RST, 0, 1001), "nothing is acknowledged");
     assert!(!plausible(&bench, made.reply, 0, 5000));
     assert!(!plausible(&bench, made.reply, 1000, 0));
     let hit = bench.find(made.reply).unwrap();
@@ -163,11 +168,6 @@ fn a_full_table_refuses_the_new_and_keeps_the_established() {
     assert_eq!(bench.counters.connections_active.get(), 64);
 }
 
-#[test]
-fn a_full_table_takes_back_what_is_over() {
-    let mut bench = Bench::new(64);
-    for port in 0..63 {
-        bench.create(&connection(port, State::Established), 0).unwrap();
 #[test]
 fn a_lost_connection_gives_way_to_its_successor_and_to_nothing_else() {
     let mut bench = Bench::new(64);
@@ -197,6 +197,11 @@ fn a_lost_connection_gives_way_to_its_successor_and_to_nothing_else() {
     assert!(bench.find(lost.reply).is_none() && bench.find(successor.reply).is_some());
 }
 
+#[test]
+fn a_full_table_takes_back_what_is_over() {
+    let mut bench = Bench::new(64);
+    for port in 0..63 {
+        bench.create(&connection(port, State::Established), 0).unwrap();
     }
     bench.create(&connection(63, State::Closed), 0).unwrap();
     let reached = (0..4).any(|_| bench.create(&connection(64, State::SynReceived), 0).is_ok());
