@@ -29,6 +29,7 @@ mod fading;
 mod interfaces;
 mod requests;
 mod serving;
+mod way;
 
 use differences::log_next_hops;
 use serving::Serving;
@@ -276,12 +277,10 @@ impl Follower {
         let workers = self.dataplane.workers();
         let active = |id| connections(workers, id);
         let adopted = workers.iter().map(|worker| worker.counters.epoch.get()).min().unwrap_or(0);
-        self.state.compiler.compile(
-            config,
-            topology,
-            standings,
-            &Usage { adopted, active: &active, open: &open },
-        )
+        let usage = Usage { adopted, active: &active, open: &open };
+        let compiled = self.state.compiler.compile(config, topology, standings, &usage)?;
+        self.state.compiler.forget(Instant::now());
+        Ok(compiled)
     }
 
     /// Has new interfaces let in what is for the switch: in a bridge everything, else multicast.
