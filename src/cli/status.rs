@@ -37,6 +37,7 @@ pub fn summary(status: &Status) -> String {
         format_args!("icmp         {sent} errors sent, {limited} messages withheld by icmp_rate"),
     );
     text.push_str(&connections(&status.connections));
+    line(&mut text, format_args!("memory       {} MiB resident", status.resident_bytes >> 20));
     text.push('\n');
     text.push_str(&table(service_rows(&status.services)));
     text.push('\n');
@@ -255,7 +256,7 @@ mod tests {
 
     fn status() -> Status {
         serde_json::from_value(serde_json::json!({
-            "version": "0.1.0", "pid": 7, "uptime_s": 61, "epoch": 3,
+            "version": "0.1.0", "pid": 7, "uptime_s": 61, "resident_bytes": 50 << 20, "epoch": 3,
             "totals": {
                 "received": 100, "created": 5, "forwarded": 70, "replied": 20, "to_kernel": 0,
                 "dropped_total": 13, "held": 2, "icmp_errors": 4, "icmp_limited": 1, "unexplained": 0
@@ -286,6 +287,7 @@ mod tests {
                         + 13 dropped + 2 held\n";
         assert!(text.contains(equation), "{text}");
         assert!(text.contains("icmp         4 errors sent, 1 messages withheld by icmp_rate\n"), "{text}");
+        assert!(text.contains("memory       50 MiB resident\n"), "{text}");
         assert!(!text.contains("SNAT"), "no rules, no table:\n{text}");
         status.totals.received = 101;
         status.totals.unexplained = 1;

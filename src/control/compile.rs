@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
 
 use super::network::NetworkView;
 use super::rows::Rows;
@@ -196,6 +197,11 @@ impl Compiler {
         &self.left
     }
 
+    /// The snapshot just made is complete: what was remembered only for those who have been gone for long is forgotten.
+    pub fn forget(&mut self, now: Instant) {
+        self.affinities.forget(now);
+    }
+
     fn assign_services(
         &mut self,
         config: &Config,
@@ -265,6 +271,7 @@ impl Compiler {
                 backend.outer = outers.get(&backend.address.ip()).copied();
             }
         }
+        self.tunnels.retain(&config.services);
         self.keep_tunnels(&mut backends);
         Ok(backends)
     }

@@ -29,6 +29,7 @@ mod fading;
 mod interfaces;
 mod requests;
 mod serving;
+mod way;
 
 use differences::log_next_hops;
 use serving::Serving;
@@ -282,7 +283,9 @@ impl Follower {
         let workers = self.dataplane.workers();
         let active = |id| connections(workers, id);
         let usage = Usage { adopted: adopted(workers), active: &active, open: &open };
-        self.state.compiler.compile(config, topology, standings, &usage)
+        let compiled = self.state.compiler.compile(config, topology, standings, &usage)?;
+        self.state.compiler.forget(Instant::now());
+        Ok(compiled)
     }
 
     /// Has new interfaces let in what is for the switch: in a bridge everything, else multicast.

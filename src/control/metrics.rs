@@ -59,6 +59,8 @@ impl Sheet {
     fn process(&self, status: &Status) {
         self.gauge("xswitch_info", "Always 1; the version is a label", &[("version", &status.version)], 1);
         self.gauge("xswitch_uptime_seconds", "Seconds since the switch started", &[], status.uptime_s);
+        let help = "Bytes of memory that the process holds, packet memory included";
+        self.gauge("xswitch_resident_memory_bytes", help, &[], status.resident_bytes);
         self.gauge("xswitch_snapshot_epoch", "Number of the newest snapshot", &[], status.epoch);
         let checks = &status.checks;
         self.counter("xswitch_checks_total", "Health checks that have ended", &[], checks.checks);

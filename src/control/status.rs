@@ -24,6 +24,9 @@ pub struct Status {
     pub pid: u32,
     /// Seconds since it started.
     pub uptime_s: u64,
+    /// Bytes of memory that the process holds, packet memory included; 0 where the kernel does not say.
+    #[serde(default)]
+    pub resident_bytes: u64,
     /// Number of the newest snapshot. A worker whose `epoch` is lower has not looked yet.
     pub epoch: u64,
     /// Sums over the workers.

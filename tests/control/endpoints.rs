@@ -142,6 +142,7 @@ fn the_json_has_the_documented_shape() {
         "/version",
         "/pid",
         "/uptime_s",
+        "/resident_bytes",
         "/epoch",
         "/totals/received",
         "/totals/created",
@@ -223,6 +224,8 @@ fn the_metrics_are_prometheus_text_and_agree_with_the_status() {
     ] {
         assert_eq!(samples.get(sample), Some(&value), "{sample} in\n{text}");
     }
+    let resident = samples["xswitch_resident_memory_bytes"];
+    assert!(resident > f64::from(1 << 20), "this very process has {resident} bytes");
 }
 
 /// A strict reader of the text format: every sample follows HELP and TYPE of its name, every value is a number, no

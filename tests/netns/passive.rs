@@ -17,9 +17,6 @@ const PORT: u16 = 31020;
 const CHECK: u16 = 31021;
 /// Outer bound of everything that is waited for.
 const LIMIT: Duration = Duration::from_secs(30);
-/// What a busy machine may add to what the switch promises.
-const NOISE: Duration = Duration::from_millis(500);
-
 /// nginx at a port of its own, so that it can be stopped.
 fn web(lab: &Lab, number: u8) -> Web {
     let host = &lab.backends[usize::from(number) - 1].host;
@@ -56,7 +53,7 @@ fn a_stopped_nginx_is_found_by_checks_and_comes_back_slowly() {
     std::thread::sleep(Duration::from_secs(1));
     drop(first);
     let found = switch.wait_for_state("web", stopped, "down", LIMIT);
-    assert!(found <= within + NOISE, "found after {found:?}, promised within {within:?}");
+    assert!(found <= within, "found after {found:?}, promised within {within:?}");
     let (found_at, before) = (load.now(), switch.connections_new("web", stopped));
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(switch.connections_new("web", stopped), before, "a connection went to a backend that is down");
@@ -102,7 +99,7 @@ fn a_stopped_nginx_is_found_in_the_traffic_within_a_second() {
     let report = load.stop();
 
     eprintln!("found after {found:?}; {} attempts failed", report.failures_since(Duration::ZERO));
-    assert!(found <= Duration::from_secs(1) + NOISE, "found after {found:?}");
+    assert!(found <= Duration::from_secs(1), "found after {found:?}");
     report.assert_all_answered();
     assert_eq!(report.failures_since(found_at), 0, "a client met a backend that is down");
     switch.finish();

@@ -9,17 +9,16 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::config::valid::{Config, Via};
 use crate::control::compile::{Left, Usage};
 use crate::control::discover::{Discovery, Found};
-use crate::control::health::{Health, News, Report, Suspicion, Target, Through};
+use crate::control::health::{Health, News, Report, Suspicion, Target};
 use crate::control::requests::View;
 use crate::control::roster::Roster;
 use crate::control::standing::{BackendKey, service_key};
 use crate::control::topology::Topology;
 use crate::tables::loads::Failures;
 use crate::tables::{Backend, BackendId, Loads, Snapshot};
-use crate::wire::ethernet;
-use crate::wire::tunnel::Family;
 
 use super::fading::Fading;
+use super::way::way;
 
 /// How often drains, slow starts and those who leave are looked at.
 const ROSTER_TURN: Duration = Duration::from_millis(100);
@@ -178,35 +177,6 @@ fn suspicion(failures: &Failures, threshold: u32) -> Option<Suspicion> {
         return Some(Suspicion::Told);
     }
     (failures.in_a_row >= threshold).then_some(Suspicion::Silent)
-}
-
-/// The way that the packets of its service take to a backend.
-fn way(backend: &Backend, topology: &Topology, snapshot: &Snapshot) -> Option<Through> {
-    let service = snapshot.service(backend.service)?;
-    let next_hop = snapshot.next_hop(backend.next_hop).filter(|next_hop| next_hop.resolved)?;
-    if backend.forwarding.is_tunnel() && backend.outer.is_none() {
-        return None;
-    }
-    let port = topology.port(next_hop.interface)?;
-    let family = backend.outer.map_or(Family::of(service.vip.ip()), |outer| outer.family());
-    let mut link = vec![0; next_hop.tags.header_len()];
-    let ethertype = if family == Family::V4 { ethernet::IPV4 } else { ethernet::IPV6 };
-    ethernet::write_header(&mut link, &next_hop.macs, &next_hop.tags, ethertype);
-    // The backend answers to it directly: rather one on its own link, but any will do that it has a route to.
-    let near = std::iter::once(&port.interface);
-    let addresses = near.chain(&snapshot.interfaces).flat_map(|interface| &interface.addresses);
-    let usable = addresses.map(|(address, _)| *address).find(|address| {
-        let link_local = matches!(address, std::net::IpAddr::V6(v6) if v6.is_unicast_link_local());
-        address.is_ipv4() == service.vip.is_ipv4() && !link_local
-    });
-    Some(Through {
-        ifindex: port.ifindex?,
-        link,
-        outer: backend.outer.filter(|_| backend.forwarding.is_tunnel()),
-        source: usable?,
-        vip: service.vip,
-        protocol: service.protocol,
-    })
 }
 
 #[cfg(test)]

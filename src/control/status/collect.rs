@@ -9,6 +9,7 @@ use super::{
 use crate::control::dataplane::{DataPlane, PortStatus, WorkerHandle};
 use crate::control::requests::View;
 use crate::control::standing::{BackendKey, ServiceKey};
+use crate::sys::memory;
 use crate::tables::counters::BackendCounters;
 use crate::tables::{
     Backend, Counter, DropReason, Filtering, Loads, Mapping, Service, Snapshot, SnatRule, WorkerCounters,
@@ -63,6 +64,7 @@ impl Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             uptime_s: facts.uptime.as_secs(),
+            resident_bytes: memory::resident_bytes().unwrap_or_default(),
             epoch: facts.snapshot.epoch,
             totals: workers.iter().map(|worker| &worker.totals).fold(Totals::default(), add_totals),
             connections,
