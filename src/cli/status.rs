@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::table::{as_json, finish, header, table};
+use super::table::{age_of_states, as_json, finish, header, table};
 use crate::control::client;
 use crate::control::status::{
     BackendStatus, Connections, ServiceStatus, SnatStatus, Status, Totals, Traffic, WorkerStatus,
@@ -40,6 +40,7 @@ pub fn summary(status: &Status) -> String {
     line(&mut text, format_args!("memory       {} MiB resident", status.resident_bytes >> 20));
     text.push('\n');
     text.push_str(&table(service_rows(&status.services)));
+    text.push_str(&age_of_states(status));
     text.push('\n');
     if !status.snat.is_empty() {
         text.push_str(&table(snat_rows(&status.snat)));
@@ -101,7 +102,8 @@ pub(super) fn service_rows(services: &[ServiceStatus]) -> Vec<Vec<String>> {
             0 => String::new(),
             refused => format!("{refused} refused"),
         };
-        let words = [service.name.clone(), service.vip.to_string(), mode, String::new(), String::new()];
+        let (name, vip) = (service.name.clone(), service.vip.to_string());
+        let words = [name, vip, mode, String::new(), service.state.clone()];
         let open = service.backends.iter().map(|backend| backend.connections_open).sum();
         rows.push(row(words, open, &service.traffic, refused));
         for backend in &service.backends {

@@ -323,6 +323,7 @@ impl Compiler {
                 affinity: self.affinities.rule(service, &takers),
                 on_no_backend: service.on_no_backend,
                 backends: members.iter().map(|backend| backend.id).collect(),
+                takers: takers.iter().map(|(backend, _)| backend.id).collect(),
             });
         }
         self.schedulers.retain(ids);

@@ -1,12 +1,12 @@
 //! The loop that keeps the workers current: network changes, workers' events and reloads in, snapshots and steering out.
 
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, watch};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use super::announce::{Announcement, Announcer};
 use super::compile::{self, CompileError, Compiled, Usage};
@@ -53,6 +53,9 @@ pub struct Follower {
     dataplane: Arc<dyn DataPlane>,
     publisher: watch::Sender<Arc<Snapshot>>,
     requests: mpsc::Receiver<Request>,
+    /// Orders and reloads that came while the file was read or written: they are next.
+    held: VecDeque<Request>,
+    turns: Interval,
     serving: Serving,
     resolver: Resolver,
     /// Resolves instead of the kernel, in a bridge.
@@ -76,7 +79,7 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Takes over where preparation ended.
+    /// Takes over where preparation ended. Within a Tokio runtime only.
     pub fn new(
         state: State,
         netlink: Netlink,
@@ -89,12 +92,16 @@ impl Follower {
         let roster = Roster::new(state.config.clone(), now);
         let serving = Serving::new(roster, Arc::clone(dataplane.loads()), now);
         let told = state.topology.ports.iter().map(|port| (port.ifindex, true)).collect();
+        let mut turns = tokio::time::interval(TURN);
+        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             state,
             netlink,
             dataplane,
             publisher,
             requests,
+            held: VecDeque::new(),
+            turns,
             serving,
             resolver: Resolver::new(now),
             prober: Prober::default(),
@@ -112,20 +119,23 @@ impl Follower {
     }
 
     /// Runs until dropped, answers requests and reloads at every `hangup`.
-    pub async fn run(mut self, mut file: Box<dyn ConfigFile>, mut hangup: Option<Signal>) {
+    pub async fn run(mut self, file: Box<dyn ConfigFile>, mut hangup: Option<Signal>) {
+        let file = Arc::new(Mutex::new(file));
         self.steer(self.state.steering.clone()).await;
         self.announcer.update(&steering::told(&self.state.steering), &self.state.topology, Instant::now());
         self.prober.want(&self.state.wanted, Instant::now());
         self.open_filters();
         self.serving.published(&self.state.config, &self.state.topology, &self.state.snapshot);
-        let mut turns = tokio::time::interval(TURN);
-        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            if let Some(request) = self.held.pop_front() {
+                self.serve(request, &file).await;
+                continue;
+            }
             tokio::select! {
-                _ = turns.tick() => self.turn().await,
+                _ = self.turns.tick() => self.turn().await,
                 notice = self.netlink.next(), if !self.lost => self.note(notice),
-                Some(request) = self.requests.recv() => self.serve(request, &mut *file).await,
-                () = hung_up(&mut hangup) => drop(self.reload(Reload::default(), &mut *file).await),
+                Some(request) = self.requests.recv() => self.serve(request, &file).await,
+                () = hung_up(&mut hangup) => drop(self.reload(Reload::default(), &file).await),
             }
         }
     }

@@ -164,6 +164,7 @@ impl Serving {
         }
         View {
             shown: self.rows.keys().filter_map(shown).collect(),
+            services: self.roster.summaries(now),
             checked: self.health.checked(),
             watched,
             pace: self.health.pace(),

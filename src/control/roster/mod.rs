@@ -22,11 +22,13 @@ use members::Members;
 mod fit;
 mod members;
 mod order;
+mod overruled;
 mod record;
 mod shown;
 #[cfg(test)]
 mod tests;
 
+pub use overruled::Orders;
 pub use shown::{Shown, Summary};
 
 /// Backends that all services together may discover: half of what the tables hold, so that no name server can keep them
