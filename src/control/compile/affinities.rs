@@ -11,7 +11,7 @@ use crate::tables::{Affinity, Backend, Coarse};
 
 /// A number is kept for so much longer than clients are remembered: the data plane rounds their time up to its seconds of
 /// 1.024 s, and a worker may hear of the last snapshot a little later.
-const SLACK: Duration = Duration::from_secs(5);
+const SLACK: Duration = Duration::from_secs(3);
 /// Absent servers, and absent groups, whose numbers are kept at the most. Of more the longest absent are forgotten before
 /// their time: where addresses come and go by the thousand, the memory is bounded, and clients whose server comes back after
 /// that may get another.
