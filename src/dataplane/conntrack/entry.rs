@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::dataplane::family::{Pair, V4, V6};
 use crate::tables::{BackendId, Coarse, Forwarding, NextHopId};
 use crate::wire::checksum::Delta;
+use crate::wire::ip::TCP;
+use crate::wire::tcp::Flags;
 
 use super::key::FlowKey;
 use super::route::Route;
@@ -23,6 +25,8 @@ const PHASE: u32 = 0x0000_0300;
 const LIVE: u32 = 0x0000_0100;
 const DYING: u32 = 0x0000_0200;
 const STATE: u32 = 0x0000_000F;
+/// `traits`: the kind.
+const KIND: u32 = 0x0000_0700;
 
 /// What is done to the frames of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +84,7 @@ pub struct Entry<P: Pair = V4> {
     ports: AtomicU64,
     /// Next hops: see [`super::route`].
     route: AtomicU64,
-    /// addresses << 16 | addresses and ports, of the request direction
+    /// addresses << 16 | addresses and ports, of the request direction, each as it is written
     deltas: AtomicU32,
     backend: AtomicU32,
     last_seen: AtomicU32,
@@ -165,7 +169,87 @@ pub struct Hit<P = V4> {
     pub last_seen: Coarse,
 }
 
+/// A consistent copy of what lies in an entry, of which one direction is meant.
+#[derive(Debug, Clone, Copy)]
+pub struct Glance<P> {
+    status: u32,
+    traits: u32,
+    /// Addresses with which the frame leaves.
+    pub addresses: P,
+    /// Ports with which the frame leaves.
+    pub ports: u32,
+    deltas: u32,
+    route: u64,
+    /// Whose it is.
+    pub backend: BackendId,
+    /// When it was last seen.
+    pub last_seen: Coarse,
+}
+
+impl<P: Pair> Glance<P> {
+    /// Whether data flows: a segment with these `flags` of TCP, or a datagram, does not change the state.
+    #[inline(always)]
+    pub fn is_flowing(&self, protocol: u8, flags: Flags) -> bool {
+        // One comparison of state and flags together.
+        const CARRIES_ON: u32 = (State::Established as u32) << 8 | Flags::ACK.0 as u32;
+        let state = self.status & STATE;
+        match protocol {
+            TCP => state << 8 | u32::from(flags.control().0) == CARRIES_ON,
+            _ => state == State::Udp as u32,
+        }
+    }
+
+    /// Whether this is what is done to its frames.
+    #[inline(always)]
+    pub fn is(&self, kind: Kind) -> bool {
+        self.traits & KIND == (kind as u32) << 8
+    }
+
+    /// The changes of the IP checksum and of that of TCP or UDP, as they are written.
+    #[inline(always)]
+    pub fn deltas(&self, direction: Direction) -> (u16, u16) {
+        let deltas = match direction {
+            Direction::Request => self.deltas,
+            Direction::Reply => !self.deltas,
+        };
+        ((deltas >> 16) as u16, deltas as u16)
+    }
+
+    /// Next hop towards the client of a connection of a service, as of these routes.
+    #[inline(always)]
+    pub fn client_next_hop(&self, routes_epoch: u16) -> NextHopId {
+        let route = Route::of_service(self.route, (self.status >> 16) as u16);
+        if route.epoch == routes_epoch { route.client } else { NextHopId::NONE }
+    }
+}
+
 impl<P: Pair> Hit<P> {
+    /// What an entry says about a frame.
+    #[inline]
+    pub fn of(position: u32, direction: Direction, glance: &Glance<P>) -> Self {
+        let kind = Kind::from_bits(glance.traits >> 8);
+        let route = match kind {
+            Kind::Snat => Route::of_outbound(glance.route),
+            _ => Route::of_service(glance.route, (glance.status >> 16) as u16),
+        };
+        let (address_delta, transport_delta) = glance.deltas(direction);
+        Self {
+            entry: position,
+            status: glance.status,
+            kind,
+            direction,
+            addresses: glance.addresses,
+            ports: glance.ports,
+            address_delta: Delta::of_written(address_delta),
+            transport_delta: Delta::of_written(transport_delta),
+            backend: glance.backend,
+            client_next_hop: route.client,
+            server_next_hop: route.server,
+            routes_epoch: route.epoch,
+            last_seen: glance.last_seen,
+        }
+    }
+
     /// A hit without an entry, for asking what would become of a frame of such a connection.
     pub fn of_kind(kind: Kind, direction: Direction, key: FlowKey<P>) -> Self {
         Self {
@@ -202,6 +286,12 @@ impl<P: Pair> Entry<P> {
     /// Copies the connection if it is live and `key` is its key in `direction`.
     #[inline]
     pub fn read(&self, position: u32, key: FlowKey<P>, direction: Direction) -> Option<Hit<P>> {
+        self.glance(key, direction).map(|glance| Hit::of(position, direction, &glance))
+    }
+
+    /// The same, as it lies in the entry.
+    #[inline(always)]
+    pub fn glance(&self, key: FlowKey<P>, direction: Direction) -> Option<Glance<P>> {
         let status = self.status.load(Ordering::Acquire);
         let request = P::load(&self.request_addresses);
         let reply = P::load(&self.reply_addresses);
@@ -218,36 +308,19 @@ impl<P: Pair> Entry<P> {
         {
             return None;
         }
-        let deltas = self.deltas.load(Ordering::Relaxed);
-        let (address_delta, transport_delta) = (Delta((deltas >> 16) as u16), Delta(deltas as u16));
-        let (address_delta, transport_delta) = match direction {
-            Direction::Request => (address_delta, transport_delta),
-            Direction::Reply => (address_delta.reversed(), transport_delta.reversed()),
-        };
-        let kind = Kind::from_bits(traits >> 8);
-        let route = self.route.load(Ordering::Relaxed);
-        let route = match kind {
-            Kind::Snat => Route::of_outbound(route),
-            _ => Route::of_service(route, (status >> 16) as u16),
-        };
-        let hit = Hit {
-            entry: position,
+        let glance = Glance {
             status,
-            kind,
-            direction,
+            traits,
             addresses: other.reversed(),
             ports: other_ports.rotate_left(16),
-            address_delta,
-            transport_delta,
+            deltas: self.deltas.load(Ordering::Relaxed),
+            route: self.route.load(Ordering::Relaxed),
             backend: BackendId(self.backend.load(Ordering::Relaxed)),
-            client_next_hop: route.client,
-            server_next_hop: route.server,
-            routes_epoch: route.epoch,
             last_seen: Coarse(self.last_seen.load(Ordering::Relaxed)),
         };
         fence(Ordering::Acquire);
         let again = self.status.load(Ordering::Relaxed);
-        if (again ^ status) & (GENERATION | PHASE) == 0 { Some(hit) } else { None }
+        if (again ^ status) & (GENERATION | PHASE) == 0 { Some(glance) } else { None }
     }
 
     /// Fills a free entry and makes it live under a new generation. Owner only.
@@ -264,7 +337,7 @@ impl<P: Pair> Entry<P> {
         let leaves = reply.reversed();
         let addresses = P::delta(request.addresses, leaves.addresses);
         let transport = addresses.and(Delta::of_u32(request.ports, leaves.ports));
-        self.deltas.store(u32::from(addresses.0) << 16 | u32::from(transport.0), Ordering::Relaxed);
+        self.deltas.store(addresses.as_written() << 16 | transport.as_written(), Ordering::Relaxed);
         self.backend.store(connection.backend.0, Ordering::Relaxed);
         let (client, epoch) = (connection.client_next_hop, connection.routes_epoch);
         let route = match connection.kind {
@@ -415,7 +488,8 @@ impl<P: Pair> Entry<P> {
     }
 
     /// What is done to its frames.
-    pub(super) fn kind(&self) -> Kind {
+    #[inline(always)]
+    pub fn kind(&self) -> Kind {
         Kind::from_bits(self.traits.load(Ordering::Relaxed) >> 8)
     }
 

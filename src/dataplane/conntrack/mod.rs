@@ -38,7 +38,8 @@ pub mod wheel;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-pub use entry::{Connection, Entry, Hit, Kind, Segment};
+pub use entry::{Connection, Entry, Glance, Hit, Kind, Segment};
+pub use index::Reference;
 pub use key::{FlowKey, Secret};
 pub use side::Side;
 pub use table::{FlowTable, Refused};
@@ -171,6 +172,12 @@ impl Flows {
             id_step: workers.max(1).next_power_of_two(),
             tables,
         }
+    }
+
+    /// The same, to be held on to while this is changed.
+    #[inline]
+    pub fn shared(&self) -> Arc<FlowTables> {
+        Arc::clone(&self.tables)
     }
 
     /// What all workers share.

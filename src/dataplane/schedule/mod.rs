@@ -26,7 +26,8 @@ use two_choices::TwoChoices;
 /// What a scheduler may know of the connection it places.
 #[derive(Debug)]
 pub struct Candidate<'a> {
-    /// Unkeyed hash of the flow ([`crate::tables::hash::flow_hash`]): the same on every switch of a fleet.
+    /// Unkeyed hash of the flow ([`crate::tables::hash::flow_hash`]): the same on every switch of a fleet. Means nothing where
+    /// the table is not [hashed](SchedulerTable::is_hashed).
     pub flow_hash: u64,
     /// Unkeyed hash of the client's address ([`crate::tables::hash::source_hash`]): likewise.
     pub source_hash: u64,
@@ -59,6 +60,6 @@ impl Scheduler for SchedulerTable {
 
 /// The scheduler that reads this table.
 #[inline]
-pub fn of(table: &SchedulerTable) -> &dyn Scheduler {
+pub fn of(table: &SchedulerTable) -> &impl Scheduler {
     table
 }
