@@ -120,12 +120,7 @@ fn connect<P: Pair>(
     rewrite::has_time(meta, kind, turn)?;
     let choice = place::pick(service, &key, turn)?;
     let connection = prepare(frame, meta, service, choice.backend, state, turn);
-    let entered = connection.and_then(|connection| {
-        if let Some(lost) = lost {
-            turn.flows.end(lost, turn.counters);
-        }
-        enter_first(&connection, meta.hash, turn)
-    });
+    let entered = connection.and_then(|connection| enter_first(&connection, lost, meta.hash, turn));
     choice.settle(entered, turn)
 }
 
@@ -160,16 +155,17 @@ pub fn enter<P: Pair>(
     hash: u64,
     turn: &mut Turn<'_>,
 ) -> Result<Hit<P>, DropReason> {
-    enter_first(connection, hash, turn).map(|(hit, _)| hit)
+    enter_first(connection, None, hash, turn).map(|(hit, _)| hit)
 }
 
-/// The same, and whether it is ours.
+/// The same in place of one that is `lost`, if any, and whether it is ours.
 fn enter_first<P: Pair>(
     connection: &Connection<P>,
+    lost: Option<&Hit<P>>,
     hash: u64,
     turn: &mut Turn<'_>,
 ) -> Result<(Hit<P>, bool), DropReason> {
-    match turn.flows.create(connection, turn.now, &turn.tables.timeouts, turn.counters) {
+    match turn.flows.replace(connection, lost, turn.now, &turn.tables.timeouts, turn.counters) {
         Ok(hit) => Ok((hit, true)),
         Err(Refused::TableFull) => Err(DropReason::TableFull),
         Err(Refused::BucketFull) => Err(DropReason::BucketFull),

@@ -158,13 +158,14 @@ fn change_state<P: Pair>(hit: &Hit<P>, meta: &Meta, turn: &mut Turn<'_>) {
 fn next_state<P: Pair>(hit: &Hit<P>, meta: &Meta, entry: &Entry<P>) -> Result<State, DropReason> {
     let state = hit.state();
     let Parsed { flags, sequence, acknowledgment, .. } = meta.parsed;
+    let segment = Segment { sequence, acknowledgment };
     if state.is_stateless() || (state == State::Established && flags.carries_on()) {
         return Ok(state);
     }
     if flags.absurd() {
         return Err(DropReason::TcpFlags);
     }
-    if flags.any(Flags::RST.with(Flags::FIN)) && !entry.plausible(hit, sequence, acknowledgment) {
+    if flags.any(Flags::RST.with(Flags::FIN)) && !entry.plausible(hit, flags, segment) {
         return Ok(state);
     }
     let answers = state == State::SynAnswered && hit.direction == Direction::Request;

@@ -3,6 +3,7 @@
 
 pub mod interface;
 pub mod limits;
+pub mod memory;
 pub mod packet;
 pub mod prefetch;
 pub mod wait;

@@ -11,13 +11,19 @@ use std::fs::File;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use serde::Serialize;
+use tokio::task::JoinHandle;
 use xswitch::config::valid::{Config, Topology};
+use xswitch::control::client::{self, ClientError};
 use xswitch::control::dataplane::DataPlane;
+use xswitch::control::orders::{Change, Order, Outcome, Reload};
 use xswitch::control::ports::PortsError;
+use xswitch::control::status::Status;
 use xswitch::control::{Control, ControlError};
 use xswitch::tables::{Event, Forwarding, InterfaceId, NextHop, Resolution};
 
@@ -121,6 +127,8 @@ namespace_tests!(
     a_bridge_asks_at_both_ends_and_believes_what_workers_hear,
     a_running_bridge_refuses_what_it_cannot_do,
     a_reload_takes_effect_and_a_bad_file_changes_nothing,
+    while_the_file_is_read_status_is_answered_and_orders_wait,
+    a_reload_says_what_becomes_of_orders,
     an_interface_that_does_not_exist_is_an_error_at_start,
     snat_ports_of_others_are_an_error_at_start
 );
@@ -129,7 +137,11 @@ namespace_tests!(
 struct Running {
     dataplane: Arc<FakeDataPlane>,
     config: Arc<Mutex<Result<Config, String>>>,
-    _folder: tempfile::TempDir,
+    /// Whoever has it keeps the file from being read.
+    gate: Arc<tokio::sync::Mutex<()>>,
+    /// How often somebody began to read the file.
+    reads: Arc<AtomicUsize>,
+    folder: tempfile::TempDir,
 }
 
 impl Running {
@@ -149,10 +161,36 @@ impl Running {
         let dataplane = FakeDataPlane::new(&control.snapshot());
         let config = Arc::new(Mutex::new(Ok(config)));
         let file = Arc::clone(&config);
-        let loader = Box::new(move || file.lock().unwrap().clone());
+        let (gate, reads) = (Arc::<tokio::sync::Mutex<()>>::default(), Arc::<AtomicUsize>::default());
+        let (shut, begun) = (Arc::clone(&gate), Arc::clone(&reads));
+        let loader = Box::new(move || {
+            begun.fetch_add(1, Ordering::Relaxed);
+            drop(shut.blocking_lock());
+            file.lock().unwrap().clone()
+        });
         let workers = Arc::clone(&dataplane) as Arc<dyn DataPlane>;
         tokio::spawn(control.run(workers, loader, std::future::pending()));
-        Self { dataplane, config, _folder: folder }
+        Self { dataplane, config, gate, reads, folder }
+    }
+
+    /// Changes the first backend's weight in the file.
+    fn write_weight(&self, weight: u32) {
+        self.config.lock().unwrap().as_mut().unwrap().services[0].backends[0].weight = weight;
+    }
+
+    /// What the control socket answers to this. The client blocks: it has a thread of its own.
+    fn post(
+        &self,
+        path: &'static str,
+        body: impl Serialize + Send + 'static,
+    ) -> JoinHandle<Result<Outcome, ClientError>> {
+        let socket = self.folder.path().join("xswitch.sock");
+        tokio::task::spawn_blocking(move || client::post(&socket, path, &body))
+    }
+
+    async fn status(&self) -> Status {
+        let socket = self.folder.path().join("xswitch.sock");
+        tokio::task::spawn_blocking(move || client::get(&socket, "/v1/status")).await.unwrap().unwrap()
     }
 
     fn next_hop(&self, destination: &str) -> Option<NextHop> {
@@ -444,6 +482,57 @@ mod inside {
         eventually("connections of nat still get answers", LIMIT, || of_both_ways() == (true, true)).await;
         eventually("the service is no longer steered", LIMIT, || !steered()).await;
         eventually("the former weight", LIMIT, || weight() == Some(3)).await;
+    }
+
+    fn weigh(weight: u32) -> Order {
+        let backend = Some("198.18.1.11:8080".parse().unwrap());
+        Order { service: "web".into(), backend, change: Change::Weight(weight), save: false }
+    }
+
+    pub async fn while_the_file_is_read_status_is_answered_and_orders_wait() {
+        let running = Running::start().await;
+        let reading = running.gate.lock().await;
+        running.write_weight(9);
+        let reload = running.post("/v1/reload", Reload::default());
+        eventually("the file is read", LIMIT, || running.reads.load(Ordering::Relaxed) == 1).await;
+        let order = running.post("/v1/orders", weigh(7));
+        assert_eq!(running.status().await.view_age_s, Some(0), "the loop answers");
+        sh("ip neigh replace 198.18.1.12 lladdr 02:00:00:00:01:0c dev eth1 nud reachable");
+        eventually("the network is followed", LIMIT, || running.resolved("198.18.1.12")).await;
+        assert!(!reload.is_finished() && !order.is_finished());
+        drop(reading);
+        let changes = |answer: Result<Outcome, ClientError>| answer.unwrap().changes.join("\n");
+        assert!(changes(reload.await.unwrap()).ends_with("weight 3 → 9"));
+        assert!(changes(order.await.unwrap()).ends_with("weight 9 → 7"), "one after the other");
+    }
+
+    pub async fn a_reload_says_what_becomes_of_orders() {
+        let running = Running::start().await;
+        running.post("/v1/orders", weigh(7)).await.unwrap().unwrap();
+        let weight = || running.dataplane.snapshot().backends[0].as_ref().map(|backend| backend.weight);
+        let whose = "service \"web\": backend 198.18.1.11:8080:";
+        let stays = running.post("/v1/reload", Reload::default()).await.unwrap().unwrap();
+        assert_eq!(stays.kept, [format!("{whose} the order \"weight 7\" stays: the file says 3")]);
+        assert!(stays.changes.is_empty() && stays.overruled.is_empty(), "{stays:?}");
+        assert_eq!(weight(), Some(7));
+
+        running.write_weight(5);
+        for dry_run in [true, false] {
+            let ends = running.post("/v1/reload", Reload { dry_run }).await.unwrap().unwrap();
+            assert_eq!(ends.changes, [format!("{whose} weight 7 → 5")]);
+            let said = format!("{whose} the order \"weight 7\" is overruled: the file says 5");
+            assert_eq!((ends.overruled, ends.kept), (vec![said], vec![]));
+            assert_eq!(weight(), Some(if dry_run { 7 } else { 5 }));
+        }
+
+        *running.config.lock().unwrap() = Err("line 3: no such key".into());
+        for dry_run in [true, false] {
+            let refused = running.post("/v1/reload", Reload { dry_run }).await.unwrap().unwrap_err();
+            assert!(
+                matches!(&refused, ClientError::Invalid(why) if why == "line 3: no such key"),
+                "{refused}"
+            );
+        }
     }
 
     pub async fn an_interface_that_does_not_exist_is_an_error_at_start() {

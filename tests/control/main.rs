@@ -7,3 +7,4 @@ mod command;
 mod endpoints;
 mod fake;
 mod kernel;
+mod operator;

@@ -117,7 +117,7 @@ fn a_file_with_a_mistake_changes_nothing_and_a_dry_run_says_what_would() {
     let before = in_force();
     write_configuration(&lab, &text.replace("\"rr\"", "\"rrr\""));
     let refused = switch.command("reload");
-    assert_ne!(refused.code, 0);
+    assert_eq!(refused.code, 2);
     let said = format!("{}{}", refused.stdout, refused.stderr);
     assert!(said.contains("rrr") && said.contains("xswitch.toml:"), "no mistake and no place: {said}");
     assert_eq!(in_force(), before, "a file with a mistake changed something");

@@ -231,8 +231,20 @@ impl Flows {
         timeouts: &Timeouts,
         counters: &WorkerCounters,
     ) -> Result<Hit<P>, Refused> {
+        self.replace(connection, None, now, timeouts, counters)
+    }
+
+    /// Creates a connection in place of one that it has lost, if any: see [`Side::create`].
+    pub fn replace<P: Pair>(
+        &mut self,
+        connection: &Connection<P>,
+        lost: Option<&Hit<P>>,
+        now: Tick,
+        timeouts: &Timeouts,
+        counters: &WorkerCounters,
+    ) -> Result<Hit<P>, Refused> {
         let now = Moment { coarse: now.coarse(), clock_us: self.clock_us };
-        P::side_mut(self).create(connection, now, timeouts, counters)
+        P::side_mut(self).create(connection, lost, now, timeouts, counters)
     }
 
     /// Whether there may be clients who must be told that their connection is over.

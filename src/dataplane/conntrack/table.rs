@@ -129,13 +129,15 @@ impl<P: Pair> FlowTable<P> {
         })
     }
 
-    /// Enters `connection` at the free `position`. On refusal the position is free again.
+    /// Enters `connection` at the free `position`. On refusal the position is free again. `make_way` is called once nothing but
+    /// the index can refuse it.
     pub(super) fn enter(
         &self,
         position: u32,
         owner: u16,
         connection: &Connection<P>,
         now: Moment,
+        make_way: impl FnOnce(),
     ) -> Result<(), Withdrawn> {
         let one_way = connection.kind.one_way();
         let request_hash = self.secret.hash(connection.request);
@@ -143,6 +145,7 @@ impl<P: Pair> FlowTable<P> {
         if !one_way && self.find(connection.reply, reply_hash).is_some() {
             return Err(Withdrawn { why: Refused::Conflict, state: Some(connection.state) });
         }
+        make_way();
         let entry = self.entry(position);
         entry.fill(owner, connection, now);
         let request = Reference::new(position, 0);
