@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use crate::tables::{
-    BackendId, DropReason, Event, Fate, NextHop, NextHopId, Resolution, Snapshot, VerifyChecksums, WorkerCounters,
+    BackendId, DropReason, Event, Fate, NextHop, NextHopId, Resolution, Snapshot, VerifyChecksums,
+    WorkerCounters,
 };
 use crate::wire::ethernet;
 use crate::wire::tcp::Flags;

@@ -35,7 +35,8 @@ pub fn process(
     let shared = flows.shared();
     parse::run(batch, tables, &shared);
     express::prefetch(batch, &shared);
-    let express = Express { tables, shared: &shared, v4: &shared.v4, v6: &shared.v6, counters, now: now.coarse() };
+    let express =
+        Express { tables, shared: &shared, v4: &shared.v4, v6: &shared.v6, counters, now: now.coarse() };
     let kernel_reachable = batch.kernel_reachable();
     let (entries, extras) = batch.parts();
     for (frame, meta) in entries {

@@ -79,10 +79,7 @@ fn by_turn<'a, P: Pair>(
     let client = key.addresses.source();
     let (vip, protocol) = (service.vip, service.protocol as u8);
     let (flow_hash, source_hash) = match service.table.is_hashed() {
-        true => (
-            flow_hash(client, key.source_port(), vip.ip(), vip.port(), protocol),
-            source_hash(client),
-        ),
+        true => (flow_hash(client, key.source_port(), vip.ip(), vip.port(), protocol), source_hash(client)),
         false => (0, 0),
     };
     let (cursor, loads) = turn.flows.scheduling(service.id).ok_or(DropReason::NoBackend)?;

@@ -86,7 +86,8 @@ impl Routes {
             let length = length.min(most);
             lengths.entry(length).or_insert_with(Vec::new).push((prefix_key(prefix, length), route));
         }
-        let neighbors = neighbors.into_iter().map(|(interface, address, id)| (on_link(address, interface), id));
+        let neighbors =
+            neighbors.into_iter().map(|(interface, address, id)| (on_link(address, interface), id));
         Self { v4: maps(v4), v6: maps(v6), neighbors: ExactMap::build(neighbors) }
     }
 

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::exact::{ExactKey, ExactMap};
 use super::{
-    Backend, BackendId, Coarse, Fate, Forwarding, Interface, MssClamp, NextHop, NextHopId, Routes, Service, ServiceId,
-    ServiceMap, Ways,
+    Backend, BackendId, Coarse, Fate, Forwarding, Interface, MssClamp, NextHop, NextHopId, Routes, Service,
+    ServiceId, ServiceMap, Ways,
 };
 
 /// Idle timers of connections, in units of [`Coarse`].

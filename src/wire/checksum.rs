@@ -281,7 +281,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_sum_is_complete_where_it_folds_to_all_ones(words in proptest::collection::vec(any::<u64>(), 0..9), zero: bool) {
+        fn a_sum_is_complete_where_it_folds_to_all_ones(
+            words in proptest::collection::vec(any::<u64>(), 0..9),
+            zero in any::<bool>(),
+        ) {
             let sum = words.iter().fold(0, |sum, word| add_64(sum, *word));
             // Few sums are complete by chance: what is missing is added.
             let sum = if zero { add_64(sum, u64::from(!fold(sum))) } else { sum };

@@ -42,7 +42,8 @@ fn read(frame: &[u8]) -> Option<(Either, Details)> {
     let segment = packet.get(usize::from(header_len)..usize::from(details.ip_len))?;
     let (ports, details) = match protocol {
         TCP => {
-            let tcp::Header { ports, flags, checksum, sequence, acknowledgment } = tcp::Header::parse(segment)?;
+            let tcp::Header { ports, flags, checksum, sequence, acknowledgment } =
+                tcp::Header::parse(segment)?;
             (ports, Details { flags, checksum, sequence, acknowledgment, ..details })
         }
         UDP => {
@@ -101,7 +102,9 @@ fn a_frame_cut_short_or_of_another_kind_is_not_plain() {
     let whole = frame(false, true, b"", [1, 2]);
     assert!(ipv4(&whole, STATION).is_some() && ipv6(&whole, STATION).is_none());
     assert_eq!((ipv4(&whole[..53], STATION), ipv4(&whole, STATION + 1)), (None, None));
-    for (at, value) in [(12, 0x86), (14, 0x46), (14, 0x44), (20, 0x20), (21, 1), (23, 1), (46, 0x40), (46, 0xF0)] {
+    for (at, value) in
+        [(12, 0x86), (14, 0x46), (14, 0x44), (20, 0x20), (21, 1), (23, 1), (46, 0x40), (46, 0xF0)]
+    {
         let mut other = whole.clone();
         other[at] = value;
         if (14..34).contains(&at) {
@@ -129,9 +132,9 @@ fn the_destination_is_read_as_a_number() {
 proptest! {
     #[test]
     fn well_formed_frames_are_plain_and_intact(
-        (v6, tcp): (bool, bool),
+        (v6, tcp) in any::<(bool, bool)>(),
         payload in proptest::collection::vec(any::<u8>(), 0..200),
-        numbers: [u32; 2],
+        numbers in any::<[u32; 2]>(),
     ) {
         let frame = frame(v6, tcp, &payload, numbers);
         // The shortest UDP over IPv6 is left to the other readers.
@@ -141,10 +144,10 @@ proptest! {
 
     #[test]
     fn what_is_plain_is_read_alike_whatever_is_wrong_with_it(
-        (v6, tcp): (bool, bool),
+        (v6, tcp) in any::<(bool, bool)>(),
         payload in proptest::collection::vec(any::<u8>(), 0..60),
         damage in proptest::collection::vec((12usize..140, any::<u8>()), 0..4),
-        (cut, seal): (Option<prop::sample::Index>, bool),
+        (cut, seal) in any::<(Option<prop::sample::Index>, bool)>(),
     ) {
         let mut frame = frame(v6, tcp, &payload, [7, 8]);
         let length = frame.len();
@@ -169,9 +172,9 @@ proptest! {
 
     #[test]
     fn a_translation_is_what_the_setters_write(
-        (v6, tcp): (bool, bool),
+        (v6, tcp) in any::<(bool, bool)>(),
         payload in proptest::collection::vec(any::<u8>(), 14..60),
-        (addresses, ports, absent): ([u128; 2], u32, bool),
+        (addresses, ports, absent) in any::<([u128; 2], u32, bool)>(),
     ) {
         let mut frame = frame(v6, tcp, &payload, [7, 8]);
         if absent && !tcp {
