@@ -8,7 +8,6 @@
 
 use std::cell::RefCell;
 use std::fs::File;
-use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,14 +15,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use serde::Serialize;
-use tokio::task::JoinHandle;
 use xswitch::config::valid::{Config, Topology};
-use xswitch::control::client::{self, ClientError};
 use xswitch::control::dataplane::DataPlane;
-use xswitch::control::orders::{Change, Order, Outcome, Reload};
 use xswitch::control::ports::PortsError;
-use xswitch::control::status::Status;
 use xswitch::control::{Control, ControlError};
 use xswitch::tables::{Event, Forwarding, InterfaceId, NextHop, Resolution};
 
@@ -31,7 +25,7 @@ use super::fake::{FakeDataPlane, Said, config, eventually, ip};
 
 const ETH0: InterfaceId = InterfaceId(0);
 const ETH1: InterfaceId = InterfaceId(1);
-const LIMIT: Duration = Duration::from_secs(10);
+pub const LIMIT: Duration = Duration::from_secs(10);
 
 /// Two namespaces that vanish, with all that is in them, when this does.
 struct Namespaces {
@@ -75,7 +69,7 @@ impl Drop for Namespaces {
     }
 }
 
-fn sh(script: &str) -> String {
+pub fn sh(script: &str) -> String {
     let output = Command::new("sh").args(["-ec", script]).output().unwrap();
     assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
@@ -90,7 +84,7 @@ thread_local! {
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// Runs `test` on a thread that lives in a fresh namespace, as do the threads and programs that it starts.
-fn within_a_namespace<F: Future<Output = ()> + 'static>(name: &str, test: fn() -> F) {
+pub fn within_a_namespace<F: Future<Output = ()> + 'static>(name: &str, test: fn() -> F) {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let namespaces = Namespaces::new(&name[..name.len().min(8)]);
     let (switch, peer) = (namespaces.switch.clone(), namespaces.peer.clone());
@@ -126,26 +120,24 @@ namespace_tests!(
     ipv6_is_resolved_and_announced,
     a_bridge_asks_at_both_ends_and_believes_what_workers_hear,
     a_running_bridge_refuses_what_it_cannot_do,
-    a_reload_takes_effect_and_a_bad_file_changes_nothing,
-    while_the_file_is_read_status_is_answered_and_orders_wait,
-    a_reload_says_what_becomes_of_orders,
     an_interface_that_does_not_exist_is_an_error_at_start,
     snat_ports_of_others_are_an_error_at_start
 );
 
 /// A control plane that runs, and the fake data plane it talks to.
-struct Running {
-    dataplane: Arc<FakeDataPlane>,
-    config: Arc<Mutex<Result<Config, String>>>,
+pub struct Running {
+    pub dataplane: Arc<FakeDataPlane>,
+    /// What is read when the file is.
+    pub config: Arc<Mutex<Result<Config, String>>>,
     /// Whoever has it keeps the file from being read.
-    gate: Arc<tokio::sync::Mutex<()>>,
+    pub gate: Arc<tokio::sync::Mutex<()>>,
     /// How often somebody began to read the file.
-    reads: Arc<AtomicUsize>,
-    folder: tempfile::TempDir,
+    pub reads: Arc<AtomicUsize>,
+    pub folder: tempfile::TempDir,
 }
 
 impl Running {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         Self::start_with(|_| {}).await
     }
 
@@ -173,26 +165,6 @@ impl Running {
         Self { dataplane, config, gate, reads, folder }
     }
 
-    /// Changes the first backend's weight in the file.
-    fn write_weight(&self, weight: u32) {
-        self.config.lock().unwrap().as_mut().unwrap().services[0].backends[0].weight = weight;
-    }
-
-    /// What the control socket answers to this. The client blocks: it has a thread of its own.
-    fn post(
-        &self,
-        path: &'static str,
-        body: impl Serialize + Send + 'static,
-    ) -> JoinHandle<Result<Outcome, ClientError>> {
-        let socket = self.folder.path().join("xswitch.sock");
-        tokio::task::spawn_blocking(move || client::post(&socket, path, &body))
-    }
-
-    async fn status(&self) -> Status {
-        let socket = self.folder.path().join("xswitch.sock");
-        tokio::task::spawn_blocking(move || client::get(&socket, "/v1/status")).await.unwrap().unwrap()
-    }
-
     fn next_hop(&self, destination: &str) -> Option<NextHop> {
         let snapshot = self.dataplane.snapshot();
         match snapshot.routes.resolve(ip(destination)) {
@@ -201,7 +173,7 @@ impl Running {
         }
     }
 
-    fn resolved(&self, destination: &str) -> bool {
+    pub fn resolved(&self, destination: &str) -> bool {
         self.next_hop(destination).is_some_and(|next_hop| next_hop.resolved)
     }
 
@@ -430,109 +402,6 @@ mod inside {
         sh(&format!("kill -HUP {}", std::process::id()));
         eventually("the rest counts", LIMIT, || weight() == Some(9)).await;
         assert!(running.dataplane.snapshot().bridge, "until the next start");
-    }
-
-    pub async fn a_reload_takes_effect_and_a_bad_file_changes_nothing() {
-        let running = Running::start().await;
-        eventually("it steers", LIMIT, || !running.dataplane.said().is_empty()).await;
-        let weight = || running.dataplane.snapshot().backends[0].as_ref().map(|backend| backend.weight);
-        let hang_up = || sh(&format!("kill -HUP {}", std::process::id()));
-        let good = running.config.lock().unwrap().clone().unwrap();
-
-        let mut changed = good.clone();
-        changed.services[0].backends[0].weight = 9;
-        changed.switch.max_connections = 1;
-        let vip: IpAddr = ip("198.18.0.101");
-        let mut second = changed.services[0].clone();
-        (second.name, second.vip) = ("second".into(), (vip, 80).into());
-        changed.services.push(second);
-        *running.config.lock().unwrap() = Ok(changed);
-        hang_up();
-        eventually("the new weight", LIMIT, || weight() == Some(9)).await;
-        let steered = || match running.dataplane.said().last() {
-            Some(Said::Steer(steering)) => steering.vips.contains(&vip),
-            _ => false,
-        };
-        eventually("the new service is steered", LIMIT, steered).await;
-
-        *running.config.lock().unwrap() = Err("line 3: no such key".into());
-        hang_up();
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        assert!(weight() == Some(9) && steered());
-
-        let mut overlapping = good.clone();
-        overlapping.switch.snat_ports = (1024, 65535);
-        *running.config.lock().unwrap() = Ok(overlapping);
-        hang_up();
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        assert!(weight() == Some(9) && steered(), "the kernel's own ports");
-
-        let of_both_ways = || match running.dataplane.said().last() {
-            Some(Said::Steer(steering)) => (!steering.replies.is_empty(), !steering.snat.is_empty()),
-            _ => (false, false),
-        };
-        let mut nat = good.clone();
-        nat.services[0].forwarding = Forwarding::Nat;
-        *running.config.lock().unwrap() = Ok(nat);
-        hang_up();
-        eventually("answers of nat, and still of full NAT", LIMIT, || of_both_ways() == (true, true)).await;
-
-        *running.config.lock().unwrap() = Ok(good);
-        hang_up();
-        eventually("connections of nat still get answers", LIMIT, || of_both_ways() == (true, true)).await;
-        eventually("the service is no longer steered", LIMIT, || !steered()).await;
-        eventually("the former weight", LIMIT, || weight() == Some(3)).await;
-    }
-
-    fn weigh(weight: u32) -> Order {
-        let backend = Some("198.18.1.11:8080".parse().unwrap());
-        Order { service: "web".into(), backend, change: Change::Weight(weight), save: false }
-    }
-
-    pub async fn while_the_file_is_read_status_is_answered_and_orders_wait() {
-        let running = Running::start().await;
-        let reading = running.gate.lock().await;
-        running.write_weight(9);
-        let reload = running.post("/v1/reload", Reload::default());
-        eventually("the file is read", LIMIT, || running.reads.load(Ordering::Relaxed) == 1).await;
-        let order = running.post("/v1/orders", weigh(7));
-        assert_eq!(running.status().await.view_age_s, Some(0), "the loop answers");
-        sh("ip neigh replace 198.18.1.12 lladdr 02:00:00:00:01:0c dev eth1 nud reachable");
-        eventually("the network is followed", LIMIT, || running.resolved("198.18.1.12")).await;
-        assert!(!reload.is_finished() && !order.is_finished());
-        drop(reading);
-        let changes = |answer: Result<Outcome, ClientError>| answer.unwrap().changes.join("\n");
-        assert!(changes(reload.await.unwrap()).ends_with("weight 3 → 9"));
-        assert!(changes(order.await.unwrap()).ends_with("weight 9 → 7"), "one after the other");
-    }
-
-    pub async fn a_reload_says_what_becomes_of_orders() {
-        let running = Running::start().await;
-        running.post("/v1/orders", weigh(7)).await.unwrap().unwrap();
-        let weight = || running.dataplane.snapshot().backends[0].as_ref().map(|backend| backend.weight);
-        let whose = "service \"web\": backend 198.18.1.11:8080:";
-        let stays = running.post("/v1/reload", Reload::default()).await.unwrap().unwrap();
-        assert_eq!(stays.kept, [format!("{whose} the order \"weight 7\" stays: the file says 3")]);
-        assert!(stays.changes.is_empty() && stays.overruled.is_empty(), "{stays:?}");
-        assert_eq!(weight(), Some(7));
-
-        running.write_weight(5);
-        for dry_run in [true, false] {
-            let ends = running.post("/v1/reload", Reload { dry_run }).await.unwrap().unwrap();
-            assert_eq!(ends.changes, [format!("{whose} weight 7 → 5")]);
-            let said = format!("{whose} the order \"weight 7\" is overruled: the file says 5");
-            assert_eq!((ends.overruled, ends.kept), (vec![said], vec![]));
-            assert_eq!(weight(), Some(if dry_run { 7 } else { 5 }));
-        }
-
-        *running.config.lock().unwrap() = Err("line 3: no such key".into());
-        for dry_run in [true, false] {
-            let refused = running.post("/v1/reload", Reload { dry_run }).await.unwrap().unwrap_err();
-            assert!(
-                matches!(&refused, ClientError::Invalid(why) if why == "line 3: no such key"),
-                "{refused}"
-            );
-        }
     }
 
     pub async fn an_interface_that_does_not_exist_is_an_error_at_start() {

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::*;
-use crate::config::valid::{Config, StaticNeighbor};
+use crate::config::valid::{AdminState, Check, Config, Health, StaticNeighbor, Via};
 use crate::control::compile::{Compiler, Usage};
 use crate::control::health::{News, Report};
 use crate::control::network::NetworkView;
@@ -29,9 +29,9 @@ impl Scene {
         let mut file = config();
         file.services = vec![service("web", "198.18.0.100:80", &[1, 1, 1])];
         file.services[0].backends[2].backup = true;
-        file.services[0].health = Some(crate::config::valid::Health {
-            check: crate::config::valid::Check::Tcp,
-            via: crate::config::valid::Via::Direct,
+        file.services[0].health = Some(Health {
+            check: Check::Tcp,
+            via: Via::Direct,
             port: None,
             interval_ms: 5000,
             fast_interval_ms: 500,
@@ -165,6 +165,6 @@ fn a_service_says_its_state_and_whose_word_that_is() {
     scene.order(None, Change::Drain);
     assert_eq!(stands(&scene), ("drain".into(), true, Some(10)));
     assert_eq!(scene.status().serving.serving, 0);
-    scene.load(|file| file.services[0].state = crate::config::valid::AdminState::Disabled);
+    scene.load(|file| file.services[0].state = AdminState::Disabled);
     assert_eq!(stands(&scene), ("disabled".into(), false, None));
 }
