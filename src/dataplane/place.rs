@@ -6,7 +6,7 @@ use crate::tables::{Affinity, Backend, DropReason, Service, ServiceId, Snapshot}
 use super::conntrack::affinity::Client;
 use super::conntrack::{FlowKey, Hit};
 use super::family::Pair;
-use super::schedule::{self, Candidate, Scheduler};
+use super::schedule::{Candidate, Scheduler};
 use super::turn::Turn;
 
 /// A backend for a connection that does not exist yet, and what is to be undone should it not come about.
@@ -84,7 +84,7 @@ fn by_turn<'a, P: Pair>(
     };
     let (cursor, loads) = turn.flows.scheduling(service.id).ok_or(DropReason::NoBackend)?;
     let before = *cursor;
-    let id = schedule::of(&service.table).pick(Candidate { flow_hash, source_hash, cursor, loads });
+    let id = service.table.pick(Candidate { flow_hash, source_hash, cursor, loads });
     let backend = id.and_then(|id| turn.tables.backend(id)).ok_or(DropReason::NoBackend)?;
     Ok(Choice { backend, turned: Some((service.id, before)), remembered: None })
 }

@@ -57,9 +57,3 @@ impl Scheduler for SchedulerTable {
         }
     }
 }
-
-/// The scheduler that reads this table.
-#[inline]
-pub fn of(table: &SchedulerTable) -> &impl Scheduler {
-    table
-}
