@@ -6,6 +6,7 @@
 //! | [`mapping`] | what outbound NAT remembers besides connections |
 //! | [`tcp`] | the states and what moves between them |
 //! | [`entry`] | one connection, 64 bytes, read without a lock |
+//! | [`glance`] | what is read of it for a frame |
 //! | [`belief`] | which segments may move it |
 //! | [`index`] | from hash to entries |
 //! | [`table`] | the two together, shared by all workers |
@@ -22,6 +23,7 @@
 pub mod affinity;
 pub mod belief;
 pub mod entry;
+pub mod glance;
 pub mod index;
 pub mod key;
 pub mod limiter;
@@ -38,7 +40,8 @@ pub mod wheel;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-pub use entry::{Connection, Entry, Glance, Hit, Kind, Segment};
+pub use entry::{Connection, Entry, Hit, Kind, Segment};
+pub use glance::Glance;
 pub use index::Reference;
 pub use key::{FlowKey, Secret};
 pub use side::Side;
