@@ -48,7 +48,7 @@ pub fn flow<P: Pair>(
     let hit: Hit<P> = first_state(meta, key.protocol)
         .and_then(|state| connect(frame, meta, service, (state, None), turn))
         .inspect_err(|_| count_refused(service, turn))?;
-    known::forward(frame, meta, &hit, turn).map(Some)
+    known::forward_first(frame, meta, &hit, turn).map(Some)
 }
 
 /// Gives a segment in the middle of the connection `lost` to another backend, as if it were a first one. The connection
@@ -62,7 +62,7 @@ pub fn resume<P: Pair>(
     let service = service_of(&P::key(meta), turn.tables).ok_or(DropReason::BackendDown)?;
     let hit = connect(frame, meta, service, (State::Established, Some(lost)), turn)
         .inspect_err(|_| count_refused(service, turn))?;
-    known::forward(frame, meta, &hit, turn)
+    known::forward_first(frame, meta, &hit, turn)
 }
 
 fn count_refused(service: &Service, turn: &Turn<'_>) {
@@ -215,7 +215,7 @@ pub fn may_connect(client: IpAddr, tables: &Snapshot) -> bool {
             v6.is_unspecified() || v6.is_loopback() || v6.is_multicast() || v6.to_ipv4_mapped().is_some()
         }
     };
-    !reserved && !tables.is_vip(client) && !is_own(client, tables)
+    !reserved && !tables.is_ours(client)
 }
 
 /// The state in which a first frame of this protocol puts a connection, if it may start one.
