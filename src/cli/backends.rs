@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::table::{finish, header, json, table};
+use super::table::{age_of_states, finish, header, json, services_of, table};
 use crate::control::client;
 use crate::control::status::{BackendStatus, ServiceStatus, Status};
 
@@ -20,16 +20,16 @@ struct Row<'a> {
 /// Asks the switch at `socket`; only the service called `only`, if one is named.
 pub fn run(socket: &Path, only: Option<&str>, as_json: bool) -> ExitCode {
     let text = client::get(socket, "/v1/status").and_then(|status: Status| {
-        let rows: Vec<_> = rows_of(&status.services, only).collect();
-        if as_json { json(&rows) } else { Ok(table(lines(&rows))) }
+        let services = services_of(&status, only)?;
+        let rows: Vec<_> = rows_of(&services).collect();
+        if as_json { json(&rows) } else { Ok(table(lines(&rows)) + &age_of_states(&status)) }
     });
     finish("backends", text)
 }
 
-fn rows_of<'a>(services: &'a [ServiceStatus], only: Option<&'a str>) -> impl Iterator<Item = Row<'a>> {
+fn rows_of(services: &[ServiceStatus]) -> impl Iterator<Item = Row<'_>> {
     services
         .iter()
-        .filter(move |service| only.is_none_or(|only| service.name == only))
         .flat_map(|service| service.backends.iter().map(|backend| Row { service: &service.name, backend }))
 }
 

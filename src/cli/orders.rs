@@ -128,8 +128,9 @@ fn text(outcome: &Outcome, as_json: bool, nothing: &str) -> Result<String, Clien
     }
     let warnings = outcome.warnings.iter().map(|warning| format!("warning: {}\n", warning.trim_end()));
     let changes = outcome.changes.iter().map(|change| format!("{change}\n"));
-    let text: String = warnings.chain(changes).collect();
-    Ok(if outcome.changes.is_empty() { format!("{text}{nothing}\n") } else { text })
+    let nothing = outcome.changes.is_empty().then(|| format!("{nothing}\n"));
+    let orders = outcome.overruled.iter().chain(&outcome.kept).map(|order| format!("{order}\n"));
+    Ok(warnings.chain(changes).chain(nothing).chain(orders).collect())
 }
 
 #[cfg(test)]
@@ -138,13 +139,17 @@ mod tests {
 
     #[test]
     fn an_outcome_is_its_warnings_and_changes_line_by_line() {
-        let mut outcome = Outcome { changes: vec![], warnings: vec!["too short\n".into()], epoch: 7 };
+        let warnings = vec!["too short\n".into()];
+        let mut outcome = Outcome { warnings, epoch: 7, ..Outcome::default() };
         assert_eq!(
             text(&outcome, false, "nothing changed").unwrap(),
             "warning: too short\nnothing changed\n"
         );
         outcome.changes = vec!["weight 1 → 5".into()];
         assert_eq!(text(&outcome, false, "").unwrap(), "warning: too short\nweight 1 → 5\n");
+        outcome = Outcome { overruled: vec!["one ends".into()], kept: vec!["one stays".into()], ..outcome };
+        let said = "warning: too short\nweight 1 → 5\none ends\none stays\n";
+        assert_eq!(text(&outcome, false, "").unwrap(), said);
         assert!(text(&outcome, true, "").unwrap().contains("\"epoch\": 7"));
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::table::{as_json, finish, header, table};
+use super::table::{age_of_states, as_json, finish, header, table};
 use crate::control::client;
 use crate::control::status::{
     BackendStatus, Connections, ServiceStatus, SnatStatus, Status, Totals, Traffic, WorkerStatus,
@@ -37,8 +37,10 @@ pub fn summary(status: &Status) -> String {
         format_args!("icmp         {sent} errors sent, {limited} messages withheld by icmp_rate"),
     );
     text.push_str(&connections(&status.connections));
+    line(&mut text, format_args!("memory       {} MiB resident", status.resident_bytes >> 20));
     text.push('\n');
     text.push_str(&table(service_rows(&status.services)));
+    text.push_str(&age_of_states(status));
     text.push('\n');
     if !status.snat.is_empty() {
         text.push_str(&table(snat_rows(&status.snat)));
@@ -100,7 +102,8 @@ pub(super) fn service_rows(services: &[ServiceStatus]) -> Vec<Vec<String>> {
             0 => String::new(),
             refused => format!("{refused} refused"),
         };
-        let words = [service.name.clone(), service.vip.to_string(), mode, String::new(), String::new()];
+        let (name, vip) = (service.name.clone(), service.vip.to_string());
+        let words = [name, vip, mode, String::new(), service.state.clone()];
         let open = service.backends.iter().map(|backend| backend.connections_open).sum();
         rows.push(row(words, open, &service.traffic, refused));
         for backend in &service.backends {
@@ -255,7 +258,7 @@ mod tests {
 
     fn status() -> Status {
         serde_json::from_value(serde_json::json!({
-            "version": "0.1.0", "pid": 7, "uptime_s": 61, "epoch": 3,
+            "version": "0.1.0", "pid": 7, "uptime_s": 61, "resident_bytes": 50 << 20, "epoch": 3,
             "totals": {
                 "received": 100, "created": 5, "forwarded": 70, "replied": 20, "to_kernel": 0,
                 "dropped_total": 13, "held": 2, "icmp_errors": 4, "icmp_limited": 1, "unexplained": 0
@@ -286,6 +289,7 @@ mod tests {
                         + 13 dropped + 2 held\n";
         assert!(text.contains(equation), "{text}");
         assert!(text.contains("icmp         4 errors sent, 1 messages withheld by icmp_rate\n"), "{text}");
+        assert!(text.contains("memory       50 MiB resident\n"), "{text}");
         assert!(!text.contains("SNAT"), "no rules, no table:\n{text}");
         status.totals.received = 101;
         status.totals.unexplained = 1;

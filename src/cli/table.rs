@@ -3,8 +3,10 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::FAILED;
+use super::{BAD_INPUT, FAILED};
 use crate::control::client::{self, ClientError};
+use crate::control::orders::no_service;
+use crate::control::status::{ServiceStatus, Status};
 
 /// Prints what a command has to say, or why it has nothing.
 pub(super) fn finish(command: &str, text: Result<String, ClientError>) -> ExitCode {
@@ -12,8 +14,34 @@ pub(super) fn finish(command: &str, text: Result<String, ClientError>) -> ExitCo
         Ok(text) => print(&text),
         Err(error) => {
             eprintln!("xswitch {command}: {error}");
-            ExitCode::from(FAILED)
+            ExitCode::from(match error {
+                ClientError::Invalid(_) => BAD_INPUT,
+                _ => FAILED,
+            })
         }
+    }
+}
+
+/// All services, or the one called `only`.
+pub(super) fn services_of(status: &Status, only: Option<&str>) -> Result<Vec<ServiceStatus>, ClientError> {
+    let Some(name) = only else { return Ok(status.services.clone()) };
+    match status.services.iter().find(|service| service.name == name) {
+        Some(service) => Ok(vec![service.clone()]),
+        None => {
+            let names = status.services.iter().map(|service| service.name.as_str());
+            Err(ClientError::NoService(no_service(name, names)))
+        }
+    }
+}
+
+/// A line to be put below states that are not of this moment; empty if they are.
+pub(super) fn age_of_states(status: &Status) -> String {
+    let unknown = || status.services.iter().any(|service| service.state.is_empty());
+    match status.view_age_s {
+        Some(0) => String::new(),
+        Some(seconds) => format!("\nstates and checks as of {seconds} s ago: the control loop is busy\n"),
+        None if unknown() => "\nstates and checks are not known yet: the control loop is busy\n".to_owned(),
+        None => String::new(),
     }
 }
 

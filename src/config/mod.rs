@@ -41,6 +41,8 @@ mod words;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use schema::known_keys;
 
+pub(crate) use words::nearest;
+
 use diagnostic::Findings;
 use reader::Reader;
 use schema::Context;

@@ -4,9 +4,10 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
@@ -18,7 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::client::{self, ClientError};
 use super::dataplane::DataPlane;
 use super::metrics;
-use super::orders::{Order, Outcome, Reload};
+use super::orders::{Order, Outcome, Refusal, Reload};
 use super::requests::{Request, View};
 use super::status::{Facts, Limits, Status};
 use crate::tables::Snapshot;
@@ -30,7 +31,7 @@ const SOCKET_MODE: u32 = 0o660;
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// Between two attempts at that.
 const ANSWER_PAUSE: Duration = Duration::from_millis(50);
-/// Until the loop must have said who serves; status does without after that.
+/// Until the loop must have said who serves; after that status repeats what it said last.
 const VIEW_LIMIT: Duration = Duration::from_secs(2);
 /// Largest request body: an order is a few hundred bytes.
 const BODY_BYTES: usize = 1 << 16;
@@ -125,6 +126,28 @@ pub async fn bind_metrics(address: SocketAddr) -> Result<TcpListener, ApiError> 
     })
 }
 
+/// What the loop said last, and when. Without it, counters would seem to begin anew, and backends to be down, whenever the
+/// loop is busy for long.
+#[derive(Debug, Clone, Default)]
+pub struct LastView(Arc<Mutex<Option<Dated>>>);
+
+/// A view, and when it came.
+type Dated = (Instant, Arc<View>);
+
+impl LastView {
+    fn keep(&self, view: View) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), Arc::new(view)));
+    }
+
+    /// The view and how old it is; an empty one and none before there is any.
+    fn get(&self) -> (Arc<View>, Option<Duration>) {
+        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some((at, view)) => (Arc::clone(view), Some(at.elapsed())),
+            None => (Arc::default(), None),
+        }
+    }
+}
+
 /// What the answers are made from.
 #[derive(Clone)]
 pub struct Source {
@@ -132,6 +155,8 @@ pub struct Source {
     pub dataplane: Arc<dyn DataPlane>,
     /// The loop that knows and changes who serves; none where there is none.
     pub requests: Option<mpsc::Sender<Request>>,
+    /// What that loop said last.
+    pub last_view: LastView,
     /// The newest snapshot.
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
     /// When the switch started.
@@ -141,32 +166,39 @@ pub struct Source {
 }
 
 impl Source {
-    /// The status of this moment. Without the loop's answer, or while it has other things to do, it says less.
+    /// The status of this moment; what only the loop knows is as it said last, while it has other things to do.
     pub async fn status(&self) -> Status {
-        let view = match &self.requests {
-            Some(requests) => tokio::time::timeout(VIEW_LIMIT, look(requests)).await.ok().flatten(),
-            None => None,
-        };
-        let view = view.unwrap_or_default();
+        if let Some(requests) = &self.requests
+            && let Ok(Some(view)) = tokio::time::timeout(VIEW_LIMIT, look(requests)).await
+        {
+            self.last_view.keep(view);
+        }
+        let (view, view_age) = self.last_view.get();
         let snapshot = Arc::clone(&self.snapshot.borrow());
-        let facts =
-            Facts { snapshot: &snapshot, uptime: self.started.elapsed(), limits: self.limits, view: &view };
+        let uptime = self.started.elapsed();
+        let facts = Facts { snapshot: &snapshot, uptime, limits: self.limits, view: &view, view_age };
         Status::collect(facts, &*self.dataplane)
     }
 
-    /// Has the loop do something. Refused, nothing has changed.
-    async fn ask(
+    /// Has the loop do something. Refused, nothing has changed: 409, or 422 where it is the configuration file that cannot
+    /// be used. A body that is not understood is answered with 400, so that 422 means nothing else.
+    async fn ask<T>(
         &self,
-        request: impl FnOnce(oneshot::Sender<Result<Outcome, String>>) -> Request,
+        body: Result<Json<T>, JsonRejection>,
+        request: impl FnOnce(T, oneshot::Sender<Result<Outcome, Refusal>>) -> Request,
     ) -> Result<Json<Outcome>, (StatusCode, String)> {
         let gone = || (StatusCode::SERVICE_UNAVAILABLE, "the switch is stopping\n".to_owned());
+        let Json(body) = body.map_err(|error| (StatusCode::BAD_REQUEST, error.body_text() + "\n"))?;
         let (answer, outcome) = oneshot::channel();
         let requests = self.requests.as_ref().ok_or_else(gone)?;
-        requests.send(request(answer)).await.map_err(|_| gone())?;
-        match outcome.await.map_err(|_| gone())? {
-            Ok(outcome) => Ok(Json(outcome)),
-            Err(error) => Err((StatusCode::CONFLICT, error + "\n")),
-        }
+        requests.send(request(body, answer)).await.map_err(|_| gone())?;
+        outcome.await.map_err(|_| gone())?.map(Json).map_err(|refusal| {
+            let status = match refusal {
+                Refusal::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+                Refusal::Conflict(_) => StatusCode::CONFLICT,
+            };
+            (status, format!("{refusal}\n"))
+        })
     }
 }
 
@@ -200,12 +232,15 @@ async fn status(State(source): State<Source>) -> impl IntoResponse {
     Json(source.status().await)
 }
 
-async fn order(State(source): State<Source>, Json(order): Json<Order>) -> impl IntoResponse {
-    source.ask(|answer| Request::Order(order, answer)).await
+async fn order(State(source): State<Source>, order: Result<Json<Order>, JsonRejection>) -> impl IntoResponse {
+    source.ask(order, Request::Order).await
 }
 
-async fn reload(State(source): State<Source>, Json(reload): Json<Reload>) -> impl IntoResponse {
-    source.ask(|answer| Request::Reload(reload, answer)).await
+async fn reload(
+    State(source): State<Source>,
+    reload: Result<Json<Reload>, JsonRejection>,
+) -> impl IntoResponse {
+    source.ask(reload, Request::Reload).await
 }
 
 async fn prometheus(State(source): State<Source>) -> impl IntoResponse {

@@ -42,6 +42,12 @@ pub enum ClientError {
     /// It will not do what was asked, and says why.
     #[error("{0}")]
     Refused(String),
+    /// It has no service of this name.
+    #[error("{0}")]
+    NoService(String),
+    /// The configuration file that it was to read cannot be used: all that is wrong with it.
+    #[error("{0}")]
+    Invalid(String),
     /// It answers with an error.
     #[error("{path} answered {status}: {text}")]
     Status {
@@ -87,6 +93,7 @@ fn wait_for<T: DeserializeOwned>(
     match status {
         200 => serde_json::from_slice(&body).map_err(|error| ClientError::Garbage(error.to_string())),
         409 => Err(ClientError::Refused(text())),
+        422 => Err(ClientError::Invalid(text())),
         status => Err(ClientError::Status { path: path.to_owned(), status, text: text() }),
     }
 }

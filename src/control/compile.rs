@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
 
 use super::network::NetworkView;
 use super::rows::Rows;
@@ -15,17 +16,20 @@ use crate::config::valid::{self, Config};
 use crate::tables::counters::{MAX_BACKENDS, MAX_SERVICES};
 use crate::tables::exact::{ExactKey, ExactMap};
 use crate::tables::{
-    Backend, BackendId, Coarse, InterfaceId, NextHopId, OnNoBackend, Protocol, Resolution, Routes, Service,
-    ServiceId, Snapshot, SnatPool, SnatRule, Steering, Timeouts,
+    Backend, BackendId, Coarse, InterfaceId, NextHopId, Protocol, Resolution, Routes, Service, ServiceId,
+    Snapshot, SnatPool, SnatRule, Steering, Timeouts,
 };
 use crate::wire::tunnel::Outer;
 
 mod affinities;
+mod left;
 mod paths;
 mod schedulers;
 #[cfg(test)]
 mod tests;
 mod tunnels;
+
+pub use left::Left;
 
 /// Rows of removed backends that are kept for their return. Those of more are given to others: where addresses come and go,
 /// the table does not grow for ever.
@@ -61,6 +65,13 @@ pub struct Usage<'a> {
 impl Usage<'_> {
     /// Nothing runs yet.
     pub const NONE: Usage<'static> = Usage { adopted: 0, active: &|_| 0, open: &|_| 0 };
+
+    /// Connections of a backend that somebody may still wait for. Where answers go past the switch, a client that has nothing
+    /// more to say may still listen.
+    pub fn in_use(&self, backend: &Backend) -> u64 {
+        let count = if backend.forwarding.returns_directly() { self.active } else { self.open };
+        count(backend.id)
+    }
 
     fn unused(&self, backend: u32, retired: u64) -> bool {
         retired <= self.adopted && (self.active)(BackendId(backend)) == 0
@@ -99,6 +110,7 @@ pub struct Compiler {
     schedulers: schedulers::Schedulers,
     tunnels: tunnels::Tunnels,
     affinities: affinities::Affinities,
+    left: Left,
     /// The outer headers that backends had last: connections that began in a tunnel stay in it when their service has
     /// another way.
     outers: HashMap<(ServiceId, SocketAddr), Outer>,
@@ -114,6 +126,7 @@ impl Default for Compiler {
             schedulers: schedulers::Schedulers::default(),
             tunnels: tunnels::Tunnels::default(),
             affinities: affinities::Affinities::default(),
+            left: Left::default(),
             outers: HashMap::new(),
         }
     }
@@ -173,10 +186,20 @@ impl Compiler {
             ..Snapshot::default()
         };
         snapshot.index();
-        let left = left_to_kernel(&snapshot, usage.open);
         let wanted = wanted(topology, &snapshot, &needed);
-        let steering = steering::build(config, topology, announced, vips, &left);
+        let left = self.left.decide(&snapshot, usage);
+        let steering = steering::build(config, topology, announced, vips, left);
         Ok(Compiled { snapshot, steering, wanted })
+    }
+
+    /// Which services are left to the kernel.
+    pub fn left(&self) -> &Left {
+        &self.left
+    }
+
+    /// The snapshot just made is complete: what was remembered only for those who have been gone for long is forgotten.
+    pub fn forget(&mut self, now: Instant) {
+        self.affinities.forget(now);
     }
 
     fn assign_services(
@@ -248,6 +271,7 @@ impl Compiler {
                 backend.outer = outers.get(&backend.address.ip()).copied();
             }
         }
+        self.tunnels.retain(&config.services);
         self.keep_tunnels(&mut backends);
         Ok(backends)
     }
@@ -299,6 +323,7 @@ impl Compiler {
                 affinity: self.affinities.rule(service, &takers),
                 on_no_backend: service.on_no_backend,
                 backends: members.iter().map(|backend| backend.id).collect(),
+                takers: takers.iter().map(|(backend, _)| backend.id).collect(),
             });
         }
         self.schedulers.retain(ids);
@@ -335,21 +360,6 @@ fn takers<'a>(
     let able = if first.is_empty() { able(true) } else { first };
     let some_reachable = able.iter().any(|(member, _)| reachable(member));
     able.into_iter().filter(|(member, _)| !some_reachable || reachable(member)).collect()
-}
-
-/// Services without a backend that are to be left to the kernel then, once backends that are drained have no connections.
-pub(super) fn left_to_kernel(
-    snapshot: &Snapshot,
-    open: &dyn Fn(BackendId) -> u64,
-) -> HashSet<(SocketAddr, Protocol)> {
-    let candidates = snapshot.services.iter().flatten();
-    let candidates = candidates
-        .filter(|service| service.on_no_backend == OnNoBackend::ToKernel && service.table.is_empty());
-    let left = candidates.filter(|service| {
-        let mut served = service.backends.iter().filter_map(|id| snapshot.backend(*id));
-        !served.any(|backend| !backend.down && open(backend.id) > 0)
-    });
-    left.map(|service| (service.vip, service.protocol)).collect()
 }
 
 fn wanted(topology: &Topology, snapshot: &Snapshot, needed: &HashSet<paths::Key>) -> Vec<Wanted> {

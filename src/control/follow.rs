@@ -1,12 +1,12 @@
 //! The loop that keeps the workers current: network changes, workers' events and reloads in, snapshots and steering out.
 
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, watch};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use super::announce::{Announcement, Announcer};
 use super::compile::{self, CompileError, Compiled, Usage};
@@ -29,6 +29,7 @@ mod fading;
 mod interfaces;
 mod requests;
 mod serving;
+mod way;
 
 use differences::log_next_hops;
 use serving::Serving;
@@ -52,6 +53,9 @@ pub struct Follower {
     dataplane: Arc<dyn DataPlane>,
     publisher: watch::Sender<Arc<Snapshot>>,
     requests: mpsc::Receiver<Request>,
+    /// Orders and reloads that came while the file was read or written: they are next.
+    held: VecDeque<Request>,
+    turns: Interval,
     serving: Serving,
     resolver: Resolver,
     /// Resolves instead of the kernel, in a bridge.
@@ -75,7 +79,7 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Takes over where preparation ended.
+    /// Takes over where preparation ended. Within a Tokio runtime only.
     pub fn new(
         state: State,
         netlink: Netlink,
@@ -88,12 +92,16 @@ impl Follower {
         let roster = Roster::new(state.config.clone(), now);
         let serving = Serving::new(roster, Arc::clone(dataplane.loads()), now);
         let told = state.topology.ports.iter().map(|port| (port.ifindex, true)).collect();
+        let mut turns = tokio::time::interval(TURN);
+        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             state,
             netlink,
             dataplane,
             publisher,
             requests,
+            held: VecDeque::new(),
+            turns,
             serving,
             resolver: Resolver::new(now),
             prober: Prober::default(),
@@ -111,20 +119,23 @@ impl Follower {
     }
 
     /// Runs until dropped, answers requests and reloads at every `hangup`.
-    pub async fn run(mut self, mut file: Box<dyn ConfigFile>, mut hangup: Option<Signal>) {
+    pub async fn run(mut self, file: Box<dyn ConfigFile>, mut hangup: Option<Signal>) {
+        let file = Arc::new(Mutex::new(file));
         self.steer(self.state.steering.clone()).await;
         self.announcer.update(&steering::told(&self.state.steering), &self.state.topology, Instant::now());
         self.prober.want(&self.state.wanted, Instant::now());
         self.open_filters();
         self.serving.published(&self.state.config, &self.state.topology, &self.state.snapshot);
-        let mut turns = tokio::time::interval(TURN);
-        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            if let Some(request) = self.held.pop_front() {
+                self.serve(request, &file).await;
+                continue;
+            }
             tokio::select! {
-                _ = turns.tick() => self.turn().await,
+                _ = self.turns.tick() => self.turn().await,
                 notice = self.netlink.next(), if !self.lost => self.note(notice),
-                Some(request) = self.requests.recv() => self.serve(request, &mut *file).await,
-                () = hung_up(&mut hangup) => drop(self.reload(Reload::default(), &mut *file).await),
+                Some(request) = self.requests.recv() => self.serve(request, &file).await,
+                () = hung_up(&mut hangup) => drop(self.reload(Reload::default(), &file).await),
             }
         }
     }
@@ -143,8 +154,7 @@ impl Follower {
     async fn turn(&mut self) {
         let now = Instant::now();
         self.read_network(now).await;
-        let workers = self.dataplane.workers();
-        self.changed |= self.serving.turn(&self.state.snapshot, &|id| connections(workers, id), now);
+        self.hear_serving(now);
         if self.changed && self.next_compile <= now {
             self.changed = false;
             // A hundred thousand backends take a fifth of a second: leave as much time for everything else.
@@ -215,6 +225,13 @@ impl Follower {
         Ok(())
     }
 
+    fn hear_serving(&mut self, now: Instant) {
+        let (workers, loads) = (self.dataplane.workers(), self.dataplane.loads());
+        let (active, open) = (|id| connections(workers, id), |id| u64::from(loads.open(id)));
+        let usage = Usage { adopted: adopted(workers), active: &active, open: &open };
+        self.changed |= self.serving.turn(&self.state.snapshot, self.state.compiler.left(), &usage, now);
+    }
+
     fn hear_workers(&mut self, now: Instant) {
         let dataplane = Arc::clone(&self.dataplane);
         for worker in dataplane.workers() {
@@ -275,13 +292,10 @@ impl Follower {
         let open = |id| u64::from(loads.open(id));
         let workers = self.dataplane.workers();
         let active = |id| connections(workers, id);
-        let adopted = workers.iter().map(|worker| worker.counters.epoch.get()).min().unwrap_or(0);
-        self.state.compiler.compile(
-            config,
-            topology,
-            standings,
-            &Usage { adopted, active: &active, open: &open },
-        )
+        let usage = Usage { adopted: adopted(workers), active: &active, open: &open };
+        let compiled = self.state.compiler.compile(config, topology, standings, &usage)?;
+        self.state.compiler.forget(Instant::now());
+        Ok(compiled)
     }
 
     /// Has new interfaces let in what is for the switch: in a bridge everything, else multicast.
@@ -346,6 +360,11 @@ impl Follower {
         let dataplane = Arc::clone(&self.dataplane);
         tokio::task::spawn_blocking(move || work(&*dataplane)).await.ok()
     }
+}
+
+/// The oldest epoch that a worker still uses.
+fn adopted(workers: &[WorkerHandle]) -> u64 {
+    workers.iter().map(|worker| worker.counters.epoch.get()).min().unwrap_or(0)
 }
 
 /// Connections of a backend row, those included that both ends are done with.

@@ -59,12 +59,19 @@ impl Sheet {
     fn process(&self, status: &Status) {
         self.gauge("xswitch_info", "Always 1; the version is a label", &[("version", &status.version)], 1);
         self.gauge("xswitch_uptime_seconds", "Seconds since the switch started", &[], status.uptime_s);
+        let help = "Bytes of memory that the process holds, packet memory included";
+        self.gauge("xswitch_resident_memory_bytes", help, &[], status.resident_bytes);
         self.gauge("xswitch_snapshot_epoch", "Number of the newest snapshot", &[], status.epoch);
-        let checks = &status.checks;
-        self.counter("xswitch_checks_total", "Health checks that have ended", &[], checks.checks);
-        self.gauge("xswitch_checks_in_flight", "Health checks under way", &[], checks.in_flight);
-        let help = "How late a health check began at the worst, in the last one to two minutes";
-        self.gauge("xswitch_checks_late_max_milliseconds", help, &[], checks.late_max_ms.round() as u64);
+        if let Some(age) = status.view_age_s {
+            let help = "Age of what is said of states and checks: 0 unless the control loop is busy";
+            self.gauge("xswitch_view_age_seconds", help, &[], age);
+        }
+        if let Some(checks) = &status.checks {
+            self.counter("xswitch_checks_total", "Health checks that have ended", &[], checks.checks);
+            self.gauge("xswitch_checks_in_flight", "Health checks under way", &[], checks.in_flight);
+            let help = "How late a health check began at the worst, in the last one to two minutes";
+            self.gauge("xswitch_checks_late_max_milliseconds", help, &[], checks.late_max_ms.round() as u64);
+        }
     }
 
     fn frames(&self, status: &Status) {
@@ -170,13 +177,18 @@ impl Sheet {
         }
     }
 
-    /// Whether a backend serves, and what speaks against it.
+    /// Whether a backend serves, and what speaks against it. What nobody knows is left out: a 0 would be an alarm.
     fn standing(&self, labels: Labels<'_>, backend: &BackendStatus) {
-        let up = matches!(backend.state.as_str(), "up" | "starting");
-        let help = "1 while the backend may take new connections";
-        self.gauge("xswitch_backend_up", help, labels, u64::from(up));
-        let help = "Percent of its weight that count: less while it starts slowly, or its agent says so";
-        self.gauge("xswitch_backend_share_percent", help, labels, u64::from(backend.share));
+        if let Some(up) = backend.up() {
+            let help =
+                "1 while nothing speaks against the backend: neither checks, nor its agent, nor an operator";
+            self.gauge("xswitch_backend_up", help, labels, u64::from(up));
+            let help = "Percent of its weight that count: less while it starts slowly, or its agent says so";
+            self.gauge("xswitch_backend_share_percent", help, labels, u64::from(backend.share));
+        }
+        let help = "1 while new connections go to the backend; 0 also of one that is up, but has weight 0 or share 0, \
+                    is a backup that is not needed, or cannot be reached while others can";
+        self.gauge("xswitch_backend_takes_new", help, labels, u64::from(backend.takes_new));
         let help = "Connections that are still in use";
         self.gauge("xswitch_backend_connections_open", help, labels, backend.connections_open);
         let help = "Microseconds to answer, smoothed, as schedulers see it; 0 while nothing is known";

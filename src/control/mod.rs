@@ -37,7 +37,7 @@ use crate::config::edit::Edit;
 use crate::config::valid::Config;
 use crate::sys::packet::PacketSender;
 use crate::tables::{Snapshot, Steering};
-use api::{ApiError, ControlSocket, Source};
+use api::{ApiError, ControlSocket, LastView, Source};
 use compile::{CompileError, Compiler, Usage};
 use dataplane::DataPlane;
 use follow::Follower;
@@ -205,6 +205,7 @@ impl Control {
         let source = Source {
             dataplane: Arc::clone(&dataplane),
             requests: Some(requests),
+            last_view: LastView::default(),
             snapshot,
             started: self.started,
             limits: Limits { v4: switch.max_connections, v6: switch.max_connections_ipv6 },

@@ -4,6 +4,11 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::nearest;
+
+/// Names in an error: more do not help anybody.
+const MOST_NAMES: usize = 10;
+
 /// `POST /v1/orders`: a change at run time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)] // A misspelt `backend` would mean the whole service.
@@ -48,11 +53,46 @@ pub struct Reload {
 pub struct Outcome {
     /// What changed, or would: a sentence each. Empty: nothing.
     pub changes: Vec<String>,
+    /// Orders given at run time that end because the file now says something else: a sentence each.
+    #[serde(default)]
+    pub overruled: Vec<String>,
+    /// Orders given at run time that stay in force, although the file says something else: a sentence each.
+    #[serde(default)]
+    pub kept: Vec<String>,
     /// What the operator should know besides.
     #[serde(default)]
     pub warnings: Vec<String>,
     /// Number of the snapshot that has it.
     pub epoch: u64,
+}
+
+/// Why it was not done. Nothing has changed, unless it says so.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The configuration file cannot be used: what `xswitch check` says of it.
+    #[error("{0}")]
+    Invalid(String),
+    /// It does not fit what runs.
+    #[error("{0}")]
+    Conflict(String),
+}
+
+/// What is wrong with a name that no service has, and which names would be right.
+pub fn no_service<'a>(name: &str, services: impl Iterator<Item = &'a str> + Clone) -> String {
+    let near = nearest(name, services.clone());
+    let meant = near.map_or_else(|| ";".to_owned(), |near| format!(": did you mean {near:?}?"));
+    let names = list(services.map(|name| format!("{name:?}")));
+    format!("there is no service {name:?}{meant} there are {names}")
+}
+
+/// The first of them, and how many more.
+pub(super) fn list(names: impl Iterator<Item = String>) -> String {
+    let names: Vec<String> = names.collect();
+    match names.len().saturating_sub(MOST_NAMES) {
+        _ if names.is_empty() => "none".to_owned(),
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names[..MOST_NAMES].join(", ")),
+    }
 }
 
 #[cfg(test)]

@@ -6,17 +6,17 @@ use tokio::sync::oneshot;
 
 use super::discover::Watched;
 use super::health::{Checked, Pace};
-use super::orders::{Order, Outcome, Reload};
-use super::roster::Shown;
+use super::orders::{Order, Outcome, Refusal, Reload};
+use super::roster::{Shown, Summary};
 use super::standing::{BackendKey, ServiceKey};
 
 /// One question, and where its answer goes.
 #[derive(Debug)]
 pub enum Request {
     /// A change at run time.
-    Order(Order, oneshot::Sender<Result<Outcome, String>>),
+    Order(Order, oneshot::Sender<Result<Outcome, Refusal>>),
     /// The configuration file is to be read again. Refused, nothing has changed.
-    Reload(Reload, oneshot::Sender<Result<Outcome, String>>),
+    Reload(Reload, oneshot::Sender<Result<Outcome, Refusal>>),
     /// Who serves, and why.
     Look(oneshot::Sender<View>),
 }
@@ -26,7 +26,9 @@ pub enum Request {
 pub struct View {
     /// How each backend stands.
     pub shown: HashMap<BackendKey, Shown>,
-    /// How its checks stand.
+    /// How each service stands.
+    pub services: HashMap<ServiceKey, Summary>,
+    /// How the checks of each backend stand.
     pub checked: HashMap<BackendKey, Checked>,
     /// How sources of backends stand.
     pub watched: HashMap<ServiceKey, Watched>,

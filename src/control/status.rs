@@ -24,8 +24,15 @@ pub struct Status {
     pub pid: u32,
     /// Seconds since it started.
     pub uptime_s: u64,
+    /// Bytes of memory that the process holds, packet memory included; 0 where the kernel does not say.
+    #[serde(default)]
+    pub resident_bytes: u64,
     /// Number of the newest snapshot. A worker whose `epoch` is lower has not looked yet.
     pub epoch: u64,
+    /// Seconds since the control loop said what this has of states, checks and sources: 0 unless the loop is busy, null if
+    /// it never did. Counters, weights and who takes new connections are of this moment.
+    #[serde(default)]
+    pub view_age_s: Option<u64>,
     /// Sums over the workers.
     pub totals: Totals,
     /// The connection table.
@@ -34,9 +41,9 @@ pub struct Status {
     pub dropped: BTreeMap<String, u64>,
     /// In the order of the configuration's rows.
     pub services: Vec<ServiceStatus>,
-    /// How checking keeps up.
+    /// How checking keeps up; null where nobody said.
     #[serde(default)]
-    pub checks: Pace,
+    pub checks: Option<Pace>,
     /// Rules of outbound source NAT, in the order of the configuration.
     #[serde(default)]
     pub snat: Vec<SnatStatus>,
@@ -127,6 +134,18 @@ pub struct ServiceStatus {
     pub forwarding: String,
     /// `rr`, `wrr`, `sh`, `hash`, `lc`, `wlc`, `maglev`, `lrt`, `resource` or `p2c`.
     pub scheduler: String,
+    /// `enabled`, `drain` or `disabled`, as it is in force; empty where nobody knows.
+    #[serde(default)]
+    pub state: String,
+    /// Whether that is an order given at run time, not what the file says.
+    #[serde(default)]
+    pub ordered: bool,
+    /// Seconds until the connections of a drained service end; null: as long as they last.
+    #[serde(default)]
+    pub drain_left_s: Option<u64>,
+    /// How many backends it has, and how many of them serve.
+    #[serde(default)]
+    pub serving: ServingStatus,
     /// Sums over its backends.
     #[serde(flatten)]
     pub traffic: Traffic,
@@ -135,8 +154,28 @@ pub struct ServiceStatus {
     /// Where more backends are discovered, and how that stands.
     #[serde(default)]
     pub discover: Option<Watched>,
+    /// Discovered backends that it cannot have, and why.
+    #[serde(default)]
+    pub misfits: Vec<String>,
     /// Its backends.
     pub backends: Vec<BackendStatus>,
+}
+
+/// The backends of a service, counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServingStatus {
+    /// Backends without backups and without those that leave.
+    pub backends: usize,
+    /// Those of them that new connections go to.
+    pub serving: usize,
+    /// Backups, without those that leave.
+    pub backups: usize,
+    /// Those of them that could serve.
+    pub backups_able: usize,
+    /// Those of them that new connections go to, because no other backend can take them.
+    pub backups_serving: usize,
+    /// Backends that leave and still have connections.
+    pub leaving: usize,
 }
 
 /// One backend of one service.
@@ -149,9 +188,15 @@ pub struct BackendStatus {
     /// `up`, `down`, `drain`, `drained`, `disabled`, `leaving` or `starting`; empty where nobody knows.
     #[serde(default)]
     pub state: String,
-    /// Why, for a person; empty where there is nothing to say.
+    /// Why, or why one that is up takes no new connections, for a person; empty where there is nothing to say.
     #[serde(default)]
     pub why: String,
+    /// Whether new connections go to it, as the newest snapshot has it.
+    #[serde(default)]
+    pub takes_new: bool,
+    /// Whether it serves only while no other can.
+    #[serde(default)]
+    pub backup: bool,
     /// Percent of its weight that count: less while it starts slowly, or its agent says so.
     #[serde(default)]
     pub share: u8,
@@ -178,6 +223,18 @@ pub struct BackendStatus {
     pub traffic: Traffic,
     /// Where frames to it leave; null while there is no route.
     pub next_hop: Option<NextHopStatus>,
+}
+
+impl BackendStatus {
+    /// Whether nothing speaks against it: neither its checks, nor its agent, nor an operator. None where nobody knows.
+    pub fn up(&self) -> Option<bool> {
+        (!self.state.is_empty()).then_some(matches!(self.state.as_str(), "up" | "starting"))
+    }
+
+    /// Whether it could take new connections, if they came to it.
+    pub fn able(&self) -> bool {
+        self.up() == Some(true) && self.weight > 0 && self.share > 0
+    }
 }
 
 /// Failures to take a connection, as the traffic showed them.

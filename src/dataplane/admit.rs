@@ -48,7 +48,7 @@ pub fn flow<P: Pair>(
     let hit: Hit<P> = first_state(meta, key.protocol)
         .and_then(|state| connect(frame, meta, service, (state, None), turn))
         .inspect_err(|_| count_refused(service, turn))?;
-    known::forward(frame, meta, &hit, turn).map(Some)
+    known::forward_first(frame, meta, &hit, turn).map(Some)
 }
 
 /// Gives a segment in the middle of the connection `lost` to another backend, as if it were a first one. The connection
@@ -62,7 +62,7 @@ pub fn resume<P: Pair>(
     let service = service_of(&P::key(meta), turn.tables).ok_or(DropReason::BackendDown)?;
     let hit = connect(frame, meta, service, (State::Established, Some(lost)), turn)
         .inspect_err(|_| count_refused(service, turn))?;
-    known::forward(frame, meta, &hit, turn)
+    known::forward_first(frame, meta, &hit, turn)
 }
 
 fn count_refused(service: &Service, turn: &Turn<'_>) {
@@ -120,12 +120,7 @@ fn connect<P: Pair>(
     rewrite::has_time(meta, kind, turn)?;
     let choice = place::pick(service, &key, turn)?;
     let connection = prepare(frame, meta, service, choice.backend, state, turn);
-    let entered = connection.and_then(|connection| {
-        if let Some(lost) = lost {
-            turn.flows.end(lost, turn.counters);
-        }
-        enter_first(&connection, meta.hash, turn)
-    });
+    let entered = connection.and_then(|connection| enter_first(&connection, lost, meta.hash, turn));
     choice.settle(entered, turn)
 }
 
@@ -160,16 +155,17 @@ pub fn enter<P: Pair>(
     hash: u64,
     turn: &mut Turn<'_>,
 ) -> Result<Hit<P>, DropReason> {
-    enter_first(connection, hash, turn).map(|(hit, _)| hit)
+    enter_first(connection, None, hash, turn).map(|(hit, _)| hit)
 }
 
-/// The same, and whether it is ours.
+/// The same in place of one that is `lost`, if any, and whether it is ours.
 fn enter_first<P: Pair>(
     connection: &Connection<P>,
+    lost: Option<&Hit<P>>,
     hash: u64,
     turn: &mut Turn<'_>,
 ) -> Result<(Hit<P>, bool), DropReason> {
-    match turn.flows.create(connection, turn.now, &turn.tables.timeouts, turn.counters) {
+    match turn.flows.replace(connection, lost, turn.now, &turn.tables.timeouts, turn.counters) {
         Ok(hit) => Ok((hit, true)),
         Err(Refused::TableFull) => Err(DropReason::TableFull),
         Err(Refused::BucketFull) => Err(DropReason::BucketFull),
@@ -219,7 +215,7 @@ pub fn may_connect(client: IpAddr, tables: &Snapshot) -> bool {
             v6.is_unspecified() || v6.is_loopback() || v6.is_multicast() || v6.to_ipv4_mapped().is_some()
         }
     };
-    !reserved && !tables.is_vip(client) && !is_own(client, tables)
+    !reserved && !tables.is_ours(client)
 }
 
 /// The state in which a first frame of this protocol puts a connection, if it may start one.

@@ -3,7 +3,7 @@
 use crate::tables::{DropReason, Event, InterfaceId, Tick};
 use crate::xsk::Frame;
 
-use super::conntrack::FlowKey;
+use super::conntrack::{FlowKey, Reference};
 use super::family::{V4, V6};
 use super::parse::Parsed;
 use super::turn::{Extras, SPARES};
@@ -12,8 +12,21 @@ use super::verdict::Verdict;
 /// Frames per batch: enough for the memory accesses of one stage to overlap, few enough to stay in the L1 cache.
 pub const BATCH: usize = 64;
 
+/// How the headers of a frame were read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Lane {
+    /// All that there may be: [`Meta::parsed`] says what there is.
+    Full,
+    /// As plain IPv4: the flow is named, and nothing else is in `parsed` until somebody asks for it.
+    V4,
+    /// As plain IPv6, likewise.
+    V6,
+}
+
 /// What is known of one frame.
 #[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
 pub struct Meta {
     /// Where the frame came in.
     pub ingress: InterfaceId,
@@ -23,8 +36,12 @@ pub struct Meta {
     pub v4: FlowKey<V4>,
     /// Its flow, where it has one and is IPv6.
     pub v6: FlowKey<V6>,
+    /// How its headers were read.
+    pub lane: Lane,
     /// Hash of the flow under the table's secret.
     pub hash: u64,
+    /// The connection that it most likely belongs to, unverified; of plain frames alone.
+    pub candidate: Reference,
     /// Where it is too big for its way: the largest packet that fits, in bytes.
     pub mtu: u16,
     /// Whether it is a fragment that must wait for the first of its datagram. `hash` is that of the datagram then.
@@ -41,7 +58,9 @@ impl Meta {
             parsed: Parsed::NOTHING,
             v4: FlowKey::default(),
             v6: FlowKey::default(),
+            lane: Lane::Full,
             hash: 0,
+            candidate: Reference::NONE,
             mtu: 0,
             waits: false,
             verdict: None,
@@ -111,6 +130,12 @@ impl Batch {
     #[inline]
     pub fn metas(&self) -> &[Meta] {
         &self.metas
+    }
+
+    /// The same, to be added to.
+    #[inline]
+    pub(super) fn metas_mut(&mut self) -> &mut [Meta] {
+        &mut self.metas
     }
 
     /// Each frame with what is known of it, and where to put what comes out besides.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::tables::SnatPool;
 use crate::wire::checksum::{self, Delta, Verified};
+use crate::wire::plain::{self, Brief, Details, Translation};
 use crate::wire::{ethernet, ipv4, ipv6};
 
 use super::batch::Meta;
@@ -59,6 +60,14 @@ pub trait Pair: Copy + Eq + Default + Debug + Send + Sync + 'static {
     fn side_mut(flows: &mut Flows) -> &mut Side<Self>;
     /// The connections of this family.
     fn table(tables: &FlowTables) -> &FlowTable<Self>;
+    /// What decides whether a plain frame passes.
+    fn brief(frame: &[u8]) -> Option<Brief>;
+    /// What a plain frame says besides its flow.
+    fn details(frame: &[u8], protocol: u8) -> Details;
+    /// Whether the TCP or UDP checksum of a plain frame is right, or rightly absent.
+    fn is_intact(frame: &[u8], protocol: u8, ip_len: u16) -> bool;
+    /// Writes a translation over a plain frame.
+    fn translate(frame: &mut [u8], protocol: u8, to: &Translation<Self>);
     /// Verifies the checksum of `segment`.
     fn verify(self, protocol: u8, segment: &[u8], field: u16) -> Verified;
     /// Writes both addresses and takes one from the TTL or hop limit, keeping the header checksum right. `delta` is of the
@@ -153,6 +162,26 @@ impl Pair for V4 {
     #[inline]
     fn side_mut(flows: &mut Flows) -> &mut Side<Self> {
         &mut flows.v4
+    }
+
+    #[inline(always)]
+    fn brief(frame: &[u8]) -> Option<Brief> {
+        plain::brief_v4(frame)
+    }
+
+    #[inline(always)]
+    fn details(frame: &[u8], protocol: u8) -> Details {
+        plain::details_v4(frame, protocol)
+    }
+
+    #[inline(always)]
+    fn is_intact(frame: &[u8], protocol: u8, ip_len: u16) -> bool {
+        plain::is_intact_v4(frame, protocol, ip_len)
+    }
+
+    #[inline(always)]
+    fn translate(frame: &mut [u8], protocol: u8, to: &Translation<Self>) {
+        plain::translate_v4(frame, protocol, to);
     }
 
     #[inline]
@@ -267,6 +296,26 @@ impl Pair for V6 {
     #[inline]
     fn side_mut(flows: &mut Flows) -> &mut Side<Self> {
         &mut flows.v6
+    }
+
+    #[inline(always)]
+    fn brief(frame: &[u8]) -> Option<Brief> {
+        plain::brief_v6(frame)
+    }
+
+    #[inline(always)]
+    fn details(frame: &[u8], protocol: u8) -> Details {
+        plain::details_v6(frame, protocol)
+    }
+
+    #[inline(always)]
+    fn is_intact(frame: &[u8], protocol: u8, ip_len: u16) -> bool {
+        plain::is_intact_v6(frame, protocol, ip_len)
+    }
+
+    #[inline(always)]
+    fn translate(frame: &mut [u8], protocol: u8, to: &Translation<Self>) {
+        plain::translate_v6(frame, protocol, to);
     }
 
     #[inline]

@@ -3,31 +3,22 @@
 use std::net::IpAddr;
 
 use crate::tables::{
-    DropReason, Event, Fate, NextHop, NextHopId, Resolution, Snapshot, VerifyChecksums, WorkerCounters,
+    BackendId, DropReason, Event, Fate, NextHop, NextHopId, Resolution, Snapshot, VerifyChecksums,
+    WorkerCounters,
 };
 use crate::wire::ethernet;
 use crate::wire::tcp::Flags;
 use crate::wire::tunnel::Family;
 use crate::xsk::Frame;
 
-use super::batch::{Batch, Meta};
-use super::conntrack::{Direction, Entry, Flows, Hit, Kind as Rewriting, Segment, State};
+use super::batch::Meta;
+use super::conntrack::{Direction, Entry, Hit, Kind as Rewriting, Segment, State};
 use super::family::{Pair, V4, V6};
-use super::parse::{self, Kind, Parsed};
+use super::parse::{self, Parsed};
 use super::passive;
 use super::rewrite::{self, Egress};
 use super::turn::{Extras, Turn};
 use super::verdict::Verdict;
-
-/// Asks for the entries that the flows of the batch most likely lead to, so that their cache misses overlap.
-pub fn prefetch(batch: &Batch, flows: &Flows) {
-    for meta in batch.metas().iter().filter(|meta| meta.parsed.kind == Kind::Flow) {
-        match meta.parsed.family {
-            Family::V4 => flows.v4.table().prefetch_entry(meta.hash),
-            Family::V6 => flows.v6.table().prefetch_entry(meta.hash),
-        }
-    }
-}
 
 /// Forwards a frame that belongs to a connection. Looked up only now, so that each sees what the frames before it in the
 /// batch have changed.
@@ -116,6 +107,29 @@ pub fn forward<P: Pair>(
     if turn.tables.verify_checksums == VerifyChecksums::Always || next_state != hit.state() {
         parse::verify(frame.bytes(), &meta.parsed, &P::key(meta))?;
     }
+    forward_intact(frame, meta, hit, next_state, turn)
+}
+
+/// Forwards the first frame of a connection that was made for it, and so after it was verified.
+#[inline(always)]
+pub fn forward_first<P: Pair>(
+    frame: &mut Frame,
+    meta: &mut Meta,
+    hit: &Hit<P>,
+    turn: &mut Turn<'_>,
+) -> Result<Verdict, DropReason> {
+    let next_state = next_state(hit, meta, turn.flows.entry(hit.entry))?;
+    forward_intact(frame, meta, hit, next_state, turn)
+}
+
+#[inline(always)]
+fn forward_intact<P: Pair>(
+    frame: &mut Frame,
+    meta: &mut Meta,
+    hit: &Hit<P>,
+    next_state: State,
+    turn: &mut Turn<'_>,
+) -> Result<Verdict, DropReason> {
     let egress = egress(hit, meta, turn)?;
     rewrite::admits(meta, hit, &egress, turn)?;
     let Parsed { sequence, acknowledgment, .. } = meta.parsed;
@@ -145,13 +159,14 @@ fn change_state<P: Pair>(hit: &Hit<P>, meta: &Meta, turn: &mut Turn<'_>) {
 fn next_state<P: Pair>(hit: &Hit<P>, meta: &Meta, entry: &Entry<P>) -> Result<State, DropReason> {
     let state = hit.state();
     let Parsed { flags, sequence, acknowledgment, .. } = meta.parsed;
+    let segment = Segment { sequence, acknowledgment };
     if state.is_stateless() || (state == State::Established && flags.carries_on()) {
         return Ok(state);
     }
     if flags.absurd() {
         return Err(DropReason::TcpFlags);
     }
-    if flags.any(Flags::RST.with(Flags::FIN)) && !entry.plausible(hit, sequence, acknowledgment) {
+    if flags.any(Flags::RST.with(Flags::FIN)) && !entry.plausible(hit, flags, segment) {
         return Ok(state);
     }
     let answers = state == State::SynAnswered && hit.direction == Direction::Request;
@@ -287,8 +302,14 @@ pub fn resolved<'a>(
 /// Counts a frame for its backend.
 #[inline]
 pub fn count<P: Pair>(counters: &WorkerCounters, hit: &Hit<P>, bytes: usize) {
-    let Some(backend) = counters.backend(hit.backend) else { return };
-    match hit.direction {
+    count_at(counters, hit.backend, hit.direction, bytes);
+}
+
+/// Counts a frame to or from a backend.
+#[inline(always)]
+pub fn count_at(counters: &WorkerCounters, backend: BackendId, direction: Direction, bytes: usize) {
+    let Some(backend) = counters.backend(backend) else { return };
+    match direction {
         Direction::Request => {
             backend.packets_in.add(1);
             backend.bytes_in.add(bytes as u64);

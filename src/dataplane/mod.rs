@@ -9,6 +9,8 @@ pub mod verdict;
 
 pub mod parse;
 
+pub mod express;
+
 pub mod known;
 
 pub mod passive;

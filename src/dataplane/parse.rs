@@ -2,12 +2,13 @@
 
 use crate::tables::{DropReason, Interface, Snapshot};
 use crate::wire::checksum::{self, Verified};
+use crate::wire::plain::{self, Named};
 use crate::wire::tcp::Flags;
 use crate::wire::tunnel::Family;
 use crate::wire::{ethernet, ipv4, ipv6, tcp, udp};
 
-use super::batch::{Batch, Meta};
-use super::conntrack::{Direction, FlowKey, Flows};
+use super::batch::{Batch, Lane, Meta};
+use super::conntrack::{Direction, FlowKey, FlowTables};
 use super::family::Pair;
 use super::fragments;
 use super::verdict::Verdict;
@@ -100,15 +101,57 @@ impl Parsed {
 }
 
 /// Reads the headers of every frame, names its flow and asks for the memory that the next stage will read.
-pub fn run(batch: &mut Batch, tables: &Snapshot, flows: &Flows) {
+pub fn run(batch: &mut Batch, tables: &Snapshot, shared: &FlowTables) {
+    let (secret, v4, v6) = (*shared.secret(), &*shared.v4, &*shared.v6);
     let (entries, _) = batch.parts();
     for (frame, meta) in entries {
-        match headers(frame.bytes(), meta, tables) {
-            Ok(()) if has_flow(meta, tables) => name_flow(meta, flows),
-            Ok(()) => {}
-            Err(reason) => meta.verdict = Some(Verdict::Drop(reason)),
+        let (bytes, station) = (frame.bytes(), tables.ways.station(meta.ingress));
+        if let Some(Named { addresses, ports, protocol }) = plain::ipv4(bytes, station) {
+            meta.v4 = FlowKey { addresses, ports, protocol };
+            (meta.lane, meta.hash) = (Lane::V4, secret.hash(meta.v4));
+            v4.prefetch_bucket(meta.hash);
+        } else if let Some(Named { addresses, ports, protocol }) = plain::ipv6(bytes, station) {
+            meta.v6 = FlowKey { addresses, ports, protocol };
+            (meta.lane, meta.hash) = (Lane::V6, secret.hash(meta.v6));
+            v6.prefetch_bucket(meta.hash);
+        } else {
+            full(bytes, meta, tables, shared);
         }
     }
+}
+
+#[inline(never)]
+fn full(bytes: &[u8], meta: &mut Meta, tables: &Snapshot, shared: &FlowTables) {
+    match headers(bytes, meta, tables) {
+        Ok(()) if has_flow(meta, tables) => name_flow(meta, shared),
+        Ok(()) => {}
+        Err(reason) => meta.verdict = Some(Verdict::Drop(reason)),
+    }
+}
+
+/// Reads of a frame that was read as plain what the other tiers want to know besides its flow.
+#[inline]
+pub fn complete(frame: &[u8], meta: &mut Meta) {
+    let (details, transport, family) = match meta.lane {
+        Lane::Full => return,
+        Lane::V4 => (plain::details_v4(frame, meta.v4.protocol), plain::TRANSPORT_V4, Family::V4),
+        Lane::V6 => (plain::details_v6(frame, meta.v6.protocol), plain::TRANSPORT_V6, Family::V6),
+    };
+    meta.lane = Lane::Full;
+    meta.parsed = Parsed {
+        kind: Kind::Flow,
+        family,
+        flags: details.flags,
+        ip: plain::IP as u8,
+        ttl: details.ttl,
+        transport: transport as u16,
+        ip_len: details.ip_len,
+        checksum: details.checksum,
+        sequence: details.sequence,
+        acknowledgment: details.acknowledgment,
+        dont_fragment: details.dont_fragment,
+        ..Parsed::NOTHING
+    };
 }
 
 /// Whether a frame may belong to a connection: TCP, UDP and, where there is outbound NAT, pings.
@@ -122,17 +165,15 @@ pub fn has_flow(meta: &Meta, tables: &Snapshot) -> bool {
 }
 
 /// Hashes the flow and asks for its bucket.
-#[inline]
-pub fn name_flow(meta: &mut Meta, flows: &Flows) {
-    let secret = flows.tables().secret();
+fn name_flow(meta: &mut Meta, shared: &FlowTables) {
     match meta.parsed.family {
         Family::V4 => {
-            meta.hash = secret.hash(meta.v4);
-            flows.v4.table().prefetch_bucket(meta.hash);
+            meta.hash = shared.secret().hash(meta.v4);
+            shared.v4.prefetch_bucket(meta.hash);
         }
         Family::V6 => {
-            meta.hash = secret.hash(meta.v6);
-            flows.v6.table().prefetch_bucket(meta.hash);
+            meta.hash = shared.secret().hash(meta.v6);
+            shared.v6.prefetch_bucket(meta.hash);
         }
     }
 }

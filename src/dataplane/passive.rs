@@ -7,11 +7,12 @@
 //! | the SYN again, as late as a client repeats one that was not answered | [`Failure::Unanswered`] |
 //! | an ICMP error from the backend's side: it cannot be reached | [`Failure::Unreachable`] |
 //!
-//! A SYN that was answered is not waited for any more, whether or not the client goes on. Clients can still bring about a
-//! failure of a backend that serves: with a SYN whose TTL ends behind the switch, or from an address to which the backend's
-//! answer takes another way. So a failure alone takes no backend down, and a check that passes ends the row. Where the
-//! backend's frames are not seen (`dsr`, tunnels) nothing tells whether it has answered, so a repeated SYN says nothing. The
-//! first failures are an event each, and the control plane looks for itself.
+//! A SYN that was answered is not waited for any more, whether or not the client goes on. Clients can still have a SYN go
+//! unanswered by a backend that serves: with a TTL that ends behind the switch, or from an address to which the backend's
+//! answer takes another way. So that alone has a backend checked sooner, and no more: see
+//! [`Failure::is_told`]. No failure takes a backend down by itself, and a check that passes ends the row. Where the backend's
+//! frames are not seen (`dsr`, tunnels) nothing tells whether it has answered, so a repeated SYN says nothing. The first
+//! failures are an event each, and the control plane looks for itself.
 
 use crate::tables::loads::Failure;
 use crate::tables::{BackendId, Event, InterfaceId};

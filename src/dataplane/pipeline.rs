@@ -2,18 +2,21 @@
 //!
 //! | tier | frames | cost |
 //! |---|---|---|
-//! | 1, [`known`] | of a connection that exists | one lookup, a stored rewrite |
+//! | 1, [`express`] | plain, of a connection in which data flows | one lookup, a stored rewrite |
+//! | 1, [`known`] | any other of a connection that exists | the same, and every condition |
 //! | 2, [`admit`] | that may start one | service, scheduler, insert |
 //! | both, [`fragments`] | that are pieces of a datagram | a lookup more; the first has the ports |
 //! | 3, [`answer`] | ARP, neighbour discovery, ICMP, what no service takes | rare |
 
 use crate::tables::{Snapshot, Tick, WorkerCounters};
+use crate::xsk::Frame;
 
-use super::batch::Batch;
+use super::batch::{Batch, Meta};
 use super::conntrack::Flows;
+use super::express::Express;
 use super::turn::Turn;
 use super::verdict::Verdict;
-use super::{admit, answer, fragments, known, parse, sweep};
+use super::{admit, answer, express, fragments, known, parse, sweep};
 
 /// Gives every frame of `batch` its verdict, and makes those that leave look as they must.
 ///
@@ -29,21 +32,32 @@ pub fn process(
     counters: &WorkerCounters,
 ) {
     counters.received.add(batch.len() as u64);
-    parse::run(batch, tables, flows);
-    known::prefetch(batch, flows);
+    let shared = flows.shared();
+    parse::run(batch, tables, &shared);
+    express::prefetch(batch, &shared);
+    let express =
+        Express { tables, shared: &shared, v4: &shared.v4, v6: &shared.v6, counters, now: now.coarse() };
     let kernel_reachable = batch.kernel_reachable();
     let (entries, extras) = batch.parts();
-    let mut turn = Turn { tables, flows, now, counters, extras };
     for (frame, meta) in entries {
-        known::run(frame, meta, &mut turn);
-        admit::run(frame, meta, &mut turn);
-        fragments::run(frame, meta, &mut turn);
-        if !meta.waits {
-            answer::run(frame, meta, &mut turn, kernel_reachable);
+        if !express.run(frame, meta, flows) {
+            in_full(frame, meta, &mut Turn { tables, flows, now, counters, extras }, kernel_reachable);
         }
     }
     fragments::finish(batch, tables, flows, now, counters);
     sweep::run(batch, tables, flows, now, counters);
+}
+
+/// What is not in the express lane.
+#[inline(never)]
+fn in_full(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>, kernel_reachable: bool) {
+    parse::complete(frame.bytes(), meta);
+    known::run(frame, meta, turn);
+    admit::run(frame, meta, turn);
+    fragments::run(frame, meta, turn);
+    if !meta.waits {
+        answer::run(frame, meta, turn, kernel_reachable);
+    }
 }
 
 /// Counts the final verdict of one frame. The driver calls it once it knows whether the egress ring took the frame.

@@ -6,7 +6,7 @@ use crate::tables::{Affinity, Backend, DropReason, Service, ServiceId, Snapshot}
 use super::conntrack::affinity::Client;
 use super::conntrack::{FlowKey, Hit};
 use super::family::Pair;
-use super::schedule::{self, Candidate};
+use super::schedule::{Candidate, Scheduler};
 use super::turn::Turn;
 
 /// A backend for a connection that does not exist yet, and what is to be undone should it not come about.
@@ -78,11 +78,13 @@ fn by_turn<'a, P: Pair>(
 ) -> Result<Choice<'a>, DropReason> {
     let client = key.addresses.source();
     let (vip, protocol) = (service.vip, service.protocol as u8);
-    let flow_hash = flow_hash(client, key.source_port(), vip.ip(), vip.port(), protocol);
-    let source_hash = source_hash(client);
+    let (flow_hash, source_hash) = match service.table.is_hashed() {
+        true => (flow_hash(client, key.source_port(), vip.ip(), vip.port(), protocol), source_hash(client)),
+        false => (0, 0),
+    };
     let (cursor, loads) = turn.flows.scheduling(service.id).ok_or(DropReason::NoBackend)?;
     let before = *cursor;
-    let id = schedule::of(&service.table).pick(Candidate { flow_hash, source_hash, cursor, loads });
+    let id = service.table.pick(Candidate { flow_hash, source_hash, cursor, loads });
     let backend = id.and_then(|id| turn.tables.backend(id)).ok_or(DropReason::NoBackend)?;
     Ok(Choice { backend, turned: Some((service.id, before)), remembered: None })
 }

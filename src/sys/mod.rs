@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod interface;
 pub mod limits;
+pub mod memory;
 pub mod packet;
 pub mod prefetch;
 pub mod wait;

@@ -6,26 +6,45 @@
 use std::net::IpAddr;
 
 /// Key of an [`ExactMap`]: an address and 32 bits whose meaning the owner of the map chooses
-/// (port and protocol for services, the interface for neighbours).
+/// (port and protocol for services, the interface for neighbours). The families never collide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ExactKey {
-    address: u128,
-    rest: u32,
+pub enum ExactKey {
+    /// An IPv4 address in the high half, the rest in the low half.
+    V4(u64),
+    /// An IPv6 address, and the rest.
+    V6(u128, u32),
 }
 
 impl ExactKey {
-    /// Key of `address` (IPv4 as its IPv4-mapped IPv6 form, so the families never collide) and `rest`.
-    #[inline]
+    /// Key of `address` and `rest`.
+    #[inline(always)]
     pub fn new(address: IpAddr, rest: u32) -> Self {
-        Self { address: address_bits(address), rest }
+        match address {
+            IpAddr::V4(v4) => Self::V4(u64::from(u32::from(v4)) << 32 | u64::from(rest)),
+            IpAddr::V6(v6) => Self::V6(v6.into(), rest),
+        }
     }
+}
 
-    #[inline]
+/// What a map of one family is looked up by. The keys come from the configuration or the kernel, not from packets, so an
+/// unkeyed mix is enough: nobody outside can choose colliding keys.
+trait Key: Copy + PartialEq {
+    fn hash(self) -> u64;
+}
+
+impl Key for u64 {
+    #[inline(always)]
     fn hash(self) -> u64 {
-        // The keys come from the configuration or the kernel, not from packets, so an unkeyed
-        // multiply-and-fold mix is enough: nobody outside can choose colliding keys.
-        let folded = (self.address as u64) ^ ((self.address >> 64) as u64).rotate_left(32);
-        crate::tables::hash::mix(folded ^ (u64::from(self.rest) << 32), 0x9E37_79B9_7F4A_7C15)
+        let product = u128::from(self) * u128::from(0x9E37_79B9_7F4A_7C15u64);
+        (product as u64) ^ ((product >> 64) as u64)
+    }
+}
+
+impl Key for (u128, u32) {
+    #[inline(always)]
+    fn hash(self) -> u64 {
+        let folded = (self.0 as u64) ^ ((self.0 >> 64) as u64).rotate_left(32);
+        super::hash::mix(folded ^ (u64::from(self.1) << 32), 0x9E37_79B9_7F4A_7C15)
     }
 }
 
@@ -38,28 +57,26 @@ pub fn address_bits(address: IpAddr) -> u128 {
     }
 }
 
-/// Immutable map from [`ExactKey`] to a small value.
+/// The keys of one family: open addressing.
 #[derive(Debug, Clone)]
-pub struct ExactMap<V> {
-    slots: Box<[Option<(ExactKey, V)>]>,
-    mask: usize,
+struct Slots<K, V> {
+    slots: Box<[Option<(K, V)>]>,
     len: usize,
 }
 
-impl<V: Copy> ExactMap<V> {
-    /// Builds the map; of two entries with one key the later stays.
-    pub fn build(entries: impl IntoIterator<Item = (ExactKey, V)>) -> Self {
-        let entries: Vec<_> = entries.into_iter().collect();
-        let capacity = (entries.len() * 2).next_power_of_two().max(4);
-        let mut map = Self { slots: vec![None; capacity].into_boxed_slice(), mask: capacity - 1, len: 0 };
+impl<K: Key, V: Copy> Slots<K, V> {
+    fn build(entries: &[(K, V)]) -> Self {
+        let capacity = (entries.len() * 2).next_power_of_two().max(2);
+        let mut map = Self { slots: vec![None; capacity].into_boxed_slice(), len: 0 };
         for (key, value) in entries {
-            map.insert(key, value);
+            map.insert(*key, *value);
         }
         map
     }
 
-    fn insert(&mut self, key: ExactKey, value: V) {
-        let mut at = key.hash() as usize & self.mask;
+    fn insert(&mut self, key: K, value: V) {
+        let mask = self.slots.len() - 1;
+        let mut at = key.hash() as usize & mask;
         loop {
             match self.slots[at] {
                 None => {
@@ -67,39 +84,71 @@ impl<V: Copy> ExactMap<V> {
                     break;
                 }
                 Some((found, _)) if found == key => break,
-                Some(_) => at = (at + 1) & self.mask,
+                Some(_) => at = (at + 1) & mask,
             }
         }
         self.slots[at] = Some((key, value));
     }
 
-    /// The value of `key`.
-    #[inline]
-    pub fn get(&self, key: ExactKey) -> Option<V> {
-        let mut at = key.hash() as usize & self.mask;
+    #[inline(always)]
+    fn get(&self, key: K) -> Option<V> {
+        let mask = self.slots.len() - 1;
+        let mut at = key.hash() as usize & mask;
         // Ends: at least half of the slots are empty.
-        while let Some((found, value)) = self.slots[at] {
+        while let Some((found, value)) = *self.slots.get(at)? {
             if found == key {
                 return Some(value);
             }
-            at = (at + 1) & self.mask;
+            at = (at + 1) & mask;
         }
         None
+    }
+}
+
+/// Immutable map from [`ExactKey`] to a small value.
+#[derive(Debug, Clone)]
+pub struct ExactMap<V> {
+    v4: Slots<u64, V>,
+    v6: Slots<(u128, u32), V>,
+}
+
+impl<V: Copy> ExactMap<V> {
+    /// Builds the map; of two entries with one key the later stays.
+    pub fn build(entries: impl IntoIterator<Item = (ExactKey, V)>) -> Self {
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for (key, value) in entries {
+            match key {
+                ExactKey::V4(key) => v4.push((key, value)),
+                ExactKey::V6(address, rest) => v6.push(((address, rest), value)),
+            }
+        }
+        Self { v4: Slots::build(&v4), v6: Slots::build(&v6) }
+    }
+
+    /// The value of `key`.
+    #[inline(always)]
+    pub fn get(&self, key: ExactKey) -> Option<V> {
+        match key {
+            ExactKey::V4(key) => self.v4.get(key),
+            ExactKey::V6(address, rest) => self.v6.get((address, rest)),
+        }
     }
 
     /// Number of entries.
     pub fn len(&self) -> usize {
-        self.len
+        self.v4.len + self.v6.len
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
     /// All entries, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (ExactKey, V)> + '_ {
-        self.slots.iter().filter_map(|slot| *slot)
+        let v4 = self.v4.slots.iter().flatten().map(|(key, value)| (ExactKey::V4(*key), *value));
+        let v6 = self.v6.slots.iter().flatten();
+        v4.chain(v6.map(|((address, rest), value)| (ExactKey::V6(*address, *rest), *value)))
     }
 }
 

@@ -21,6 +21,13 @@ pub enum Failure {
     Unreachable = 2,
 }
 
+impl Failure {
+    /// Whether the backend's side said so. That nothing came back, a client alone can bring about.
+    pub const fn is_told(self) -> bool {
+        matches!(self, Self::Refused | Self::Unreachable)
+    }
+}
+
 /// Failures of one backend since the start of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Failures {
@@ -28,6 +35,8 @@ pub struct Failures {
     pub seen: [u32; 3],
     /// Since it last answered a SYN or passed a check.
     pub in_a_row: u32,
+    /// Of those, failures of which the backend's side told.
+    pub told_in_a_row: u32,
 }
 
 /// The share of a new measurement in the smoothed response time: 1/8, as TCP smooths its round-trip time (RFC 6298 §2).
@@ -41,14 +50,17 @@ struct Shared {
     probe_us: AtomicU32,
     failures: [AtomicU32; 3],
     in_a_row: AtomicU32,
+    told_in_a_row: AtomicU32,
 }
 
 impl Shared {
     /// Written only where it says something else: all workers read it.
     #[inline]
     fn serves(&self) {
-        if self.in_a_row.load(Ordering::Relaxed) != 0 {
-            self.in_a_row.store(0, Ordering::Relaxed);
+        for row in [&self.in_a_row, &self.told_in_a_row] {
+            if row.load(Ordering::Relaxed) != 0 {
+                row.store(0, Ordering::Relaxed);
+            }
         }
     }
 }
@@ -106,12 +118,18 @@ impl Loads {
         backend.serves();
     }
 
-    /// Notes how long the backend took to pass a health check, in microseconds. Failures are counted anew: of UDP, and where
-    /// answers do not pass the switch, nothing else shows that it serves.
+    /// Notes that the backend passed a health check. Failures are counted anew: of UDP, and where answers do not pass the
+    /// switch, nothing else shows that it serves.
+    pub fn passed(&self, id: BackendId) {
+        if let Some(backend) = self.backends.get(id.index()) {
+            backend.serves();
+        }
+    }
+
+    /// Notes how long the backend took to answer a health check, in microseconds.
     pub fn probed(&self, id: BackendId, microseconds: u32) {
         if let Some(backend) = self.backends.get(id.index()) {
             smooth(&backend.probe_us, microseconds);
-            backend.serves();
         }
     }
 
@@ -140,11 +158,14 @@ impl Loads {
         self.backends.get(id.index()).map_or(0, |backend| backend.connect_us.load(Ordering::Relaxed))
     }
 
-    /// Notes a failure that was seen in the traffic. How many in a row that makes.
+    /// Notes a failure that was seen in the traffic. How many in a row that makes; of one that the backend's side told of,
+    /// how many of those.
     pub fn failed(&self, id: BackendId, failure: Failure) -> u32 {
         let Some(backend) = self.backends.get(id.index()) else { return 0 };
-        backend.failures[failure as usize].fetch_add(1, Ordering::Relaxed);
-        backend.in_a_row.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
+        let next = |cell: &AtomicU32| cell.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        next(&backend.failures[failure as usize]);
+        let in_a_row = next(&backend.in_a_row);
+        if failure.is_told() { next(&backend.told_in_a_row) } else { in_a_row }
     }
 
     /// Failures seen so far.
@@ -152,6 +173,7 @@ impl Loads {
         self.backends.get(id.index()).map_or_else(Failures::default, |backend| Failures {
             seen: std::array::from_fn(|kind| backend.failures[kind].load(Ordering::Relaxed)),
             in_a_row: backend.in_a_row.load(Ordering::Relaxed),
+            told_in_a_row: backend.told_in_a_row.load(Ordering::Relaxed),
         })
     }
 
@@ -159,7 +181,7 @@ impl Loads {
     /// changes hands only when it has none.
     pub fn forget(&self, id: BackendId) {
         if let Some(backend) = self.backends.get(id.index()) {
-            let cells = [&backend.connect_us, &backend.probe_us, &backend.in_a_row];
+            let cells = [&backend.connect_us, &backend.probe_us, &backend.in_a_row, &backend.told_in_a_row];
             for cell in cells.into_iter().chain(&backend.failures) {
                 cell.store(0, Ordering::Relaxed);
             }
@@ -213,13 +235,14 @@ mod tests {
     #[test]
     fn an_answer_and_a_passed_check_end_a_row_of_failures() {
         let loads = Loads::new(1, 8);
-        loads.failed(ID, Failure::Refused);
-        loads.failed(ID, Failure::Unanswered);
-        assert_eq!(loads.failures(ID), Failures { seen: [1, 1, 0], in_a_row: 2 });
+        let failures = |seen, in_a_row, told_in_a_row| Failures { seen, in_a_row, told_in_a_row };
+        assert_eq!((loads.failed(ID, Failure::Refused), loads.failed(ID, Failure::Unanswered)), (1, 2));
+        assert_eq!(loads.failures(ID), failures([1, 1, 0], 2, 1));
         loads.answered(ID, 5);
-        assert_eq!(loads.failures(ID), Failures { seen: [1, 1, 0], in_a_row: 0 });
-        assert_eq!((loads.failed(ID, Failure::Unreachable), loads.failed(ID, Failure::Unreachable)), (1, 2));
-        loads.probed(ID, 5);
-        assert_eq!(loads.failures(ID), Failures { seen: [1, 1, 2], in_a_row: 0 });
+        assert_eq!(loads.failures(ID), failures([1, 1, 0], 0, 0));
+        assert_eq!((loads.failed(ID, Failure::Unanswered), loads.failed(ID, Failure::Unreachable)), (1, 1));
+        assert_eq!((loads.failed(ID, Failure::Unreachable), loads.failed(ID, Failure::Unanswered)), (2, 4));
+        loads.passed(ID);
+        assert_eq!(loads.failures(ID), failures([1, 3, 2], 0, 0));
     }
 }

@@ -6,6 +6,7 @@
 //! | [`snapshot`] | the immutable tables of one moment |
 //! | [`service`], [`scheduler`] | services, backends, and what a scheduler picks from |
 //! | [`neighbor`] | interfaces, next hops, routes |
+//! | [`way`] | the same of next hops and backends, written out for the express lane |
 //! | [`steering`] | what the XDP program must know |
 //! | [`mailbox`] | snapshots in, used ones out, events |
 //! | [`counters`], [`drop_reason`] | statistics, one writer each |
@@ -24,6 +25,7 @@ pub mod service;
 pub mod snapshot;
 pub mod steering;
 pub mod tick;
+pub mod way;
 
 pub use counters::{Counter, WorkerCounters};
 pub use drop_reason::DropReason;
@@ -38,3 +40,4 @@ pub use service::{
 pub use snapshot::{Filtering, Mapping, Snapshot, SnatPool, SnatRule, Timeouts, VerifyChecksums};
 pub use steering::{Endpoint, PortRanges, Steering};
 pub use tick::{Coarse, Tick};
+pub use way::{Way, Ways};

@@ -1,10 +1,11 @@
 //! Where a frame leaves: interfaces, next hops and routes, as the kernel (or the configuration) has them.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::wire::ethernet::Tags;
 
-use super::exact::{ExactKey, ExactMap, address_bits};
+use super::exact::{ExactKey, ExactMap};
 use super::{InterfaceId, NextHopId};
 
 /// What the data plane knows of one of the switch's interfaces.
@@ -68,7 +69,8 @@ pub enum Resolution {
 /// and a full internet table 33 at the most. Only new connections and changed routes look here.
 #[derive(Debug, Clone, Default)]
 pub struct Routes {
-    lengths: Vec<(u8, ExactMap<Route>)>,
+    v4: Vec<(u8, ExactMap<Route>)>,
+    v6: Vec<(u8, ExactMap<Route>)>,
     neighbors: ExactMap<NextHopId>,
 }
 
@@ -78,35 +80,27 @@ impl Routes {
         routes: impl IntoIterator<Item = (IpAddr, u8, Route)>,
         neighbors: impl IntoIterator<Item = (InterfaceId, IpAddr, NextHopId)>,
     ) -> Self {
-        let mut by_length: std::collections::BTreeMap<u8, Vec<(ExactKey, Route)>> = Default::default();
+        let (mut v4, mut v6) = (BTreeMap::new(), BTreeMap::new());
         for (prefix, length, route) in routes {
-            let bits = mapped_length(prefix, length);
-            by_length.entry(bits).or_default().push((prefix_key(prefix, bits), route));
+            let (lengths, most) = if prefix.is_ipv4() { (&mut v4, 32) } else { (&mut v6, 128) };
+            let length = length.min(most);
+            lengths.entry(length).or_insert_with(Vec::new).push((prefix_key(prefix, length), route));
         }
-        Self {
-            lengths: by_length
-                .into_iter()
-                .rev()
-                .map(|(length, entries)| (length, ExactMap::build(entries)))
-                .collect(),
-            neighbors: ExactMap::build(
-                neighbors
-                    .into_iter()
-                    .map(|(interface, address, id)| (ExactKey::new(address, u32::from(interface.0)), id)),
-            ),
-        }
+        let neighbors =
+            neighbors.into_iter().map(|(interface, address, id)| (on_link(address, interface), id));
+        Self { v4: maps(v4), v6: maps(v6), neighbors: ExactMap::build(neighbors) }
     }
 
     /// Where a packet to `destination` goes next.
+    #[inline]
     pub fn resolve(&self, destination: IpAddr) -> Resolution {
-        for (length, routes) in &self.lengths {
+        for (length, routes) in if destination.is_ipv4() { &self.v4 } else { &self.v6 } {
             match routes.get(prefix_key(destination, *length)) {
                 None => {}
                 Some(Route::Via(NextHopId::NONE)) => return Resolution::Unroutable,
                 Some(Route::Via(next_hop)) => return Resolution::NextHop(next_hop),
                 Some(Route::OnLink(interface)) => {
-                    let key = ExactKey::new(destination, u32::from(interface.0));
-                    return match self.neighbors.get(key) {
+                    return match self.neighbors.get(on_link(destination, interface)) {
                         Some(next_hop) => Resolution::NextHop(next_hop),
                         None => Resolution::Unknown(interface),
                     };
@@ -117,17 +111,29 @@ impl Routes {
     }
 }
 
-/// Prefix length within 128 bits: IPv4 prefixes lie under `::ffff:0:0/96`.
-fn mapped_length(address: IpAddr, length: u8) -> u8 {
-    if address.is_ipv4() { 96 + length.min(32) } else { length.min(128) }
+/// A map for each prefix length, the longest first.
+fn maps(lengths: BTreeMap<u8, Vec<(ExactKey, Route)>>) -> Vec<(u8, ExactMap<Route>)> {
+    lengths.into_iter().rev().map(|(length, entries)| (length, ExactMap::build(entries))).collect()
 }
 
-/// The key of the prefix of `bits` bits that `address` lies in. 64 marks IPv6 prefixes shorter than 96 bits,
-/// whose zero bits would otherwise swallow IPv4 destinations (`::/0` is no route for 198.18.0.1).
-fn prefix_key(address: IpAddr, bits: u8) -> ExactKey {
-    let mask = if bits == 0 { 0 } else { u128::MAX << (128 - u32::from(bits)) };
-    let family = if address.is_ipv4() { 4 } else { 6 };
-    ExactKey::new(IpAddr::from((address_bits(address) & mask).to_be_bytes()), family)
+#[inline(always)]
+fn on_link(address: IpAddr, interface: InterfaceId) -> ExactKey {
+    ExactKey::new(address, u32::from(interface.0))
+}
+
+/// The key of the prefix of `length` bits that `address` lies in.
+#[inline(always)]
+fn prefix_key(address: IpAddr, length: u8) -> ExactKey {
+    match address {
+        IpAddr::V4(v4) => {
+            let host_bits = u32::MAX.checked_shr(u32::from(length)).unwrap_or(0);
+            ExactKey::V4(u64::from(u32::from(v4) & !host_bits) << 32)
+        }
+        IpAddr::V6(v6) => {
+            let host_bits = u128::MAX.checked_shr(u32::from(length)).unwrap_or(0);
+            ExactKey::V6(u128::from(v6) & !host_bits, 0)
+        }
+    }
 }
 
 #[cfg(test)]

@@ -164,6 +164,8 @@ pub struct Service {
     pub on_no_backend: OnNoBackend,
     /// Its backends, for showing.
     pub backends: Vec<BackendId>,
+    /// Those of them that new connections go to, for showing.
+    pub takers: Vec<BackendId>,
 }
 
 /// One backend of one service.

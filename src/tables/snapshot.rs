@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::exact::{ExactKey, ExactMap};
 use super::{
-    Backend, BackendId, Coarse, Fate, Forwarding, Interface, NextHop, NextHopId, Routes, Service, ServiceId,
-    ServiceMap,
+    Backend, BackendId, Coarse, Fate, Forwarding, Interface, MssClamp, NextHop, NextHopId, Routes, Service,
+    ServiceId, ServiceMap, Ways,
 };
 
 /// Idle timers of connections, in units of [`Coarse`].
@@ -178,6 +178,10 @@ pub struct Snapshot {
     pub announced: ExactMap<()>,
     /// Every VIP, announced or not.
     pub vips: ExactMap<()>,
+    /// Those, and the switch's own addresses: no client has one of these.
+    pub ours: ExactMap<()>,
+    /// Whether some service limits the segment sizes that TCP ends tell each other.
+    pub clamps: bool,
     /// VIPs that the kernel does not own: the switch answers for them as a host would.
     pub hosts: ExactMap<()>,
     /// Backends of `nat` services by their address, port and protocol: frames from there are replies, or nothing.
@@ -186,6 +190,8 @@ pub struct Snapshot {
     pub interfaces: Vec<Interface>,
     /// By [`NextHopId`].
     pub next_hops: Vec<NextHop>,
+    /// What tier 1 must know of the rows of `next_hops` and `backends`.
+    pub ways: Ways,
     /// Routes and on-link neighbours.
     pub routes: Routes,
     /// Source pool of full NAT.
@@ -205,7 +211,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Fills the maps that follow from the rows of `services` and `backends`. Part of building a snapshot.
+    /// Fills what follows from the rows of `services`, `backends`, `next_hops` and `interfaces`. Part of building a snapshot.
     pub fn index(&mut self) {
         let services = || self.services.iter().flatten();
         let nat = self.backends.iter().flatten().filter_map(|backend| {
@@ -213,9 +219,17 @@ impl Snapshot {
             (service.forwarding == Forwarding::Nat).then_some((backend.address, service.protocol, service.id))
         });
         let replies = ServiceMap::of(nat);
+        let own = self.interfaces.iter().flat_map(|interface| &interface.addresses).map(|(own, _)| *own);
+        let ours = services().map(|service| service.vip.ip()).chain(own);
+        self.ours = ExactMap::build(ours.map(|address| (ExactKey::new(address, 0), ())));
+        self.clamps = services().any(|service| service.mss_clamp != MssClamp::Off);
         self.vips = ExactMap::build(services().map(|service| (ExactKey::new(service.vip.ip(), 0), ())));
         self.service_map = ServiceMap::of(services().map(|s| (s.vip, s.protocol, s.id)));
         self.replies = replies;
+        self.ways = match self.bridge {
+            false => Ways::of(&self.interfaces, &self.next_hops, &self.backends),
+            true => Ways::none(),
+        };
         self.fated = self.backends.iter().flatten().any(|backend| backend.fate == Fate::Reset);
     }
 
@@ -247,6 +261,12 @@ impl Snapshot {
     #[inline]
     pub fn is_host(&self, address: IpAddr) -> bool {
         self.hosts.get(ExactKey::new(address, 0)).is_some()
+    }
+
+    /// Whether this is a VIP or an address of the switch itself.
+    #[inline]
+    pub fn is_ours(&self, address: IpAddr) -> bool {
+        self.ours.get(ExactKey::new(address, 0)).is_some()
     }
 
     /// Whether some service has this address.

@@ -59,6 +59,19 @@ impl Delta {
     /// The change of the word that holds TTL and protocol when the TTL goes down by one: − 0x0100.
     pub const TTL_MINUS_ONE: Self = Self(!0x0100);
 
+    /// The number as it stands in memory: what may be added to a checksum that was read without turning its bytes (RFC 1071
+    /// §2 B).
+    #[inline]
+    pub const fn as_written(self) -> u32 {
+        self.0.to_be() as u32
+    }
+
+    /// The delta of such a number.
+    #[inline]
+    pub const fn of_written(written: u16) -> Self {
+        Self(u16::from_be(written))
+    }
+
     #[inline]
     fn from_sum(sum: u64) -> Self {
         Self(fold(sum))
@@ -72,8 +85,8 @@ pub fn update(checksum: u16, delta: Delta) -> u16 {
 }
 
 /// One's-complement addition: the carry comes back in at the low end.
-#[inline]
-fn add(a: u16, b: u16) -> u16 {
+#[inline(always)]
+pub fn add(a: u16, b: u16) -> u16 {
     let (sum, carry) = a.overflowing_add(b);
     sum + u16::from(carry)
 }
@@ -87,22 +100,55 @@ pub fn fold(sum: u64) -> u16 {
     ((sum & 0xFFFF) + (sum >> 16)) as u16
 }
 
+/// The same of a sum that is less than 2^31: of fewer than 32,768 words of 16 bits.
+#[inline(always)]
+pub fn fold_words(sum: u64) -> u16 {
+    let sum = sum as u32;
+    let sum = (sum & 0xFFFF) + (sum >> 16);
+    (sum + (sum >> 16)) as u16
+}
+
 /// One's-complement sum of `bytes` as 16-bit big-endian words, an odd last byte padded with zero (RFC 1071).
-///
-/// Sums 64-bit words in native order (an add and an add-with-carry each) and swaps once at the end (RFC 1071 §2 B).
 #[inline]
 pub fn sum(bytes: &[u8]) -> u16 {
+    fold(raw(bytes)).swap_bytes()
+}
+
+/// The same before it is folded, of little-endian words: sums of this kind may be added by [`add_64`], be asked whether they
+/// are complete ([`is_complete`]), and be swapped once they are folded (RFC 1071 §2 B).
+#[inline]
+pub fn raw(bytes: &[u8]) -> u64 {
+    // 64-bit words: an add and an add-with-carry each.
     let (words, rest) = bytes.as_chunks::<8>();
-    let mut total: u128 = words.iter().map(|word| u128::from(u64::from_ne_bytes(*word))).sum();
+    let mut total: u128 = words.iter().map(|word| u128::from(u64::from_le_bytes(*word))).sum();
     // What is left in halves: a copy of unknown length would be a call.
     let (fours, rest) = rest.as_chunks::<4>();
-    total += fours.first().map_or(0, |word| u128::from(u32::from_ne_bytes(*word)));
+    total += fours.first().map_or(0, |word| u128::from(u32::from_le_bytes(*word)));
     let (twos, rest) = rest.as_chunks::<2>();
-    total += twos.first().map_or(0, |word| u128::from(u16::from_ne_bytes(*word)));
-    total += rest.first().map_or(0, |byte| u128::from(u16::from_ne_bytes([*byte, 0])));
-    // At most 2^61 words: the high half is far below 2^63, and the sum of all 32-bit pieces fits 64 bits.
-    let (high, low) = ((total >> 64) as u64, total as u64);
-    u16::from_be(fold((low & 0xFFFF_FFFF) + (low >> 32) + high))
+    total += twos.first().map_or(0, |word| u128::from(u16::from_le_bytes(*word)));
+    total += rest.first().map_or(0, |byte| u128::from(*byte));
+    // At most 2^61 words: the high half is far below 2^63.
+    add_64(total as u64, (total >> 64) as u64)
+}
+
+/// One's-complement addition of 64-bit words: as 2^64 ≡ 1 modulo 2^16 − 1, such a sum stands for that of its 16-bit words.
+#[inline(always)]
+pub fn add_64(a: u64, b: u64) -> u64 {
+    let (sum, carry) = a.overflowing_add(b);
+    sum + u64::from(carry)
+}
+
+/// Whether the sum over data and the checksum in it is what a right checksum makes of it: 0xFFFF once folded, which is to
+/// say a multiple of it, in whichever order of bytes, but not zero.
+///
+/// A number is a multiple of an odd one if its product with the inverse of that (modulo 2^64) is the quotient, and so no
+/// larger than a quotient can be: one multiplication, where a division by a constant takes one and more (Granlund and
+/// Montgomery, "Division by Invariant Integers using Multiplication", §9). One is taken away so that zero is none.
+#[inline(always)]
+pub fn is_complete(sum: u64) -> bool {
+    const INVERSE: u64 = 0xFFFE_FFFE_FFFE_FFFF;
+    const _: () = assert!(INVERSE.wrapping_mul(0xFFFF) == 1);
+    sum.wrapping_mul(INVERSE).wrapping_sub(1) < u64::MAX / 0xFFFF
 }
 
 /// The same for the 20 bytes of an IPv4 header without options: of a length known beforehand it is a handful of adds.
@@ -234,6 +280,18 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_sum_is_complete_where_it_folds_to_all_ones(
+            words in proptest::collection::vec(any::<u64>(), 0..9),
+            zero in any::<bool>(),
+        ) {
+            let sum = words.iter().fold(0, |sum, word| add_64(sum, *word));
+            // Few sums are complete by chance: what is missing is added.
+            let sum = if zero { add_64(sum, u64::from(!fold(sum))) } else { sum };
+            prop_assert_eq!(is_complete(sum), fold(sum) == 0xFFFF);
+            prop_assert!(!zero || is_complete(sum));
+        }
+
         #[test]
         fn sum_agrees_with_the_plain_definition(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
             prop_assert_eq!(sum(&bytes), plain_sum(&bytes));

@@ -44,13 +44,19 @@ impl Flags {
     /// Neither opens nor ends anything: ACK without SYN, FIN or RST, as almost every segment is.
     #[inline]
     pub const fn carries_on(self) -> bool {
-        self.0 & (Self::SYN.0 | Self::FIN.0 | Self::RST.0 | Self::ACK.0) == Self::ACK.0
+        self.control().0 == Self::ACK.0
+    }
+
+    /// Those that open, carry on or end a connection.
+    #[inline]
+    pub const fn control(self) -> Self {
+        Self(self.0 & (Self::SYN.0 | Self::FIN.0 | Self::RST.0 | Self::ACK.0))
     }
 
     /// A combination that no stack sends: SYN with FIN or RST, or none of SYN, FIN, RST and ACK.
     #[inline]
     pub const fn absurd(self) -> bool {
-        let control = self.0 & (Self::SYN.0 | Self::FIN.0 | Self::RST.0 | Self::ACK.0);
+        let control = self.control().0;
         control == 0 || (control & Self::SYN.0 != 0 && control & (Self::FIN.0 | Self::RST.0) != 0)
     }
 }

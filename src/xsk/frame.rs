@@ -100,6 +100,12 @@ impl Frame {
         true
     }
 
+    /// Bytes of room in front of the packet.
+    #[inline(always)]
+    pub fn room(&self) -> usize {
+        self.front as usize
+    }
+
     /// Whether there is room in front of the packet that is still to be filled or closed before it is sent.
     #[inline]
     pub fn has_room(&self) -> bool {

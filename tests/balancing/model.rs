@@ -9,7 +9,7 @@ use xswitch::control::compile::{Compiler, Usage};
 use xswitch::control::network::NetworkView;
 use xswitch::control::standing::{BackendKey, Standing, Standings};
 use xswitch::control::topology::Topology;
-use xswitch::dataplane::schedule::{self, Candidate};
+use xswitch::dataplane::schedule::{Candidate, Scheduler as _};
 use xswitch::tables::hash::{flow_hash, mix, source_hash};
 use xswitch::tables::{BackendId, Loads, Snapshot};
 
@@ -117,7 +117,7 @@ impl Switch {
             cursor: &mut self.cursors[worker],
             loads: &self.loads,
         };
-        schedule::of(table).pick(candidate).expect("a backend")
+        table.pick(candidate).expect("a backend")
     }
 
     /// The number in the address of a backend.

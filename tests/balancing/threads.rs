@@ -4,7 +4,7 @@ use std::sync::Barrier;
 use std::thread;
 
 use xswitch::config::valid::Scheduler;
-use xswitch::dataplane::schedule::{self, Candidate};
+use xswitch::dataplane::schedule::{Candidate, Scheduler as _};
 use xswitch::tables::{Loads, Snapshot};
 
 use super::model::{CONNECTIONS, Server, alike, chance, compile};
@@ -21,7 +21,7 @@ fn race(snapshot: &Snapshot, loads: &Loads) -> Vec<Vec<u32>> {
         for connection in 0..u64::from(CONNECTIONS) {
             let flow_hash = chance(connection | u64::from(worker) << 32);
             let candidate = Candidate { flow_hash, source_hash: 0, cursor: &mut cursor, loads };
-            let id = schedule::of(table).pick(candidate).unwrap();
+            let id = table.pick(candidate).unwrap();
             loads.opened(worker, id);
             taken[id.index()] += 1;
         }

@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use xswitch::dataplane::schedule::{self, Candidate};
+use xswitch::dataplane::schedule::{Candidate, Scheduler};
 use xswitch::tables::hash::mix;
 use xswitch::tables::scheduler::DEFAULT_TABLE_SIZE;
 use xswitch::tables::{BackendId, Loads, Maglev, MaglevMember, RoundRobin, SchedulerTable, Weighted};
@@ -149,5 +149,5 @@ fn chance(number: u32) -> u64 {
 /// What is counted.
 #[inline(never)]
 fn measured_pick(table: &SchedulerTable, candidate: Candidate<'_>) -> Option<BackendId> {
-    schedule::of(table).pick(candidate)
+    Scheduler::pick(table, candidate)
 }

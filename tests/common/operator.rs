@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::process::Finished;
-use super::switch::{BINARY, Switch, number, socket, write_configuration};
+use super::switch::{Switch, number, socket, write_configuration};
 use super::traffic;
 use super::wait::{wait_for, wait_until};
 
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 impl Switch<'_> {
     /// `xswitch WORDS…`, at this switch's control socket.
     pub fn command(&self, words: &str) -> Finished {
-        let line = format!("{BINARY} {words} --socket {}", socket(self.lab()).display());
+        let line = format!("{} {words} --socket {}", self.binary(), socket(self.lab()).display());
         self.lab().switch.run_within(PATIENCE, &line)
     }
 
@@ -120,13 +120,14 @@ impl Switch<'_> {
         number(&self.backend(service, address), "connections_open")
     }
 
-    /// Bytes of memory that the process has.
+    /// Bytes of memory that the process has. Of `smaps_rollup`, which counts pages: `VmRSS` is kept by the processor, and
+    /// off by some hundred KiB.
     pub fn resident_bytes(&self) -> u64 {
         let pid = number(&self.look(), "pid");
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the switch runs");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("Linux names VmRSS");
+        let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("the switch runs");
+        let line = rollup.lines().find(|line| line.starts_with("Rss:")).expect("Linux names Rss");
         let kibibytes = line.split_whitespace().nth(1).and_then(|word| word.parse::<u64>().ok());
-        kibibytes.expect("VmRSS is a number of kB") * 1024
+        kibibytes.expect("Rss is a number of kB") * 1024
     }
 }
 

@@ -56,6 +56,7 @@ worker_rlimit_nofile 8192;
 events {{ worker_connections 4096; }}
 http {{
     access_log off;
+    keepalive_requests 1000000;
     default_type text/plain;
     client_max_body_size 0;
     client_body_temp_path {directory}/body;

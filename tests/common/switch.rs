@@ -15,6 +15,23 @@ use super::wait::{wait_for, wait_until};
 /// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_xswitch");
 
+/// Names, in the environment, the binary that users get: `tools/test --long` builds it.
+const RELEASE: &str = "XSWITCH_RELEASE_BINARY";
+
+/// The binary that users get, for scenes that measure it: the one under test checks itself at every turn.
+pub fn release_binary() -> String {
+    let path = std::env::var(RELEASE).unwrap_or_else(|_| {
+        panic!(
+            "this scene measures the release binary, and {RELEASE} does not say where it is: run `tools/test --long`, or              `cargo build --release --locked --bin xswitch` and set {RELEASE} to the path of target/release/xswitch"
+        )
+    });
+    assert!(
+        std::path::Path::new(&path).is_absolute() && std::path::Path::new(&path).is_file(),
+        "{RELEASE} is {path:?}, which is not the absolute path of a file"
+    );
+    path
+}
+
 /// Where the switch serves its metrics, inside its namespace.
 pub const METRICS: &str = "127.0.0.1:9500";
 
@@ -148,6 +165,7 @@ pub fn configuration_text(lab: &Lab, configuration: &Configuration) -> String {
 #[derive(Debug)]
 pub struct Switch<'lab> {
     lab: &'lab Lab,
+    binary: String,
     process: Background,
 }
 
@@ -181,9 +199,15 @@ impl<'lab> Switch<'lab> {
 
     /// The same with the text of a configuration.
     pub fn launch_text(lab: &'lab Lab, text: &str) -> Self {
+        Self::launch_binary(lab, BINARY, text)
+    }
+
+    /// The same of another binary, which also gives the orders.
+    pub fn launch_binary(lab: &'lab Lab, binary: &str, text: &str) -> Self {
         let path = write_configuration(lab, text);
-        let line = format!("{BINARY} run --config {}", path.display());
-        Self { lab, process: lab.switch.spawn(&line, &lab.directory().join("xswitch.log")) }
+        let line = format!("{binary} run --config {}", path.display());
+        let process = lab.switch.spawn(&line, &lab.directory().join("xswitch.log"));
+        Self { lab, binary: binary.to_owned(), process }
     }
 
     fn is_attached(&mut self) -> bool {
@@ -196,7 +220,7 @@ impl<'lab> Switch<'lab> {
 
     /// `xswitch status --json`, if the switch answers.
     pub fn try_status(&self) -> Option<Value> {
-        let line = format!("{BINARY} status --json --socket {}", socket(self.lab).display());
+        let line = format!("{} status --json --socket {}", self.binary, socket(self.lab).display());
         let finished = self.lab.switch.run_within(PATIENCE, &line);
         (finished.code == 0).then(|| serde_json::from_str(&finished.stdout).expect("status prints JSON"))
     }
@@ -204,6 +228,11 @@ impl<'lab> Switch<'lab> {
     /// `xswitch status --json`.
     pub fn status(&self) -> Value {
         wait_for("xswitch tells its status", PATIENCE, || self.try_status())
+    }
+
+    /// The program that runs.
+    pub fn binary(&self) -> &str {
+        &self.binary
     }
 
     /// The network that it serves.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use xswitch::control::api::{self, ApiError, ControlSocket, Source};
+use xswitch::control::api::{self, ApiError, ControlSocket, LastView, Source};
 use xswitch::control::client::{self, ClientError};
 use xswitch::control::compile::compile_static;
 use xswitch::control::dataplane::DataPlane;
@@ -20,17 +20,17 @@ use xswitch::tables::{BackendId, DropReason, InterfaceId, ServiceId};
 
 use super::fake::{FakeDataPlane, ip, static_config};
 
-struct Lab {
-    socket: PathBuf,
+pub struct Lab {
+    pub socket: PathBuf,
     dataplane: Arc<FakeDataPlane>,
-    source: Source,
+    pub source: Source,
     _folder: tempfile::TempDir,
     _watch: watch::Sender<Arc<xswitch::tables::Snapshot>>,
-    runtime: tokio::runtime::Runtime,
+    pub runtime: tokio::runtime::Runtime,
 }
 
 impl Lab {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("xswitch.sock");
         let snapshot = Arc::new(compile_static(&static_config(&socket)).unwrap().0);
@@ -39,6 +39,7 @@ impl Lab {
         let source = Source {
             dataplane: Arc::clone(&dataplane) as Arc<dyn DataPlane>,
             requests: None,
+            last_view: LastView::default(),
             snapshot: receiver,
             started: Instant::now(),
             limits: Limits { v4: 4096, v6: 1024 },
@@ -53,7 +54,7 @@ impl Lab {
     }
 
     /// Serves the control socket.
-    fn serve(&self) {
+    pub fn serve(&self) {
         let mut socket = self.bind().unwrap();
         let listener = socket.take().unwrap();
         self.runtime.spawn(async move {
@@ -142,6 +143,7 @@ fn the_json_has_the_documented_shape() {
         "/version",
         "/pid",
         "/uptime_s",
+        "/resident_bytes",
         "/epoch",
         "/totals/received",
         "/totals/created",
@@ -165,6 +167,10 @@ fn the_json_has_the_documented_shape() {
         "/services/0/bytes_out",
         "/services/0/connections_new",
         "/services/0/refused",
+        "/services/0/state",
+        "/services/0/serving/backups_able",
+        "/services/0/backends/0/takes_new",
+        "/view_age_s",
         "/services/0/backends/0/connections_active",
         "/services/0/backends/0/next_hop/mac",
     ] {
@@ -204,6 +210,7 @@ fn the_metrics_are_prometheus_text_and_agree_with_the_status() {
         ("xswitch_frames_held", 10.0),
         ("xswitch_icmp_errors_total", 1.0),
         ("xswitch_icmp_limited_total", 6.0),
+        ("xswitch_backend_takes_new{service=\"web\",backend=\"198.18.1.12:8080\"}", 1.0),
         ("xswitch_backend_weight{service=\"web6\",backend=\"[2001:db8:1::11]:80\"}", 1.0),
         ("xswitch_frames_dropped_total{reason=\"no_connection\"}", 17.0),
         ("xswitch_frames_dropped_total{reason=\"table_full\"}", 0.0),
@@ -223,11 +230,13 @@ fn the_metrics_are_prometheus_text_and_agree_with_the_status() {
     ] {
         assert_eq!(samples.get(sample), Some(&value), "{sample} in\n{text}");
     }
+    let resident = samples["xswitch_resident_memory_bytes"];
+    assert!(resident > f64::from(1 << 20), "this very process has {resident} bytes");
 }
 
 /// A strict reader of the text format: every sample follows HELP and TYPE of its name, every value is a number, no
 /// sample comes twice.
-fn parse(text: &str) -> BTreeMap<String, f64> {
+pub fn parse(text: &str) -> BTreeMap<String, f64> {
     let (mut samples, mut help, mut kind) = (BTreeMap::new(), "", ("", ""));
     for line in text.lines().filter(|line| !line.is_empty()) {
         if let Some(rest) = line.strip_prefix("# HELP ") {

@@ -8,9 +8,9 @@
 
 use std::cell::RefCell;
 use std::fs::File;
-use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use super::fake::{FakeDataPlane, Said, config, eventually, ip};
 
 const ETH0: InterfaceId = InterfaceId(0);
 const ETH1: InterfaceId = InterfaceId(1);
-const LIMIT: Duration = Duration::from_secs(10);
+pub const LIMIT: Duration = Duration::from_secs(10);
 
 /// Two namespaces that vanish, with all that is in them, when this does.
 struct Namespaces {
@@ -69,7 +69,7 @@ impl Drop for Namespaces {
     }
 }
 
-fn sh(script: &str) -> String {
+pub fn sh(script: &str) -> String {
     let output = Command::new("sh").args(["-ec", script]).output().unwrap();
     assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
@@ -84,7 +84,7 @@ thread_local! {
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// Runs `test` on a thread that lives in a fresh namespace, as do the threads and programs that it starts.
-fn within_a_namespace<F: Future<Output = ()> + 'static>(name: &str, test: fn() -> F) {
+pub fn within_a_namespace<F: Future<Output = ()> + 'static>(name: &str, test: fn() -> F) {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let namespaces = Namespaces::new(&name[..name.len().min(8)]);
     let (switch, peer) = (namespaces.switch.clone(), namespaces.peer.clone());
@@ -120,20 +120,24 @@ namespace_tests!(
     ipv6_is_resolved_and_announced,
     a_bridge_asks_at_both_ends_and_believes_what_workers_hear,
     a_running_bridge_refuses_what_it_cannot_do,
-    a_reload_takes_effect_and_a_bad_file_changes_nothing,
     an_interface_that_does_not_exist_is_an_error_at_start,
     snat_ports_of_others_are_an_error_at_start
 );
 
 /// A control plane that runs, and the fake data plane it talks to.
-struct Running {
-    dataplane: Arc<FakeDataPlane>,
-    config: Arc<Mutex<Result<Config, String>>>,
-    _folder: tempfile::TempDir,
+pub struct Running {
+    pub dataplane: Arc<FakeDataPlane>,
+    /// What is read when the file is.
+    pub config: Arc<Mutex<Result<Config, String>>>,
+    /// Whoever has it keeps the file from being read.
+    pub gate: Arc<tokio::sync::Mutex<()>>,
+    /// How often somebody began to read the file.
+    pub reads: Arc<AtomicUsize>,
+    pub folder: tempfile::TempDir,
 }
 
 impl Running {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         Self::start_with(|_| {}).await
     }
 
@@ -149,10 +153,16 @@ impl Running {
         let dataplane = FakeDataPlane::new(&control.snapshot());
         let config = Arc::new(Mutex::new(Ok(config)));
         let file = Arc::clone(&config);
-        let loader = Box::new(move || file.lock().unwrap().clone());
+        let (gate, reads) = (Arc::<tokio::sync::Mutex<()>>::default(), Arc::<AtomicUsize>::default());
+        let (shut, begun) = (Arc::clone(&gate), Arc::clone(&reads));
+        let loader = Box::new(move || {
+            begun.fetch_add(1, Ordering::Relaxed);
+            drop(shut.blocking_lock());
+            file.lock().unwrap().clone()
+        });
         let workers = Arc::clone(&dataplane) as Arc<dyn DataPlane>;
         tokio::spawn(control.run(workers, loader, std::future::pending()));
-        Self { dataplane, config, _folder: folder }
+        Self { dataplane, config, gate, reads, folder }
     }
 
     fn next_hop(&self, destination: &str) -> Option<NextHop> {
@@ -163,7 +173,7 @@ impl Running {
         }
     }
 
-    fn resolved(&self, destination: &str) -> bool {
+    pub fn resolved(&self, destination: &str) -> bool {
         self.next_hop(destination).is_some_and(|next_hop| next_hop.resolved)
     }
 
@@ -392,58 +402,6 @@ mod inside {
         sh(&format!("kill -HUP {}", std::process::id()));
         eventually("the rest counts", LIMIT, || weight() == Some(9)).await;
         assert!(running.dataplane.snapshot().bridge, "until the next start");
-    }
-
-    pub async fn a_reload_takes_effect_and_a_bad_file_changes_nothing() {
-        let running = Running::start().await;
-        eventually("it steers", LIMIT, || !running.dataplane.said().is_empty()).await;
-        let weight = || running.dataplane.snapshot().backends[0].as_ref().map(|backend| backend.weight);
-        let hang_up = || sh(&format!("kill -HUP {}", std::process::id()));
-        let good = running.config.lock().unwrap().clone().unwrap();
-
-        let mut changed = good.clone();
-        changed.services[0].backends[0].weight = 9;
-        changed.switch.max_connections = 1;
-        let vip: IpAddr = ip("198.18.0.101");
-        let mut second = changed.services[0].clone();
-        (second.name, second.vip) = ("second".into(), (vip, 80).into());
-        changed.services.push(second);
-        *running.config.lock().unwrap() = Ok(changed);
-        hang_up();
-        eventually("the new weight", LIMIT, || weight() == Some(9)).await;
-        let steered = || match running.dataplane.said().last() {
-            Some(Said::Steer(steering)) => steering.vips.contains(&vip),
-            _ => false,
-        };
-        eventually("the new service is steered", LIMIT, steered).await;
-
-        *running.config.lock().unwrap() = Err("line 3: no such key".into());
-        hang_up();
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        assert!(weight() == Some(9) && steered());
-
-        let mut overlapping = good.clone();
-        overlapping.switch.snat_ports = (1024, 65535);
-        *running.config.lock().unwrap() = Ok(overlapping);
-        hang_up();
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        assert!(weight() == Some(9) && steered(), "the kernel's own ports");
-
-        let of_both_ways = || match running.dataplane.said().last() {
-            Some(Said::Steer(steering)) => (!steering.replies.is_empty(), !steering.snat.is_empty()),
-            _ => (false, false),
-        };
-        let mut nat = good.clone();
-        nat.services[0].forwarding = Forwarding::Nat;
-        *running.config.lock().unwrap() = Ok(nat);
-        hang_up();
-        eventually("answers of nat, and still of full NAT", LIMIT, || of_both_ways() == (true, true)).await;
-
-        *running.config.lock().unwrap() = Ok(good);
-        hang_up();
-        eventually("connections of nat still get answers", LIMIT, || of_both_ways() == (true, true)).await;
-        eventually("the service is no longer steered", LIMIT, || !steered()).await;
-        eventually("the former weight", LIMIT, || weight() == Some(3)).await;
     }
 
     pub async fn an_interface_that_does_not_exist_is_an_error_at_start() {

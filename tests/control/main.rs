@@ -6,4 +6,7 @@
 mod command;
 mod endpoints;
 mod fake;
+#[macro_use]
 mod kernel;
+mod operator;
+mod reloads;

@@ -8,7 +8,7 @@ use xswitch::dataplane::conntrack::EXPIRY_BUDGET;
 use xswitch::dataplane::fragments::waiting::WAITING;
 use xswitch::dataplane::turn::SPARES;
 use xswitch::dataplane::{BATCH, Batch, FlowTables, Flows, Secret, Verdict, process, settle};
-use xswitch::tables::{Event, InterfaceId, Snapshot, Tick, WorkerCounters};
+use xswitch::tables::{Event, InterfaceId, Snapshot, Tick, Ways, WorkerCounters};
 use xswitch::xsk::memory::Arena;
 
 /// Datagrams in fragments that the data path tracks at once.
@@ -66,6 +66,12 @@ impl Lab {
             room: 0,
             snapshot,
         }
+    }
+
+    /// The same without ways that are written out: every frame is looked at in full.
+    pub fn without_ways(mut self) -> Self {
+        self.snapshot.ways = Ways::none();
+        self
     }
 
     /// The same for frames that came through AF_XDP, which has no way back into the kernel.

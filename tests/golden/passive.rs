@@ -71,7 +71,7 @@ fn a_refused_connection_is_a_failure_of_the_backend() {
         answer(&world, &mut lab, row, &row.reply(RST));
         assert_eq!(failures(&lab, row), Failures::default(), "one that does not acknowledge the SYN");
         answer(&world, &mut lab, row, &row.reply(RST | ACK));
-        assert_eq!(failures(&lab, row).seen, seen(1, 0, 0), "{}", row.says());
+        assert_eq!(failures(&lab, row), Failures { seen: seen(1, 0, 0), in_a_row: 1, told_in_a_row: 1 });
         assert!(lab.events.contains(&Event::Failing(id(&lab, row))), "{}", row.says());
         assert_eq!(lab.flows.tables().loads.open(id(&lab, row)), 0);
     }
@@ -86,7 +86,8 @@ fn a_syn_repeated_as_late_as_clients_do_is_a_failure_until_the_backend_answers()
         for repeated in 1..=2 {
             lab.flows.clock_us += SECOND_US * repeated;
             deliver(&world, &mut lab, row, &row.request(SYN));
-            assert_eq!(failures(&lab, row).seen, seen(0, repeated, 0), "{}", row.says());
+            let repeated = Failures { seen: seen(0, repeated, 0), in_a_row: repeated, told_in_a_row: 0 };
+            assert_eq!(failures(&lab, row), repeated, "{}: the backend has said nothing", row.says());
             assert!(lab.events.contains(&Event::Failing(id(&lab, row))));
         }
         answer(&world, &mut lab, row, &row.reply(SYN | ACK));

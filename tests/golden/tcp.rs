@@ -102,6 +102,11 @@ pub fn cases() -> Vec<Case> {
             .after(ETH1, &reply(RST))
             .arrives(ETH0, &request(SYN))
             .leaves(ETH1, to_first(SYN)),
+        case("a reset that acknowledges nothing refuses nothing, whatever number the SYN had", switch)
+            .after(ETH0, &request(SYN).sequence(u32::MAX))
+            .after(ETH1, &reply(RST))
+            .arrives(ETH0, &request(SYN))
+            .leaves(ETH1, to_first(SYN)),
         established(
             "data that was under way when the client sent a reset goes through, and a SYN then starts anew",
         )

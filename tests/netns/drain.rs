@@ -168,6 +168,12 @@ fn a_service_is_drained_disabled_and_enabled_as_a_whole() {
 
     switch.order("service drain web");
     switch.settle();
+    let drained = switch.service("web");
+    assert_eq!(
+        (&drained["state"], &drained["serving"]["serving"]),
+        (&"drain".into(), &0.into()),
+        "{drained:#}"
+    );
     actors.iter().for_each(|actor| actor.behave(Manner::Answer));
     let report = load_for(&lab, &service, Duration::from_millis(500));
     assert!(
@@ -184,8 +190,12 @@ fn a_service_is_drained_disabled_and_enabled_as_a_whole() {
     switch.settle();
     load_for(&lab, &service, Duration::from_millis(500)).assert_nothing_failed();
 
-    for (words, missing) in [("service drain wep", "web"), ("backend drain web 198.18.1.77:1", "198.18.1.11")]
-    {
+    for (words, missing) in [
+        ("service drain wep", "web"),
+        ("services wep", "web"),
+        ("backends wep", "web"),
+        ("backend drain web 198.18.1.77:1", "198.18.1.11"),
+    ] {
         let refused = switch.command(words);
         assert_eq!(refused.code, 1, "{}", refused.stderr);
         assert!(refused.stderr.contains(missing), "it does not name what there is: {}", refused.stderr);

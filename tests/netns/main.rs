@@ -10,6 +10,7 @@
 //! schedulers       who gets a connection, by load, by hash, by affinity
 //! health           every way of being ill is noticed and named
 //! passive          what the traffic shows of a backend, and what it does not
+//! silent           a backend that dies without a word
 //! ondown           what becomes of connections when their backend goes down
 //! drain            taking backends and services out
 //! reloads          two hundred reloads under load
@@ -32,7 +33,8 @@
 //! lifecycle        kill -9, SIGTERM, refusals to start
 //! limits           a full connection table
 //! counters         status and metrics say the same
-//! through          checks that take the way of a service's packets
+//! through          checks that take the way of a service's packets, without a switch
+//! forwarding_checks  the same from the running switch: what is missing is found, and found to be back
 //! layer7           an HTTP and TLS tier behind the switch
 //! pktgen           the traffic generator, its sink, its clients and its server
 //! ```
@@ -146,6 +148,7 @@ mod crossing;
 mod datagrams;
 mod discover;
 mod drain;
+mod forwarding_checks;
 mod fragments;
 mod health;
 mod icmp;
@@ -165,6 +168,7 @@ mod pmtud;
 mod reloads;
 mod scale;
 mod schedulers;
+mod silent;
 mod snat;
 mod through;
 mod transfer;

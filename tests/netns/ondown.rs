@@ -242,3 +242,29 @@ fn with_nobody_left_the_kernel_answers() {
     assert_eq!(sorry.taken(), 1, "it answered while nobody else could, and no longer");
     assert_eq!(V4.bulk().ip(), VIP);
 }
+
+#[test]
+fn a_kept_connection_outlives_its_backends_checks_before_the_kernel_answers() {
+    let lab = Lab::new(nat(2));
+    lab.switch.ip(&format!("address add {VIP}/32 dev lo"));
+    let sorry = Actor::start(&lab.switch, "sorry", PORT);
+    sorry.behave(Manner::Echo);
+    let scene = Scene::new(&lab, "on_no_backend = \"to_kernel\"\non_down = \"keep\"");
+    let switch = Switch::start_text(&lab, &services::text(&lab, [&scene.service]));
+    scene.behave(&Manner::Echo);
+    let mut kept = connect(&lab, scene.service.vip).expect("it connects");
+    echoes(&mut kept, b"before").expect("it echoes");
+    let held = at(&lab, scene.holder(&lab, &switch) as u8 + 1, PORT);
+    (0..2).for_each(|place| scene.take_down(&lab, &switch, place));
+    switch.settle();
+    // Long enough for whoever would leave the service to the kernel.
+    let new = connect(&lab, scene.service.vip).map_err(|error| error.kind());
+    assert!(matches!(new, Err(ErrorKind::TimedOut | ErrorKind::WouldBlock)), "{new:?}");
+    echoes(&mut kept, b"after").expect("a kept connection goes on");
+    assert_eq!((switch.connections_open("web", held), sorry.taken()), (1, 0));
+    drop(kept);
+    let served = || connect(&lab, scene.service.vip).and_then(|mut client| echoes(&mut client, b"sorry"));
+    crate::common::wait::wait_until("the kernel answers", LIMIT, || served().is_ok());
+    assert!(sorry.taken() > 0, "{:#}", switch.service("web"));
+    switch.finish();
+}

@@ -7,10 +7,10 @@ use proptest::prelude::*;
 use xswitch::dataplane::Verdict;
 use xswitch::dataplane::conntrack::FlowKey;
 use xswitch::dataplane::family::Pair;
-use xswitch::tables::DropReason;
+use xswitch::tables::{DropReason, InterfaceId};
 
 use crate::frames::flow::{Flow, Head};
-use crate::frames::lab::Lab;
+use crate::frames::lab::{Lab, Outcome};
 use crate::frames::modes::*;
 use crate::frames::network::{CLIENT7, ETH0, ETH1};
 use crate::frames::{ACK, FIN, PSH, RST, SYN, TCP, UDP, strict};
@@ -112,7 +112,8 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 fn world() -> impl Strategy<Value = World> {
-    let vlan = || prop::sample::select(&VLANS[..]);
+    // Plain frames have no tags.
+    let vlan = || prop_oneof![3 => Just(VLANS[0]), 2 => prop::sample::select(&VLANS[..])];
     (vlan(), vlan(), 0..16u16, prop::sample::select(&[0, 8, 20, 40, 52, 60][..])).prop_map(
         |(outside, inside, priority, room)| World {
             switch: SWITCH,
@@ -139,6 +140,8 @@ type Name = (u16, usize);
 struct Pairing {
     world: World,
     lab: Lab,
+    /// The same, where every frame is looked at in full.
+    full: Lab,
     rows: Vec<Row>,
     now_ms: u64,
     connections: BTreeMap<Name, Connection>,
@@ -159,9 +162,10 @@ impl Pairing {
     fn new(world: World) -> Self {
         let lab = Lab::new(&world.config(), 1024);
         let lab = lab.with_room(world.room);
+        let full = Lab::new(&world.config(), 1024).with_room(world.room).without_ways();
         let rows = rows();
         let turns = vec![0; rows.len()];
-        Self { world, lab, rows, now_ms: 0, connections: BTreeMap::new(), turns }
+        Self { world, lab, full, rows, now_ms: 0, connections: BTreeMap::new(), turns }
     }
 
     fn step(&mut self, op: &Op) {
@@ -207,13 +211,19 @@ impl Pairing {
         Ok(new)
     }
 
+    fn send(&mut self, ingress: InterfaceId, frame: &[u8]) -> Outcome {
+        let outcome = self.lab.send(ingress, frame);
+        assert_eq!(self.full.send(ingress, frame), outcome, "in full");
+        outcome
+    }
+
     fn request(&mut self, name: Name, look: &Look) {
         let row = self.rows[name.1];
         let mut request = look.dress(row.request(look.flags));
         request.source = client(row, name.0);
         let arrives = self.world.arriving(ETH0, CLIENT7, &request.packet());
         let expected = self.expect(name, look.flags);
-        let outcome = self.lab.send(ETH0, &arrives);
+        let outcome = self.send(ETH0, &arrives);
         let says = format!("{}, {request:?}", row.says());
         let new = match expected {
             Ok(new) => new,
@@ -234,8 +244,7 @@ impl Pairing {
     }
 
     fn reply(&mut self, name: Name, look: &Look) {
-        let connection = self.connections.get_mut(&name).unwrap();
-        let row = connection.row;
+        let row = self.connections[&name].row;
         let client = client(row, name.0);
         let mut reply = look.dress(row.reply(look.flags));
         if row.mode != "full-nat" {
@@ -245,7 +254,7 @@ impl Pairing {
             reply.source = row.vip();
         }
         let arrives = self.world.arriving(ETH1, row.mac(), &reply.packet());
-        let outcome = self.lab.send(ETH1, &arrives);
+        let outcome = self.send(ETH1, &arrives);
         let says = format!("{}, {reply:?}", row.says());
         let verdict = match (row.replies_come_back(), row.protocol) {
             (false, _) => Verdict::ToKernel,
@@ -257,6 +266,7 @@ impl Pairing {
             assert_eq!(outcome.bytes, arrives, "{says}");
             return;
         }
+        let connection = self.connections.get_mut(&name).unwrap();
         connection.last_seen_ms = self.now_ms;
         if row.protocol == TCP {
             connection.tcp = connection.tcp.after(false, look.flags);
@@ -268,6 +278,7 @@ impl Pairing {
     /// Time passes. Of connections that may or may not have been forgotten by now, the data path decides.
     fn pass(&mut self, milliseconds: u64) {
         self.lab.pass(milliseconds);
+        self.full.pass(milliseconds);
         self.now_ms += milliseconds;
         let (now_ms, flows) = (self.now_ms, &self.lab.flows);
         self.connections.retain(|name, connection| {
@@ -319,6 +330,7 @@ proptest! {
         let counters = &pairing.lab.counters;
         let active = counters.connections_new.get() - counters.connections_closed.get();
         prop_assert_eq!(active, pairing.connections.len() as u64);
+        prop_assert_eq!(format!("{:?}", pairing.full.counters), format!("{counters:?}"));
         for _ in 0..100 {
             pairing.pass(10_000);
         }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use proptest::prelude::*;
-use xswitch::dataplane::schedule::{self, Candidate};
+use xswitch::dataplane::schedule::{Candidate, Scheduler as _};
 use xswitch::tables::scheduler::{greatest_common_divisor, smooth_sequence};
 use xswitch::tables::{BackendId, Loads, Maglev, MaglevMember, RoundRobin, SchedulerTable, Weighted};
 
@@ -100,7 +100,7 @@ proptest! {
         for table in every_table(&weights) {
             for _ in 0..20 {
                 let candidate = Candidate { flow_hash, source_hash, cursor: &mut cursor, loads: &loads };
-                let picked = schedule::of(&table).pick(candidate);
+                let picked = table.pick(candidate);
                 prop_assert_eq!(picked.is_some(), weights.iter().any(|weight| *weight > 0));
                 prop_assert!(picked.is_none_or(|id| weights[id.index()] > 0));
             }
@@ -117,7 +117,7 @@ proptest! {
         let (loads, members) = (loads(&known), Weighted::of(&members(&weights)));
         let mut pick = |table: SchedulerTable| {
             let candidate = Candidate { flow_hash, source_hash: 0, cursor: &mut cursor, loads: &loads };
-            schedule::of(&table).pick(candidate).unwrap()
+            table.pick(candidate).unwrap()
         };
         let costs = (0..).map(BackendId).zip(&state);
         let connections = costs.clone().map(|(id, (open, _, weight))| (id, u128::from(*open) + 1, *weight));
@@ -140,7 +140,7 @@ proptest! {
         let (loads, table) = (loads(&state), SchedulerTable::TwoChoices(Weighted::of(&members(&vec![3; open.len()]))));
         for flow_hash in flows {
             let candidate = Candidate { flow_hash, source_hash: 0, cursor: &mut cursor, loads: &loads };
-            prop_assert_ne!(schedule::of(&table).pick(candidate), Some(BackendId(worst as u32)));
+            prop_assert_ne!(table.pick(candidate), Some(BackendId(worst as u32)));
         }
     }
 

@@ -14,6 +14,8 @@ use crate::world::*;
 /// The data path and its model, side by side.
 pub struct Pair {
     pub lab: Lab,
+    /// The same, where every frame is looked at in full.
+    full: Lab,
     pub model: Model,
 }
 
@@ -23,7 +25,9 @@ impl Pair {
         let mut lab = Lab::new(&config(verify, ports), 1024);
         // The model knows why a frame is dropped, not what is said about it.
         lab.snapshot.icmp_rate = 0;
-        Self { lab, model: Model::new(always, ports) }
+        let mut full = Lab::new(&config(verify, ports), 1024).without_ways();
+        full.snapshot.icmp_rate = 0;
+        Self { lab, full, model: Model::new(always, ports) }
     }
 
     /// Lets `op` happen to both. Replies are to one of the first `known` connections. What was sent, and what became
@@ -46,6 +50,7 @@ impl Pair {
 
     fn pass(&mut self, milliseconds: u64) {
         self.lab.pass(milliseconds);
+        self.full.pass(milliseconds);
         let tables = self.lab.flows.tables();
         self.model.pass(milliseconds, |name| {
             let key = request_key(name);
@@ -53,11 +58,17 @@ impl Pair {
         });
     }
 
+    fn send(&mut self, ingress: InterfaceId, packet: &Packet) -> Outcome {
+        let outcome = self.lab.send(ingress, &packet.build());
+        assert_eq!(self.full.send(ingress, &packet.build()), outcome, "in full, {packet:?}");
+        outcome
+    }
+
     fn request(&mut self, name: Name, look: &Look) -> (InterfaceId, Packet, Outcome) {
         let ((client, mac), service) = (CLIENTS[name.0], &SERVICES[name.1]);
         let packet = look.packet(service.protocol, client, service.vip).in_at_eth0_from(mac);
         let expected = self.model.request(name, look);
-        let outcome = self.lab.send(ETH0, &packet.build());
+        let outcome = self.send(ETH0, &packet);
         match expected {
             Expected::ToBackend { backend, source } => {
                 assert_eq!(outcome.verdict, Verdict::Forward(ETH1), "{packet:?}");
@@ -78,7 +89,7 @@ impl Pair {
     fn reply(&mut self, position: usize, look: &Look) -> (InterfaceId, Packet, Outcome) {
         let (seen, mac) = self.model.history[position].clone();
         let packet = look.packet(seen.2, seen.0, &seen.1).in_at_eth1_from(mac);
-        let outcome = self.lab.send(ETH1, &packet.build());
+        let outcome = self.send(ETH1, &packet);
         match self.model.reply(&seen, look) {
             Expected::ToClient((client, service)) => {
                 assert_eq!(outcome.verdict, Verdict::Forward(ETH0), "{packet:?}");
@@ -157,6 +168,7 @@ proptest! {
         prop_assert_eq!(active, pair.model.len() as u64);
         prop_assert_eq!(pair.lab.flows.tables().references(), 2 * pair.model.len());
         open_is_right(&pair.lab);
+        prop_assert_eq!(format!("{:?}", pair.full.counters), format!("{counters:?}"));
         for _ in 0..100 {
             pair.pass(10_000);
         }

@@ -110,7 +110,8 @@ impl Summary {
             .map(|(interface, address)| Unresolved { interface: name(*interface), address: *address })
             .collect();
         let view = View::default();
-        let facts = Facts { snapshot: &snapshot, uptime: Duration::ZERO, limits, view: &view };
+        let facts =
+            Facts { snapshot: &snapshot, uptime: Duration::ZERO, limits, view: &view, view_age: None };
         let status = Status::collect(facts, &OneWorker::new(Arc::clone(&counters), loads));
         Self {
             duration_ms: numbers.duration_ns / 1_000_000,

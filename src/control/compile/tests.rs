@@ -15,7 +15,7 @@ const ETH0: InterfaceId = InterfaceId(0);
 const ETH1: InterfaceId = InterfaceId(1);
 
 /// eth0 is 198.18.0.0/24 with the default gateway .1, eth1 is 198.18.1.0/24; nobody is resolved.
-fn topology(config: &Config) -> Topology {
+pub(super) fn topology(config: &Config) -> Topology {
     let mut topology = Topology::new(config, &NetworkView::default());
     for (position, port) in topology.ports.iter_mut().enumerate() {
         port.interface.mac = [2, 0, 0, 0, 0, position as u8];
@@ -378,22 +378,6 @@ fn the_snapshot_knows_rules_tags_rates_and_vips_that_the_kernel_has_not() {
     let Resolution::NextHop(id) = snapshot.routes.resolve(ip("198.18.1.11")) else { panic!("no row") };
     assert_eq!(snapshot.next_hop(id).unwrap().tags, Tags::single(100));
     assert_eq!(snapshot.interfaces[1].tags, Tags::single(100));
-}
-
-#[test]
-fn a_service_is_left_to_the_kernel_once_its_drained_backends_have_no_connections() {
-    let (mut compiler, mut config) = (Compiler::default(), config());
-    let service = &mut config.services[0];
-    (service.on_no_backend, service.state) = (OnNoBackend::ToKernel, valid::AdminState::Drain);
-    let (vip, topology) = (service.vip, topology(&config));
-    let mut compile = |busy: &[u32]| {
-        let open = |id: BackendId| u64::from(busy.contains(&id.0));
-        let usage = Usage { open: &open, ..Usage::NONE };
-        let compiled = compiler.compile(&config, &topology, &Standings::default(), &usage).unwrap();
-        compiled.steering.services.iter().any(|(at, _)| (at.address, at.port) == (vip.ip(), vip.port()))
-    };
-    assert!(compile(&[1]), "its connection is not cut");
-    assert!(!compile(&[]));
 }
 
 #[test]

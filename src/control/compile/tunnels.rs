@@ -45,6 +45,14 @@ impl Tunnels {
         }
         outers
     }
+
+    /// Forgets services that are gone.
+    pub(super) fn retain(&mut self, services: &[Service]) {
+        if !self.lacking.is_empty() {
+            let names: HashSet<&str> = services.iter().map(|service| service.name.as_str()).collect();
+            self.lacking.retain(|name| names.contains(name.as_str()));
+        }
+    }
 }
 
 /// The configured source, else an address of the interface that leads to the backend, else of another.
@@ -112,6 +120,11 @@ mod tests {
         };
         assert_eq!([outers(&without), outers(&without)], [(0, 1); 2]);
         assert_eq!(outers(&with), (2, 0));
+        assert_eq!(outers(&without), (0, 1));
+        tunnels.retain(&config.services);
+        assert_eq!(tunnels.lacking.len(), 1);
+        tunnels.retain(&[]);
+        assert_eq!(tunnels.lacking.len(), 0, "a service that is gone is forgotten");
     }
 
     #[test]

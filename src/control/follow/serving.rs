@@ -1,42 +1,27 @@
 //! Who serves, in touch with those who know: health checks, sources of backends, the traffic, time.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::config::valid::{Config, Via};
-use crate::control::compile::left_to_kernel;
+use crate::control::compile::{Left, Usage};
 use crate::control::discover::{Discovery, Found};
-use crate::control::health::{Health, News, Report, Target, Through};
+use crate::control::health::{Health, News, Report, Suspicion, Target};
 use crate::control::requests::View;
 use crate::control::roster::Roster;
-use crate::control::standing::{BackendKey, ServiceKey, service_key};
+use crate::control::standing::{BackendKey, service_key};
 use crate::control::topology::Topology;
+use crate::tables::loads::Failures;
 use crate::tables::{Backend, BackendId, Loads, Snapshot};
-use crate::wire::ethernet;
-use crate::wire::tunnel::Family;
 
 use super::fading::Fading;
+use super::way::way;
 
 /// How often drains, slow starts and those who leave are looked at.
 const ROSTER_TURN: Duration = Duration::from_millis(100);
-
-/// Services that are left to the kernel as soon as the last connection of their drained backends has ended: nothing but the
-/// counts of connections tells when that is.
-#[derive(Debug, Default)]
-struct LeftToKernel(HashSet<ServiceKey>);
-
-impl LeftToKernel {
-    /// Whether there is one more of them than at the last look.
-    fn turn(&mut self, snapshot: &Snapshot, loads: &Loads) -> bool {
-        let left = left_to_kernel(snapshot, &|id| u64::from(loads.open(id)));
-        let more = !left.is_subset(&self.0);
-        self.0 = left;
-        more
-    }
-}
 
 /// Who serves.
 pub(super) struct Serving {
@@ -52,7 +37,6 @@ pub(super) struct Serving {
     /// Of the newest snapshot.
     rows: HashMap<BackendKey, BackendId>,
     fading: Fading,
-    left: LeftToKernel,
     next_turn: Instant,
 }
 
@@ -61,19 +45,12 @@ impl Serving {
     pub(super) fn new(roster: Roster, loads: Arc<Loads>, now: Instant) -> Self {
         let (health, reports) = Health::start(Arc::clone(&loads));
         let (discovery, found) = Discovery::start();
-        let (rows, fading, left) = (HashMap::new(), Fading::default(), LeftToKernel::default());
-        let targets = Vec::new();
-        Self { roster, health, reports, discovery, found, loads, targets, rows, fading, left, next_turn: now }
+        let (rows, fading, targets) = (HashMap::new(), Fading::default(), Vec::new());
+        Self { roster, health, reports, discovery, found, loads, targets, rows, fading, next_turn: now }
     }
 
-    /// Hears what is new. Whether anything follows from it. `active` says how many connections a backend has, those included
-    /// that the ends are done with.
-    pub(super) fn turn(
-        &mut self,
-        snapshot: &Snapshot,
-        active: &dyn Fn(BackendId) -> u64,
-        now: Instant,
-    ) -> bool {
+    /// Hears what is new. Whether anything follows from it.
+    pub(super) fn turn(&mut self, snapshot: &Snapshot, left: &Left, usage: &Usage<'_>, now: Instant) -> bool {
         let mut changed = false;
         while let Ok(report) = self.reports.try_recv() {
             let follows = self.roster.report(&report, now);
@@ -90,16 +67,14 @@ impl Serving {
         }
         if self.next_turn <= now {
             self.next_turn = now + ROSTER_TURN;
-            let (rows, loads) = (&self.rows, &self.loads);
-            let open = |key: &BackendKey| match rows.get(key).and_then(|row| snapshot.backend(*row)) {
-                // Where answers go past the switch, a client that has nothing more to say may still listen.
-                Some(backend) if backend.forwarding.returns_directly() => active(backend.id),
-                Some(backend) => u64::from(loads.open(backend.id)),
-                None => 0,
+            let rows = &self.rows;
+            let in_use = |key: &BackendKey| {
+                let backend = rows.get(key).and_then(|row| snapshot.backend(*row));
+                backend.map_or(0, |backend| usage.in_use(backend))
             };
-            changed |= self.roster.turn(&open, now);
-            self.fading.turn(snapshot, loads, now);
-            changed |= self.left.turn(snapshot, loads);
+            changed |= self.roster.turn(&in_use, now);
+            self.fading.turn(snapshot, &self.loads, now);
+            changed |= left.is_due(snapshot, usage);
         }
         changed
     }
@@ -125,8 +100,10 @@ impl Serving {
         let Some(service) = snapshot.service(backend.service) else { return };
         let key = BackendKey { service: (service.vip, service.protocol), address: backend.address };
         let threshold = self.roster.passive_failures(&key.service);
-        if threshold.is_some_and(|threshold| self.loads.failures(id).in_a_row >= threshold) {
-            self.health.suspect(key);
+        if let Some(suspicion) =
+            threshold.and_then(|threshold| suspicion(&self.loads.failures(id), threshold))
+        {
+            self.health.suspect(key, suspicion);
         }
     }
 
@@ -187,6 +164,7 @@ impl Serving {
         }
         View {
             shown: self.rows.keys().filter_map(shown).collect(),
+            services: self.roster.summaries(now),
             checked: self.health.checked(),
             watched,
             pace: self.health.pace(),
@@ -194,56 +172,29 @@ impl Serving {
     }
 }
 
-/// The way that the packets of its service take to a backend.
-fn way(backend: &Backend, topology: &Topology, snapshot: &Snapshot) -> Option<Through> {
-    let service = snapshot.service(backend.service)?;
-    let next_hop = snapshot.next_hop(backend.next_hop).filter(|next_hop| next_hop.resolved)?;
-    if backend.forwarding.is_tunnel() && backend.outer.is_none() {
-        return None;
+/// What so many failures give cause for, where `threshold` in a row do.
+fn suspicion(failures: &Failures, threshold: u32) -> Option<Suspicion> {
+    if failures.told_in_a_row >= threshold {
+        return Some(Suspicion::Told);
     }
-    let port = topology.port(next_hop.interface)?;
-    let family = backend.outer.map_or(Family::of(service.vip.ip()), |outer| outer.family());
-    let mut link = vec![0; next_hop.tags.header_len()];
-    let ethertype = if family == Family::V4 { ethernet::IPV4 } else { ethernet::IPV6 };
-    ethernet::write_header(&mut link, &next_hop.macs, &next_hop.tags, ethertype);
-    // The backend answers to it directly: rather one on its own link, but any will do that it has a route to.
-    let near = std::iter::once(&port.interface);
-    let addresses = near.chain(&snapshot.interfaces).flat_map(|interface| &interface.addresses);
-    let usable = addresses.map(|(address, _)| *address).find(|address| {
-        let link_local = matches!(address, std::net::IpAddr::V6(v6) if v6.is_unicast_link_local());
-        address.is_ipv4() == service.vip.is_ipv4() && !link_local
-    });
-    Some(Through {
-        ifindex: port.ifindex?,
-        link,
-        outer: backend.outer.filter(|_| backend.forwarding.is_tunnel()),
-        source: usable?,
-        vip: service.vip,
-        protocol: service.protocol,
-    })
+    (failures.in_a_row >= threshold).then_some(Suspicion::Silent)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::valid::AdminState;
-    use crate::control::compile::compile_static;
-    use crate::control::testing::{config, interfaces};
-    use crate::tables::OnNoBackend;
 
     #[test]
-    fn a_drained_service_goes_to_the_kernel_when_its_last_connection_ends() {
-        let mut config = config();
-        config.interfaces = interfaces();
-        config.services[0].state = AdminState::Drain;
-        config.services[0].on_no_backend = OnNoBackend::ToKernel;
-        let (snapshot, _) = compile_static(&config).unwrap();
-        let (loads, mut left) = (Loads::new(1, 8), LeftToKernel::default());
-        let last = snapshot.services[0].as_ref().unwrap().backends[0];
-        loads.opened(0, last);
-        assert!(!left.turn(&snapshot, &loads));
-        loads.closed(0, last);
-        assert!(left.turn(&snapshot, &loads));
-        assert!(!left.turn(&snapshot, &loads), "that is said once");
+    fn only_what_the_backends_side_tells_often_enough_counts_as_told() {
+        let of = |in_a_row, told_in_a_row| {
+            suspicion(&Failures { in_a_row, told_in_a_row, ..Failures::default() }, 3)
+        };
+        assert_eq!([of(2, 2), of(3, 0)], [None, Some(Suspicion::Silent)]);
+        assert_eq!(
+            of(1000, 2),
+            Some(Suspicion::Silent),
+            "clients that ask in vain cannot make up for the third"
+        );
+        assert_eq!(of(3, 3), Some(Suspicion::Told));
     }
 }

@@ -13,6 +13,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::AbortHandle;
 
 use super::check::Answer;
+use super::machine::Suspicion;
 use super::pace::{Lateness, Pace};
 use super::{Checked, News, Report, Target, Through};
 use crate::config::valid::{self, Check};
@@ -197,10 +198,10 @@ impl Board {
     }
 
     /// The traffic gives cause for suspicion. Whether a check is due sooner than before.
-    pub fn suspect(&mut self, key: BackendKey, now: Instant) -> bool {
+    pub fn suspect(&mut self, key: BackendKey, suspicion: Suspicion, now: Instant) -> bool {
         let id = self.targets.get(&key).map(|asked| asked.check);
         let Some((id, probe)) = id.and_then(|id| Some((id, self.probes.get_mut(&id)?))) else { return false };
-        if !probe.machine.suspect(now) || probe.running.is_some() {
+        if !probe.machine.suspect(suspicion, now) || probe.running.is_some() {
             return false;
         }
         let due = probe.timing.at_once(probe.started, now);
@@ -253,10 +254,13 @@ impl Board {
         let agent = probe.heard();
         for one in &probe.subscribers {
             if one.role == Role::Check {
-                if let Some(Ok(passed)) = &probe.last
-                    && probe.question.how.check != Check::Agent
-                {
-                    self.loads.probed(one.row, u32::try_from(passed.took.as_micros()).unwrap_or(u32::MAX));
+                if let Some(Ok(passed)) = &probe.last {
+                    self.loads.passed(one.row);
+                    // How fast its agent is says nothing of the backend.
+                    if probe.question.how.check != Check::Agent {
+                        let micros = u32::try_from(passed.took.as_micros()).unwrap_or(u32::MAX);
+                        self.loads.probed(one.row, micros);
+                    }
                 }
                 if let Some(verdict) = verdict {
                     let _ = self.reports.send(Report { key: one.key, news: probe.news(verdict) });

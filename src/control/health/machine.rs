@@ -15,9 +15,10 @@
 //!                                                      └────────┘
 //! ```
 //!
-//! While it counts, checks follow each other at the fast interval. So they do under suspicion, and then one failure is
-//! enough to be down: the failures in the traffic count for the others. One success clears the suspicion, if the check began
-//! after it: connections that a client does not complete never take a backend down that answers.
+//! While it counts, checks follow each other at the fast interval. So they do under suspicion. Where the backend's own side
+//! gave cause for that, one failed check is then enough to be down: the failures in the traffic count for the others. Where
+//! nothing but silence did, `fall` are needed as ever: a client can bring that about, and is not to have a say in what takes a
+//! backend down. One success clears a suspicion, if the check began after it.
 
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,15 @@ pub enum Kind {
     NoWay,
 }
 
+/// What the traffic gives cause for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suspicion {
+    /// Clients were not answered. It may be their doing.
+    Silent,
+    /// The backend's side said that it takes no connections.
+    Told,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// Not decided. How often there was no way.
@@ -57,18 +67,29 @@ pub struct Machine {
     fall: u32,
     state: State,
     since: Instant,
+    /// When the traffic last gave cause for suspicion, of whatever kind …
     suspected: Option<Instant>,
+    /// … and of [`Suspicion::Told`].
+    told: Option<Instant>,
 }
 
 impl Machine {
     /// Nothing known yet. `rise` successes make it up, `fall` failures make it down; 0 is taken for 1.
     pub fn new(rise: u32, fall: u32, now: Instant) -> Self {
-        Self { rise: rise.max(1), fall: fall.max(1), state: State::Unknown(0), since: now, suspected: None }
+        Self {
+            rise: rise.max(1),
+            fall: fall.max(1),
+            state: State::Unknown(0),
+            since: now,
+            suspected: None,
+            told: None,
+        }
     }
 
     /// A check that began at `started` has succeeded. The verdict, if that changes it.
     pub fn succeeded(&mut self, started: Instant, now: Instant) -> Option<Verdict> {
         self.suspected = self.suspected.filter(|suspected| *suspected > started);
+        self.told = self.told.filter(|told| *told > started);
         match self.state {
             State::Up(_) => {
                 self.state = State::Up(0);
@@ -89,7 +110,7 @@ impl Machine {
                 self.state = State::Unknown(before + 1);
                 None
             }
-            State::Up(before) if before + 1 < self.fall && self.suspected.is_none() => {
+            State::Up(before) if before + 1 < self.fall && self.told.is_none() => {
                 self.state = State::Up(before + 1);
                 None
             }
@@ -103,11 +124,14 @@ impl Machine {
 
     /// The traffic gives cause for suspicion. Whether that is news, and a check should follow at once; a backend that is
     /// down anyway is not suspected.
-    pub fn suspect(&mut self, now: Instant) -> bool {
+    pub fn suspect(&mut self, suspicion: Suspicion, now: Instant) -> bool {
         if matches!(self.state, State::Down(_)) {
             return false;
         }
         self.suspected = Some(now);
+        if suspicion == Suspicion::Told {
+            self.told = Some(now);
+        }
         true
     }
 
@@ -117,7 +141,7 @@ impl Machine {
             Verdict::Down => State::Down(0),
         };
         if verdict == Verdict::Down {
-            self.suspected = None;
+            (self.suspected, self.told) = (None, None);
         }
         self.since = now;
         Some(verdict)
@@ -252,12 +276,36 @@ mod tests {
     }
 
     #[test]
-    fn under_suspicion_one_failure_is_enough() {
+    fn where_the_backends_side_told_so_one_failure_is_enough() {
         let mut bench = Bench::up();
-        assert!(bench.machine.suspect(bench.now) && bench.machine.is_fast());
+        assert!(bench.machine.suspect(Suspicion::Told, bench.now) && bench.machine.is_fast());
+        bench.machine.suspect(Suspicion::Silent, bench.now);
         assert_eq!(bench.fail(), Some(Verdict::Down));
         assert!(!bench.machine.is_suspect(), "it is no longer suspected but known");
-        assert!(!bench.machine.suspect(bench.now));
+        assert!(!bench.machine.suspect(Suspicion::Told, bench.now));
+    }
+
+    #[test]
+    fn silence_has_a_backend_checked_soon_and_takes_no_failure_off_the_count() {
+        let mut bench = Bench::up();
+        for _ in 0..2 {
+            assert!(bench.machine.suspect(Suspicion::Silent, bench.now) && bench.machine.is_fast());
+            assert_eq!((bench.fail(), bench.machine.name()), (None, "falling"));
+        }
+        bench.machine.suspect(Suspicion::Silent, bench.now);
+        assert_eq!(bench.fail(), Some(Verdict::Down));
+    }
+
+    #[test]
+    fn what_a_success_has_cleared_later_silence_does_not_bring_back() {
+        let mut bench = Bench::up();
+        bench.machine.suspect(Suspicion::Told, bench.now);
+        let started = bench.now + Duration::from_millis(1);
+        bench.now += Duration::from_secs(1);
+        bench.machine.suspect(Suspicion::Silent, bench.now);
+        assert_eq!(bench.machine.succeeded(started, bench.now), None);
+        assert!(bench.machine.is_suspect(), "the silence is younger than the check");
+        assert_eq!((bench.fail(), bench.machine.name()), (None, "falling"));
     }
 
     #[test]
@@ -265,7 +313,7 @@ mod tests {
         let mut bench = Bench::up();
         let before = bench.now;
         bench.now += Duration::from_secs(1);
-        bench.machine.suspect(bench.now);
+        bench.machine.suspect(Suspicion::Told, bench.now);
         assert_eq!(bench.machine.succeeded(before, bench.now), None);
         assert!(bench.machine.is_suspect(), "that answer is older than the suspicion");
         assert_eq!(bench.ok(), None);

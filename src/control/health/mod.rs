@@ -31,6 +31,7 @@ use crate::config::valid;
 use crate::sys::limits;
 use crate::tables::{BackendId, Loads, Protocol};
 use board::Board;
+pub use machine::Suspicion;
 pub use pace::Pace;
 
 pub mod board;
@@ -167,8 +168,8 @@ impl Health {
     }
 
     /// The traffic gives cause for suspicion: check now, and at the fast interval until it is clear.
-    pub fn suspect(&self, key: BackendKey) {
-        if locked(&self.board).suspect(key, Instant::now()) {
+    pub fn suspect(&self, key: BackendKey, suspicion: Suspicion) {
+        if locked(&self.board).suspect(key, suspicion, Instant::now()) {
             self.bell.notify_one();
         }
     }

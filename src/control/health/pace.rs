@@ -1,9 +1,10 @@
 //! When each check is due, and how late checks are. Pure: `now` passed in.
 //!
-//! Every probe has a place of its own in the interval, given by a hash of what it asks, so that the checks of all backends
+//! Every probe has a place of its own in the period, given by a hash of what it asks, so that the checks of all backends
 //! spread evenly and stay so, whatever happens: after a time at the fast interval a probe returns to its place. Around it
 //! every check is a little early or late, by another hash, so that no two keep meeting at the same instant; the mean does
-//! not drift, because places are counted from the start and not from the last check.
+//! not drift, because places are counted from the start and not from the last check. The period is as much shorter than the
+//! interval as two checks can be early and late: what is promised is the interval, at the most.
 
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,7 @@ pub struct Timing {
     origin: Instant,
     hash: u64,
     interval: Duration,
+    period: Duration,
     fast: Duration,
 }
 
@@ -51,7 +53,8 @@ impl Timing {
     pub fn new(origin: Instant, hash: u64, interval_ms: u32, fast_ms: u32) -> Self {
         let interval = Duration::from_millis(interval_ms.max(1).into());
         let fast = Duration::from_millis(fast_ms.max(1).into()).min(interval);
-        Self { origin, hash: mix(hash, 0x5851_F42D_4C95_7F2D), interval, fast }
+        let period = interval - interval / JITTER * 2;
+        Self { origin, hash: mix(hash, 0x5851_F42D_4C95_7F2D), interval, period, fast }
     }
 
     /// The first check, where `fresh` probes are new at `now`: soon where they are few, within the interval where they are
@@ -61,23 +64,23 @@ impl Timing {
         now + part(apart.min(self.interval), self.hash)
     }
 
-    /// The check after the one that began at `started`.
+    /// The check after the one that began at `started`: no later than the interval.
     pub fn next(&self, started: Instant, fast: bool) -> Instant {
         if fast {
             return started + self.fast;
         }
-        let place = part(self.interval, self.hash);
+        let place = part(self.period, self.hash);
         let since = started.saturating_duration_since(self.origin) + self.interval / TOO_NEAR;
-        // Places so far: the next one is this much times the interval after the first.
+        // Places so far: the next one is this much times the period after the first.
         let number = match since.checked_sub(place) {
-            Some(since) => (since.as_nanos() / self.interval.as_nanos()) as u64 + 1,
+            Some(since) => (since.as_nanos() / self.period.as_nanos()) as u64 + 1,
             None => 0,
         };
-        let nanos = (self.interval.as_nanos() as u64).saturating_mul(number);
+        let nanos = (self.period.as_nanos() as u64).saturating_mul(number);
         let early = self.interval / JITTER;
         let due = self.origin + place + Duration::from_nanos(nanos) + part(early * 2, mix(self.hash, number));
-        // The first place may lie before the start.
-        due.checked_sub(early).unwrap_or(due).max(started)
+        // The first place may lie before the start. Where a place was left out, the next one may be too far.
+        due.checked_sub(early).unwrap_or(due).clamp(started, started + self.interval)
     }
 
     /// The check at once that a suspicion asks for: not sooner after the last than the fast interval.
@@ -178,9 +181,27 @@ mod tests {
             gaps.push(next - at);
             at = next;
         }
-        assert!((at - first).abs_diff(5_000_000 * MS) < 250 * MS, "{:?}", at - first);
-        assert!(gaps.iter().all(|gap| gap.abs_diff(5000 * MS) <= 250 * MS));
+        assert!((at - first).abs_diff(4_750_000 * MS) < 250 * MS, "{:?}", at - first);
+        assert!(gaps.iter().all(|gap| (4500 * MS..=5003 * MS).contains(gap)));
         assert!(gaps.iter().max() != gaps.iter().min());
+    }
+
+    #[test]
+    fn no_two_checks_are_further_apart_than_the_interval() {
+        let origin = Instant::now();
+        let mut longest = Duration::ZERO;
+        for hash in 0..1000 {
+            let timing = timing(origin, hash);
+            let mut at = timing.first(origin, 1000);
+            for round in 0..40 {
+                // Four calm checks, and then so many at the fast interval that every place is left out by some.
+                let next = timing.next(at, round % 8 > 3 && hash % 5 < 3);
+                assert!(next > at && next - at <= 5000 * MS, "{:?} after {hash}, {round}", next - at);
+                longest = longest.max(next - at);
+                at = next;
+            }
+        }
+        assert_eq!(longest, 5000 * MS, "what is promised is used");
     }
 
     #[test]
@@ -195,7 +216,7 @@ mod tests {
             at = next;
         }
         let back = timing.next(at, false);
-        assert!((back - calm).abs_diff(5000 * MS) <= 250 * MS, "{:?}", back - calm);
+        assert!((back - calm).abs_diff(4750 * MS) <= 250 * MS, "{:?}", back - calm);
     }
 
     #[test]
@@ -204,7 +225,7 @@ mod tests {
         let timing = timing(origin, 9);
         let late = timing.next(origin, false) + 23_000 * MS;
         let next = timing.next(late, false);
-        assert!(next > late && next - late < 5750 * MS);
+        assert!(next > late && next - late <= 5000 * MS);
     }
 
     #[test]

@@ -73,7 +73,7 @@ async fn a_suspicion_finds_a_dead_backend_long_before_its_next_check() {
     checks.set(vec![target.clone()]);
     assert_eq!(next(&mut reports).await, News::Up);
     drop(listener);
-    checks.suspect(target.key);
+    checks.suspect(target.key, Suspicion::Told);
     assert_eq!(next(&mut reports).await, News::Down("connection refused".to_owned()));
 }
 

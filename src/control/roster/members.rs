@@ -214,7 +214,7 @@ impl Members {
             let set = &self.set;
             self.records.retain(|address, record| set.contains(address) || record.leaving.is_some());
         }
-        self.forget_health(service);
+        self.forget_health(before, service);
         self.settle(service, now);
     }
 
@@ -229,15 +229,15 @@ impl Members {
         }
     }
 
-    /// Drops verdicts of checks and agents that are no longer asked.
-    fn forget_health(&mut self, service: &valid::Service) {
-        let asked = service.health.as_ref();
-        let has_agent = asked.is_some_and(asks_agent);
+    /// Drops verdicts of checks that are no longer made, and what agents said that are no longer asked.
+    fn forget_health(&mut self, before: &valid::Service, service: &valid::Service) {
+        let agent = |service: &valid::Service| service.health.as_ref().and_then(Agent::of);
+        let another = agent(before) != agent(service);
         for record in self.records.values_mut() {
-            if asked.is_none() {
+            if service.health.is_none() {
                 record.down = None;
             }
-            if !has_agent {
+            if another {
                 record.agent = Default::default();
             }
         }
@@ -329,9 +329,21 @@ impl Members {
     }
 }
 
-/// Whether an agent is asked.
-pub(super) fn asks_agent(health: &valid::Health) -> bool {
-    health.agent_port.is_some() || health.check == valid::Check::Agent
+/// Which agent is asked: on another port it is another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Agent {
+    /// At the backend's own port.
+    Own,
+    /// At this port.
+    At(u16),
+}
+
+impl Agent {
+    /// The one of these checks, if any is asked.
+    pub fn of(health: &valid::Health) -> Option<Self> {
+        let is_check = (health.check == valid::Check::Agent).then(|| health.port.map_or(Self::Own, Self::At));
+        health.agent_port.map(Self::At).or(is_check)
+    }
 }
 
 fn listed(service: &valid::Service) -> HashMap<SocketAddr, usize> {

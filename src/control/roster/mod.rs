@@ -22,11 +22,13 @@ use members::Members;
 mod fit;
 mod members;
 mod order;
+mod overruled;
 mod record;
 mod shown;
 #[cfg(test)]
 mod tests;
 
+pub use overruled::Orders;
 pub use shown::{Shown, Summary};
 
 /// Backends that all services together may discover: half of what the tables hold, so that no name server can keep them
@@ -129,7 +131,7 @@ impl Roster {
             News::Up => record.down = None,
             News::Down(why) => record.down = Some(why.clone()),
             // An agent that says nothing of one thing has not changed its mind about it.
-            News::Agent(agent) if members::asks_agent(health) => {
+            News::Agent(agent) if members::Agent::of(health).is_some() => {
                 record.agent.percent = agent.percent.or(record.agent.percent);
                 record.agent.wish = agent.wish.or(record.agent.wish);
             }

@@ -4,14 +4,12 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::Roster;
-use crate::config::valid::{AdminState, Service};
-use crate::control::orders::{Change, Order};
+use crate::config::valid::AdminState;
+use crate::control::orders::{self, Change, Order};
 use crate::control::standing::{BackendKey, ServiceKey, service_key};
 
 /// The largest weight that a file may give.
 const MOST_WEIGHT: u32 = 65_535;
-/// Names in an error: more do not help anybody.
-const MOST_NAMES: usize = 10;
 
 impl Roster {
     /// An operator's order. What it changes in a sentence (which may be that it changes nothing), or why it cannot be.
@@ -116,8 +114,7 @@ impl Roster {
     }
 
     fn no_service(&self, name: &str) -> String {
-        let names = self.file.services.iter().map(|service: &Service| format!("{:?}", service.name));
-        format!("there is no service {name:?}; there are {}", list(names))
+        orders::no_service(name, self.file.services.iter().map(|service| service.name.as_str()))
     }
 }
 
@@ -147,15 +144,5 @@ fn overshadowed(service: AdminState, backend: AdminState) -> &'static str {
 }
 
 fn no_backend(address: SocketAddr, others: impl Iterator<Item = SocketAddr>) -> String {
-    format!("has no backend {address}; it has {}", list(others.map(|address| address.to_string())))
-}
-
-/// The first of them, and how many more.
-fn list(names: impl Iterator<Item = String>) -> String {
-    let names: Vec<String> = names.collect();
-    match names.len().saturating_sub(MOST_NAMES) {
-        _ if names.is_empty() => "none".to_owned(),
-        0 => names.join(", "),
-        more => format!("{} and {more} more", names[..MOST_NAMES].join(", ")),
-    }
+    format!("has no backend {address}; it has {}", orders::list(others.map(|address| address.to_string())))
 }

@@ -1,6 +1,6 @@
 //! How backends and services stand, for showing.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -23,29 +23,22 @@ pub struct Shown {
     pub share: u8,
     /// Whether it was discovered, not listed.
     pub discovered: bool,
+    /// Whether it serves only while no other can.
+    pub backup: bool,
     /// Seconds until the connections of a drained backend end; none: as long as they last.
     pub drain_left_s: Option<u64>,
 }
 
 /// How one service stands, for showing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Summary {
     /// `enabled`, `drain` or `disabled`, as it is in force.
     pub state: String,
     /// Whether that is an order, not what the file says.
     pub ordered: bool,
-    /// Backends that it has, without those that leave.
-    pub backends: usize,
-    /// Those of them that new connections go to.
-    pub able: usize,
-    /// They go to backups, because no other can take them.
-    pub backups_serve: bool,
-    /// Backends that leave and still have connections.
-    pub leaving: usize,
     /// Seconds until the connections of a drained service end; none: as long as they last.
     pub drain_left_s: Option<u64>,
     /// Discovered backends that it cannot have, and why.
-    #[serde(default)]
     pub misfits: Vec<String>,
 }
 
@@ -64,6 +57,7 @@ impl Roster {
             why,
             share: members.standing(&terms, backend, now).share,
             discovered: was_discovered || (members.has(&key.address) && !members.is_listed(&key.address)),
+            backup: backend.backup,
             drain_left_s: record.deadline(&terms).map(|deadline| seconds_until(deadline, now)),
         })
     }
@@ -100,35 +94,26 @@ impl Roster {
         Some(format!("{} of {} left out, {address} as {why}{kept}", 1 + misfits.count(), found.len()))
     }
 
-    /// How a service stands; none if there is no such service.
-    pub fn summary(&self, key: &ServiceKey, now: Instant) -> Option<Summary> {
+    /// How all services stand.
+    pub fn summaries(&self, now: Instant) -> HashMap<ServiceKey, Summary> {
+        let own = fit::own_addresses(&self.file);
+        let keys = self.members.keys();
+        keys.filter_map(|key| Some((*key, self.summary(key, &own, now)?))).collect()
+    }
+
+    fn summary(&self, key: &ServiceKey, own: &HashSet<IpAddr>, now: Instant) -> Option<Summary> {
         let (members, service) = self.entry(key)?;
         let terms = members.terms(service);
-        // As the compiler picks them: primaries, or else backups. What is in force is what the roster says of itself.
-        let (mut primaries, mut backups, mut backends) = (0, 0, 0);
-        for backend in members.staying(service) {
-            let standing = members.standing(&terms, &backend, now);
-            let able = backend.weight > 0 && standing.takes_new && !standing.down && standing.share > 0;
-            backends += 1;
-            *(if backend.backup { &mut backups } else { &mut primaries }) += usize::from(able);
-        }
-        let own = fit::own_addresses(&self.file);
         let found = self.found.get(key).into_iter().flatten();
         let misfits = found.filter_map(|backend| {
-            let why = fit::misfit(service, &own, backend.address)?;
+            let why = fit::misfit(service, own, backend.address)?;
             Some(format!("{}: {why}", backend.address))
         });
+        let deadline = terms.draining.and_then(|since| terms.deadline(since));
         Some(Summary {
             state: terms.state.name().to_owned(),
             ordered: members.state.is_some(),
-            backends,
-            able: if primaries > 0 { primaries } else { backups },
-            backups_serve: primaries == 0 && backups > 0,
-            leaving: members.leaving().len(),
-            drain_left_s: terms
-                .draining
-                .and_then(|since| terms.deadline(since))
-                .map(|deadline| seconds_until(deadline, now)),
+            drain_left_s: deadline.map(|deadline| seconds_until(deadline, now)),
             misfits: misfits.collect(),
         })
     }

@@ -1,17 +1,21 @@
 //! Counters and snapshot to a [`Status`].
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::{
-    BackendStatus, Connections, FailuresStatus, NextHopStatus, PortTraffic, ServiceStatus, SnatStatus,
-    Status, Totals, Traffic, WorkerStatus,
+    BackendStatus, Connections, FailuresStatus, NextHopStatus, PortTraffic, ServiceStatus, ServingStatus,
+    SnatStatus, Status, Totals, Traffic, WorkerStatus,
 };
 use crate::control::dataplane::{DataPlane, PortStatus, WorkerHandle};
 use crate::control::requests::View;
+use crate::control::roster::{Shown, Summary};
 use crate::control::standing::{BackendKey, ServiceKey};
+use crate::sys::memory;
 use crate::tables::counters::BackendCounters;
 use crate::tables::{
-    Backend, Counter, DropReason, Filtering, Loads, Mapping, Service, Snapshot, SnatRule, WorkerCounters,
+    Backend, BackendId, Counter, DropReason, Filtering, Loads, Mapping, Service, Snapshot, SnatRule,
+    WorkerCounters,
 };
 
 /// What the answer is made from, besides the workers.
@@ -25,6 +29,8 @@ pub struct Facts<'a> {
     pub limits: Limits,
     /// Who serves, and why.
     pub view: &'a View,
+    /// How old that is; none where nobody said anything.
+    pub view_age: Option<Duration>,
 }
 
 /// Sizes of the connection tables.
@@ -63,7 +69,9 @@ impl Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             uptime_s: facts.uptime.as_secs(),
+            resident_bytes: memory::resident_bytes().unwrap_or_default(),
             epoch: facts.snapshot.epoch,
+            view_age_s: facts.view_age.map(|age| age.as_secs()),
             totals: workers.iter().map(|worker| &worker.totals).fold(Totals::default(), add_totals),
             connections,
             dropped: DropReason::ALL.iter().map(dropped).collect(),
@@ -74,7 +82,7 @@ impl Status {
                 .flatten()
                 .map(|service| service_status(service, facts, (&counters, dataplane.loads())))
                 .collect(),
-            checks: facts.view.pace,
+            checks: facts.view_age.map(|_| facts.view.pace),
             snat: facts.snapshot.snat_rules.iter().map(snat_status).collect(),
             workers,
             ports,
@@ -176,13 +184,21 @@ type Counted<'a> = (&'a [&'a WorkerCounters], &'a Loads);
 
 fn service_status(service: &Service, facts: Facts<'_>, counted: Counted<'_>) -> ServiceStatus {
     let key = (service.vip, service.protocol);
+    let takers: HashSet<BackendId> = service.takers.iter().copied().collect();
     let backends: Vec<_> = service
         .backends
         .iter()
         .filter_map(|id| facts.snapshot.backend(*id))
-        .map(|backend| backend_status(backend, key, facts, counted))
+        .map(|backend| backend_status(backend, takers.contains(&backend.id), key, facts, counted))
         .collect();
+    let Summary { state, ordered, drain_left_s, misfits } =
+        facts.view.services.get(&key).cloned().unwrap_or_default();
     ServiceStatus {
+        state,
+        ordered,
+        drain_left_s,
+        misfits,
+        serving: serving(&backends),
         name: service.name.clone(),
         vip: service.vip,
         protocol: service.protocol.name().to_owned(),
@@ -200,6 +216,22 @@ fn service_status(service: &Service, facts: Facts<'_>, counted: Counted<'_>) -> 
     }
 }
 
+fn serving(backends: &[BackendStatus]) -> ServingStatus {
+    let (leaving, staying): (Vec<_>, Vec<_>) =
+        backends.iter().partition(|backend| backend.state == "leaving");
+    let count = |backup: bool, which: fn(&BackendStatus) -> bool| {
+        staying.iter().filter(|backend| backend.backup == backup && which(backend)).count()
+    };
+    ServingStatus {
+        backends: count(false, |_| true),
+        serving: count(false, |backend| backend.takes_new),
+        backups: count(true, |_| true),
+        backups_able: count(true, BackendStatus::able),
+        backups_serving: count(true, |backend| backend.takes_new),
+        leaving: leaving.len(),
+    }
+}
+
 fn add_traffic(sum: Traffic, backend: &Traffic) -> Traffic {
     Traffic {
         packets_in: sum.packets_in + backend.packets_in,
@@ -213,6 +245,7 @@ fn add_traffic(sum: Traffic, backend: &Traffic) -> Traffic {
 
 fn backend_status(
     backend: &Backend,
+    takes_new: bool,
     service: ServiceKey,
     Facts { snapshot, view, .. }: Facts<'_>,
     (counters, loads): Counted<'_>,
@@ -236,8 +269,10 @@ fn backend_status(
     BackendStatus {
         address: backend.address,
         weight: backend.weight,
+        why: why(&shown, backend, next_hop.as_ref(), takes_new),
         state: shown.state,
-        why: shown.why,
+        takes_new,
+        backup: shown.backup,
         share: shown.share,
         discovered: shown.discovered,
         drain_left_s: shown.drain_left_s,
@@ -258,6 +293,35 @@ fn backend_status(
     }
 }
 
+/// What its state says; of one that is up also why new connections do not go to it, or do not reach it.
+fn why(shown: &Shown, backend: &Backend, next_hop: Option<&NextHopStatus>, takes_new: bool) -> String {
+    let is_up = matches!(shown.state.as_str(), "up" | "starting");
+    let idle = match (backend.weight, shown.backup) {
+        _ if takes_new => None,
+        (0, _) => Some("weight 0".to_owned()),
+        (_, true) => Some("a backup, others serve".to_owned()),
+        (_, false) => None,
+    };
+    let cut_off = match next_hop {
+        None => Some("no route leads to it".to_owned()),
+        Some(hop) if !hop.resolved => {
+            Some(format!("the MAC address of its next hop {} is not known", hop.address))
+        }
+        Some(_) => None,
+    };
+    let reasons: Vec<String> = idle.into_iter().chain(cut_off).filter(|_| is_up).collect();
+    let reasons = reasons.join(", ");
+    let reasons = match takes_new || reasons.is_empty() {
+        true => reasons,
+        false => format!("no new connections: {reasons}"),
+    };
+    let said = [shown.why.as_str(), &reasons].into_iter().filter(|said| !said.is_empty());
+    said.collect::<Vec<_>>().join(", ")
+}
+
 fn mac_text(mac: &[u8]) -> String {
     mac.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":")
 }
+
+#[cfg(test)]
+mod tests;

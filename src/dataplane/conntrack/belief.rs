@@ -2,8 +2,9 @@
 
 use crate::dataplane::family::Pair;
 
-use super::entry::{Entry, Hit};
+use super::entry::{Entry, Hit, Segment};
 use super::tcp::{Direction, State};
+use crate::wire::tcp::Flags;
 
 /// How far a plausible RST or FIN may lie behind the last sequence number noted (a repeated segment) …
 const BEHIND: i32 = -(1 << 16);
@@ -24,15 +25,17 @@ impl<P: Pair> Entry<P> {
     /// Whether a RST or FIN is one that its sender may have sent: its number lies near the last one noted.
     ///
     /// A blind attacker guesses right once in about 128 tries, and an endpoint that ignores the guess (RFC 5961) undoes
-    /// a RST with its next segment. A RST that answers a SYN carries no number of its own but acknowledges the SYN.
-    pub fn plausible(&self, hit: &Hit<P>, sequence: u32, acknowledgment: u32) -> bool {
+    /// a RST with its next segment. A RST that answers a SYN carries no number of its own but acknowledges the SYN (RFC 9293
+    /// §3.10.7.3). One without ACK answers something else that the client sent, which refuses no connection.
+    pub fn plausible(&self, hit: &Hit<P>, flags: Flags, segment: Segment) -> bool {
+        let Segment { sequence, acknowledgment } = segment;
         if hit.state() == State::SynAnswered && hit.direction == Direction::Reply {
             // It answers whatever the client claimed to have received.
             return true;
         }
         if hit.state() == State::SynReceived && hit.direction == Direction::Reply {
             let beyond = acknowledgment.wrapping_sub(self.sequences()[0]);
-            return (1..=ANSWERED).contains(&beyond);
+            return flags.any(Flags::ACK) && (1..=ANSWERED).contains(&beyond);
         }
         let last = self.sequences()[hit.direction as usize];
         (BEHIND..=AHEAD).contains(&(sequence.wrapping_sub(last) as i32))

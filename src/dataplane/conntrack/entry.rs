@@ -13,6 +13,7 @@ use crate::dataplane::family::{Pair, V4, V6};
 use crate::tables::{BackendId, Coarse, Forwarding, NextHopId};
 use crate::wire::checksum::Delta;
 
+use super::glance::Glance;
 use super::key::FlowKey;
 use super::route::Route;
 use super::tcp::{Direction, State};
@@ -22,7 +23,9 @@ const GENERATION: u32 = 0xFFFF_0000;
 const PHASE: u32 = 0x0000_0300;
 const LIVE: u32 = 0x0000_0100;
 const DYING: u32 = 0x0000_0200;
-const STATE: u32 = 0x0000_000F;
+pub(super) const STATE: u32 = 0x0000_000F;
+/// `traits`: the kind.
+pub(super) const KIND: u32 = 0x0000_0700;
 
 /// What is done to the frames of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +59,7 @@ impl Kind {
         matches!(self, Self::Dsr | Self::Tunnel)
     }
 
-    const fn from_bits(bits: u32) -> Self {
+    pub(super) const fn from_bits(bits: u32) -> Self {
         match bits & 7 {
             0 => Self::Nat,
             1 => Self::Dsr,
@@ -80,7 +83,7 @@ pub struct Entry<P: Pair = V4> {
     ports: AtomicU64,
     /// Next hops: see [`super::route`].
     route: AtomicU64,
-    /// addresses << 16 | addresses and ports, of the request direction
+    /// addresses << 16 | addresses and ports, of the request direction, each as it is written
     deltas: AtomicU32,
     backend: AtomicU32,
     last_seen: AtomicU32,
@@ -140,7 +143,7 @@ pub struct Hit<P = V4> {
     /// Position of the entry.
     pub entry: u32,
     /// Status as read.
-    status: u32,
+    pub(super) status: u32,
     /// What is done to its frames.
     pub kind: Kind,
     /// Which way the frame goes.
@@ -202,6 +205,12 @@ impl<P: Pair> Entry<P> {
     /// Copies the connection if it is live and `key` is its key in `direction`.
     #[inline]
     pub fn read(&self, position: u32, key: FlowKey<P>, direction: Direction) -> Option<Hit<P>> {
+        self.glance(key, direction).map(|glance| Hit::of(position, direction, &glance))
+    }
+
+    /// The same, as it lies in the entry.
+    #[inline(always)]
+    pub fn glance(&self, key: FlowKey<P>, direction: Direction) -> Option<Glance<P>> {
         let status = self.status.load(Ordering::Acquire);
         let request = P::load(&self.request_addresses);
         let reply = P::load(&self.reply_addresses);
@@ -218,36 +227,19 @@ impl<P: Pair> Entry<P> {
         {
             return None;
         }
-        let deltas = self.deltas.load(Ordering::Relaxed);
-        let (address_delta, transport_delta) = (Delta((deltas >> 16) as u16), Delta(deltas as u16));
-        let (address_delta, transport_delta) = match direction {
-            Direction::Request => (address_delta, transport_delta),
-            Direction::Reply => (address_delta.reversed(), transport_delta.reversed()),
-        };
-        let kind = Kind::from_bits(traits >> 8);
-        let route = self.route.load(Ordering::Relaxed);
-        let route = match kind {
-            Kind::Snat => Route::of_outbound(route),
-            _ => Route::of_service(route, (status >> 16) as u16),
-        };
-        let hit = Hit {
-            entry: position,
+        let glance = Glance {
             status,
-            kind,
-            direction,
+            traits,
             addresses: other.reversed(),
             ports: other_ports.rotate_left(16),
-            address_delta,
-            transport_delta,
+            deltas: self.deltas.load(Ordering::Relaxed),
+            route: self.route.load(Ordering::Relaxed),
             backend: BackendId(self.backend.load(Ordering::Relaxed)),
-            client_next_hop: route.client,
-            server_next_hop: route.server,
-            routes_epoch: route.epoch,
             last_seen: Coarse(self.last_seen.load(Ordering::Relaxed)),
         };
         fence(Ordering::Acquire);
         let again = self.status.load(Ordering::Relaxed);
-        if (again ^ status) & (GENERATION | PHASE) == 0 { Some(hit) } else { None }
+        if (again ^ status) & (GENERATION | PHASE) == 0 { Some(glance) } else { None }
     }
 
     /// Fills a free entry and makes it live under a new generation. Owner only.
@@ -264,7 +256,7 @@ impl<P: Pair> Entry<P> {
         let leaves = reply.reversed();
         let addresses = P::delta(request.addresses, leaves.addresses);
         let transport = addresses.and(Delta::of_u32(request.ports, leaves.ports));
-        self.deltas.store(u32::from(addresses.0) << 16 | u32::from(transport.0), Ordering::Relaxed);
+        self.deltas.store(addresses.as_written() << 16 | transport.as_written(), Ordering::Relaxed);
         self.backend.store(connection.backend.0, Ordering::Relaxed);
         let (client, epoch) = (connection.client_next_hop, connection.routes_epoch);
         let route = match connection.kind {
@@ -415,7 +407,8 @@ impl<P: Pair> Entry<P> {
     }
 
     /// What is done to its frames.
-    pub(super) fn kind(&self) -> Kind {
+    #[inline(always)]
+    pub fn kind(&self) -> Kind {
         Kind::from_bits(self.traits.load(Ordering::Relaxed) >> 8)
     }
 

@@ -26,6 +26,9 @@ const HIGH_BITS: u64 = 0x8000_8000_8000_8000;
 pub struct Reference(u32);
 
 impl Reference {
+    /// None.
+    pub const NONE: Self = Self(0);
+
     /// Direction 0 or 1 of the entry at `position` (below 2^31 − 1).
     #[inline]
     pub fn new(position: u32, direction: u32) -> Self {
@@ -110,12 +113,13 @@ impl Index {
         hash_of: impl Fn(Reference) -> Option<u64>,
     ) -> bool {
         let (first, second) = (self.first(hash), self.second(hash));
-        let order = if first.fill() < PREFERRED || first.fill() <= second.fill() {
-            [first, second]
-        } else {
-            [second, first]
+        let filled = first.filled();
+        let (one, other) = match filled < PREFERRED || filled <= second.filled() {
+            true => (first, second),
+            false => (second, first),
         };
-        order.iter().any(|bucket| bucket.insert(tag(hash), reference))
+        one.insert(tag(hash), reference)
+            || other.insert(tag(hash), reference)
             || (self.make_room(first, hash_of) && first.insert(tag(hash), reference))
     }
 
@@ -175,6 +179,12 @@ fn matches(tags: u64, wanted: u64) -> u64 {
     difference.wrapping_sub(LANES) & !difference & HIGH_BITS
 }
 
+/// Marks the lanes that are 0, all of them and no other.
+#[inline(always)]
+fn empty(tags: u64) -> u64 {
+    !(((tags & !HIGH_BITS).wrapping_add(!HIGH_BITS)) | tags) & HIGH_BITS
+}
+
 impl Bucket {
     #[inline(always)]
     fn find<T>(&self, wanted: u64, accept: &mut impl FnMut(Reference) -> Option<T>) -> Option<T> {
@@ -194,18 +204,31 @@ impl Bucket {
         None
     }
 
-    #[inline]
     fn fill(&self) -> u32 {
         self.references.iter().filter(|slot| slot.load(Ordering::Relaxed) != 0).count() as u32
     }
 
+    /// Slots that have a tag.
+    #[inline(always)]
+    fn filled(&self) -> u32 {
+        let [low, high] = self.tags.each_ref().map(|tags| empty(tags.load(Ordering::Relaxed)) >> 15);
+        // The product adds up the lanes in the highest one.
+        SLOTS as u32 - ((low + high).wrapping_mul(LANES) >> 48) as u32
+    }
+
+    #[inline(always)]
     fn insert(&self, tag: u16, reference: Reference) -> bool {
-        for (slot, held) in self.references.iter().enumerate() {
-            if held.load(Ordering::Relaxed) == 0
-                && held.compare_exchange(0, reference.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-            {
-                self.tags[slot / 4].fetch_or(u64::from(tag) << (slot % 4 * 16), Ordering::AcqRel);
-                return true;
+        for (half, tags) in self.tags.iter().enumerate() {
+            let mut vacant = empty(tags.load(Ordering::Relaxed));
+            while vacant != 0 {
+                let lane = vacant.trailing_zeros() as usize / 16;
+                // Without a tag it may be taken or given up at this moment.
+                let held = &self.references[half * 4 + lane];
+                if held.compare_exchange(0, reference.0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                    tags.fetch_or(u64::from(tag) << (lane * 16), Ordering::AcqRel);
+                    return true;
+                }
+                vacant &= vacant - 1;
             }
         }
         false
@@ -287,6 +310,20 @@ mod tests {
         let hash = 0xFFFF_FFFF_0000_0001;
         let taken = (0..100).filter(|i| index.insert(hash, Reference::new(*i, 0), |_| Some(hash))).count();
         assert_eq!(taken, 2 * SLOTS);
+    }
+
+    #[test]
+    fn empty_lanes_are_marked_exactly() {
+        assert_eq!(empty(0), HIGH_BITS);
+        assert_eq!(empty(0x8000_0001_7FFF_FFFF), 0);
+        assert_eq!(empty(0x0000_0001_0000_8000), 0x8000_0000_8000_0000);
+        let bucket = Bucket::default();
+        for slot in 0..SLOTS as u32 {
+            assert_eq!(bucket.filled(), slot);
+            assert!(bucket.insert(0x8000 >> slot, Reference::new(slot, 0)));
+        }
+        assert!(bucket.filled() == 8 && !bucket.insert(1, Reference::new(9, 0)));
+        assert!(bucket.remove(Reference::new(5, 0)) && bucket.filled() == 7);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! | [`mapping`] | what outbound NAT remembers besides connections |
 //! | [`tcp`] | the states and what moves between them |
 //! | [`entry`] | one connection, 64 bytes, read without a lock |
+//! | [`glance`] | what is read of it for a frame |
 //! | [`belief`] | which segments may move it |
 //! | [`index`] | from hash to entries |
 //! | [`table`] | the two together, shared by all workers |
@@ -22,6 +23,7 @@
 pub mod affinity;
 pub mod belief;
 pub mod entry;
+pub mod glance;
 pub mod index;
 pub mod key;
 pub mod limiter;
@@ -39,6 +41,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 pub use entry::{Connection, Entry, Hit, Kind, Segment};
+pub use glance::Glance;
+pub use index::Reference;
 pub use key::{FlowKey, Secret};
 pub use side::Side;
 pub use table::{FlowTable, Refused};
@@ -173,6 +177,12 @@ impl Flows {
         }
     }
 
+    /// The same, to be held on to while this is changed.
+    #[inline]
+    pub fn shared(&self) -> Arc<FlowTables> {
+        Arc::clone(&self.tables)
+    }
+
     /// What all workers share.
     #[inline]
     pub fn tables(&self) -> &FlowTables {
@@ -224,8 +234,20 @@ impl Flows {
         timeouts: &Timeouts,
         counters: &WorkerCounters,
     ) -> Result<Hit<P>, Refused> {
+        self.replace(connection, None, now, timeouts, counters)
+    }
+
+    /// Creates a connection in place of one that it has lost, if any: see [`Side::create`].
+    pub fn replace<P: Pair>(
+        &mut self,
+        connection: &Connection<P>,
+        lost: Option<&Hit<P>>,
+        now: Tick,
+        timeouts: &Timeouts,
+        counters: &WorkerCounters,
+    ) -> Result<Hit<P>, Refused> {
         let now = Moment { coarse: now.coarse(), clock_us: self.clock_us };
-        P::side_mut(self).create(connection, now, timeouts, counters)
+        P::side_mut(self).create(connection, lost, now, timeouts, counters)
     }
 
     /// Whether there may be clients who must be told that their connection is over.

@@ -46,10 +46,12 @@ impl<P: Pair> Side<P> {
     /// Creates a connection.
     ///
     /// A full table takes back a connection that is over, if one is near; otherwise it refuses. It never touches one
-    /// that is not over.
+    /// that is not over, other than `lost`, whose request key the new one has: that ends as soon as there is an entry for the new
+    /// one and its reply key is free. So it is gone without a successor only where a bucket is full, or another worker was faster.
     pub fn create(
         &mut self,
         connection: &Connection<P>,
+        lost: Option<&Hit<P>>,
         now: Moment,
         timeouts: &Timeouts,
         counters: &WorkerCounters,
@@ -62,7 +64,8 @@ impl<P: Pair> Side<P> {
         if !connection.state.is_finished(connection.kind) {
             self.loads.opened(self.worker, connection.backend);
         }
-        let entered = self.table.enter(position, self.worker, connection, now);
+        let make_way = || lost.into_iter().for_each(|lost| self.end(lost, counters));
+        let entered = self.table.enter(position, self.worker, connection, now, make_way);
         if !armed {
             match entered {
                 Ok(()) => {

@@ -102,14 +102,22 @@ impl<P: Pair> FlowTable<P> {
         self.index.prefetch(hash);
     }
 
-    /// Asks for the entry that a hash most likely leads to.
-    #[inline]
-    pub fn prefetch_entry(&self, hash: u64) {
+    /// Asks for the entry that a hash most likely leads to, and says which it is.
+    #[inline(always)]
+    pub fn prefetch_entry(&self, hash: u64) -> Reference {
         if let Some(reference) = self.index.candidate(hash)
             && let Some(entry) = self.entries.get(reference.position() as usize)
         {
             prefetch::read(entry);
+            return reference;
         }
+        Reference::NONE
+    }
+
+    /// The entry that a reference names, should there be one.
+    #[inline(always)]
+    pub fn referred(&self, reference: Reference) -> Option<&Entry<P>> {
+        self.entries.get(reference.position() as usize)
     }
 
     /// The connection of a frame.
@@ -121,20 +129,23 @@ impl<P: Pair> FlowTable<P> {
         })
     }
 
-    /// Enters `connection` at the free `position`. On refusal the position is free again.
+    /// Enters `connection` at the free `position`. On refusal the position is free again. `make_way` is called once nothing but
+    /// the index can refuse it.
     pub(super) fn enter(
         &self,
         position: u32,
         owner: u16,
         connection: &Connection<P>,
         now: Moment,
+        make_way: impl FnOnce(),
     ) -> Result<(), Withdrawn> {
-        let (request_hash, reply_hash) =
-            (self.secret.hash(connection.request), self.secret.hash(connection.reply));
         let one_way = connection.kind.one_way();
+        let request_hash = self.secret.hash(connection.request);
+        let reply_hash = if one_way { 0 } else { self.secret.hash(connection.reply) };
         if !one_way && self.find(connection.reply, reply_hash).is_some() {
             return Err(Withdrawn { why: Refused::Conflict, state: Some(connection.state) });
         }
+        make_way();
         let entry = self.entry(position);
         entry.fill(owner, connection, now);
         let request = Reference::new(position, 0);

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::*;
 use crate::tables::{BackendId, NextHopId};
+use crate::wire::tcp::Flags;
 
 const SECOND: u64 = 1000;
 
@@ -134,11 +135,15 @@ fn only_a_plausible_end_is_believed() {
     let mut bench = Bench::new(64);
     let made = connection(1, State::SynReceived);
     bench.create(&made, 0).unwrap();
-    let plausible = |bench: &Bench, key, sequence, acknowledgment| {
+    let plausible_with = |bench: &Bench, key, flags, sequence, acknowledgment| {
         let hit = bench.find(key).unwrap();
-        bench.flows.v4.table().entry(hit.entry).plausible(&hit, sequence, acknowledgment)
+        bench.flows.v4.table().entry(hit.entry).plausible(&hit, flags, Segment { sequence, acknowledgment })
+    };
+    let plausible = |bench: &Bench, key, sequence, acknowledgment| {
+        plausible_with(bench, key, Flags::RST.with(Flags::ACK), sequence, acknowledgment)
     };
     assert!(plausible(&bench, made.reply, 0, 1001), "refused: the RST acknowledges the SYN");
+    assert!(!plausible_with(&bench, made.reply, Flags::RST, 0, 1001), "nothing is acknowledged");
     assert!(!plausible(&bench, made.reply, 0, 5000));
     assert!(!plausible(&bench, made.reply, 1000, 0));
     let hit = bench.find(made.reply).unwrap();
@@ -161,6 +166,35 @@ fn a_full_table_refuses_the_new_and_keeps_the_established() {
         assert!(bench.find(connection(port, State::Established).request).is_some());
     }
     assert_eq!(bench.counters.connections_active.get(), 64);
+}
+
+#[test]
+fn a_lost_connection_gives_way_to_its_successor_and_to_nothing_else() {
+    let mut bench = Bench::new(64);
+    for port in 0..63 {
+        bench.create(&connection(port, State::Established), 0).unwrap();
+    }
+    let lost = connection(0, State::Established);
+    // To another backend, and one that another client's connection to that backend stands in the way of.
+    let mut successor = Connection { backend: BackendId(4), ..lost };
+    successor.reply.addresses = 0x0A00_0002_C612_0001;
+    let blocked = Connection { reply: connection(1, State::Established).reply, ..successor };
+    let replace = |bench: &mut Bench, by: &Connection| {
+        let hit = bench.find(lost.request);
+        bench.flows.replace(by, hit.as_ref(), Tick(0), &bench.timeouts, &bench.counters)
+    };
+    assert_eq!(replace(&mut bench, &blocked).unwrap_err(), Refused::Conflict);
+    assert_eq!(bench.find(lost.request).map(|hit| hit.backend), Some(BackendId(3)));
+    let last = connection(64, State::Established);
+    bench.create(&last, 0).unwrap();
+    assert_eq!(replace(&mut bench, &successor).unwrap_err(), Refused::TableFull);
+    assert_eq!(bench.find(lost.request).map(|hit| hit.backend), Some(BackendId(3)));
+    let hit = bench.find(last.request).unwrap();
+    bench.flows.v4.table().entry(hit.entry).transition(&hit, |_| State::Reset, numbered(0));
+    let taken_over = (0..4).any(|_| replace(&mut bench, &successor).is_ok());
+    assert!(taken_over, "one of 64 is over, and each try examines 32");
+    assert_eq!(bench.find(lost.request).map(|hit| hit.backend), Some(BackendId(4)));
+    assert!(bench.find(lost.reply).is_none() && bench.find(successor.reply).is_some());
 }
 
 #[test]

@@ -86,7 +86,9 @@ fn encapsulate(
     else {
         return Err(DropReason::NoHeadroom);
     };
-    if outer.write(room, inner, inner_len, turn.flows.next_id(), meta.hash as u16) {
+    // Where the packet may not be cut the identification means nothing, and none is used up.
+    let id = if meta.parsed.dont_fragment { 0 } else { turn.flows.next_id() };
+    if outer.write(room, inner, inner_len, id, meta.hash as u16) {
         Ok(())
     } else {
         Err(DropReason::NoHeadroom)

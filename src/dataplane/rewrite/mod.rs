@@ -153,7 +153,7 @@ pub fn apply<P: Pair>(
         }
         Kind::Dsr => {}
     }
-    if P::key(meta).protocol == TCP && meta.parsed.flags.any(Flags::SYN) {
+    if turn.tables.clamps && P::key(meta).protocol == TCP && meta.parsed.flags.any(Flags::SYN) {
         clamp_mss(frame, meta, hit, egress, turn);
     }
     leave(frame, meta, hit, egress, turn)

@@ -26,7 +26,8 @@ use two_choices::TwoChoices;
 /// What a scheduler may know of the connection it places.
 #[derive(Debug)]
 pub struct Candidate<'a> {
-    /// Unkeyed hash of the flow ([`crate::tables::hash::flow_hash`]): the same on every switch of a fleet.
+    /// Unkeyed hash of the flow ([`crate::tables::hash::flow_hash`]): the same on every switch of a fleet. Means nothing where
+    /// the table is not [hashed](SchedulerTable::is_hashed).
     pub flow_hash: u64,
     /// Unkeyed hash of the client's address ([`crate::tables::hash::source_hash`]): likewise.
     pub source_hash: u64,
@@ -55,10 +56,4 @@ impl Scheduler for SchedulerTable {
             Self::TwoChoices(members) => TwoChoices(members).pick(candidate),
         }
     }
-}
-
-/// The scheduler that reads this table.
-#[inline]
-pub fn of(table: &SchedulerTable) -> &dyn Scheduler {
-    table
 }

@@ -21,7 +21,7 @@ impl Bench {
 
     fn pick_for(&mut self, flow_hash: u64, source_hash: u64) -> Option<u32> {
         let Self { table, loads, cursor } = self;
-        of(table).pick(Candidate { flow_hash, source_hash, cursor, loads }).map(|id| id.0)
+        table.pick(Candidate { flow_hash, source_hash, cursor, loads }).map(|id| id.0)
     }
 
     fn open(&self, id: u32, connections: u32) {

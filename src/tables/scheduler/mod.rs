@@ -42,6 +42,15 @@ impl SchedulerTable {
             | Self::TwoChoices(members) => members.members.is_empty(),
         }
     }
+
+    /// Whether a pick goes by hashes.
+    #[inline]
+    pub fn is_hashed(&self) -> bool {
+        match self {
+            Self::FlowHash(_) | Self::Maglev(_) | Self::SourceHash(_) | Self::TwoChoices(_) => true,
+            Self::RoundRobin(_) | Self::LeastConnections(_) | Self::LeastResponseTime(_) => false,
+        }
+    }
 }
 
 /// A number below `bound`, as far along as `hash` is among all 64-bit numbers: the high half of their product, without a

@@ -137,44 +137,57 @@ impl Outer {
     pub fn write(&self, room: &mut [u8], inner: &[u8], inner_len: u16, id: u16, flow: u16) -> bool {
         let total = self.len() + usize::from(inner_len);
         let Some(inner) = inner.get(..usize::from(inner_len)) else { return false };
-        let (Some(seen), Some(first)) = (Inside::of(inner), self.template.get(..room.len())) else {
-            return false;
-        };
+        let Some(seen) = Inside::of(inner) else { return false };
         if room.len() != self.len() || total > usize::from(u16::MAX) {
             return false;
         }
-        room.copy_from_slice(first);
-        let (outer, rest) = room.split_at_mut(usize::from(self.ip_len));
-        match self.family() {
-            Family::V4 => self.write_v4(outer, seen, total as u16, id),
-            Family::V6 => {
-                let label = 0x1_0000 | u32::from(flow);
-                let word = 6 << 28 | u32::from(seen.traffic_class) << 20 | label;
-                outer[..4].copy_from_slice(&word.to_be_bytes());
-                outer[4..6].copy_from_slice(&((total - ipv6::HEADER) as u16).to_be_bytes());
-            }
-        }
-        if !rest.is_empty() {
+        // The two usual ones of lengths that the compiler knows, which makes the difference of a call.
+        if let Some(outer) = room.as_mut_array::<{ ipv4::HEADER }>() {
+            self.write_v4(outer, seen, total as u16, id);
+        } else if let (Family::V4, Some((outer, rest))) =
+            (self.family(), room.split_first_chunk_mut::<{ ipv4::HEADER }>())
+        {
+            self.write_v4(outer, seen, total as u16, id);
             self.write_udp(rest, inner, flow);
+        } else if let Some((outer, rest)) = room.split_first_chunk_mut::<{ ipv6::HEADER }>() {
+            self.write_v6(outer, seen, total, flow);
+            if !rest.is_empty() {
+                self.write_udp(rest, inner, flow);
+            }
         }
         true
     }
 
-    #[inline]
-    fn write_v4(&self, outer: &mut [u8], inner: Inside, total: u16, id: u16) {
+    #[inline(always)]
+    fn write_v4(&self, outer: &mut [u8; ipv4::HEADER], inner: Inside, total: u16, id: u16) {
+        let Some(template) = self.template.first_chunk() else { return };
+        *outer = *template;
         let (flags, id) = if inner.dont_fragment { (DONT_FRAGMENT, 0) } else { (0, id) };
         outer[1] = inner.traffic_class;
-        outer[2..4].copy_from_slice(&total.to_be_bytes());
-        outer[4..6].copy_from_slice(&id.to_be_bytes());
+        [outer[2], outer[3]] = total.to_be_bytes();
+        [outer[4], outer[5]] = id.to_be_bytes();
         outer[6] = flags;
         let changing = [u16::from(inner.traffic_class), total, id, u16::from(flags) << 8];
         let sum: u64 = changing.iter().map(|word| u64::from(*word)).sum();
-        outer[10..12].copy_from_slice(&(!checksum::fold(sum + u64::from(self.sum))).to_be_bytes());
+        [outer[10], outer[11]] = (!checksum::fold_words(sum + u64::from(self.sum))).to_be_bytes();
+    }
+
+    #[inline(always)]
+    fn write_v6(&self, outer: &mut [u8; ipv6::HEADER], inner: Inside, total: usize, flow: u16) {
+        let Some(template) = self.template.first_chunk() else { return };
+        *outer = *template;
+        let label = 0x1_0000 | u32::from(flow);
+        let word = 6 << 28 | u32::from(inner.traffic_class) << 20 | label;
+        outer[..4].copy_from_slice(&word.to_be_bytes());
+        outer[4..6].copy_from_slice(&((total - ipv6::HEADER) as u16).to_be_bytes());
     }
 
     /// Completes the UDP header at the start of `headers`, in front of `inner`.
     #[inline]
     fn write_udp(&self, headers: &mut [u8], inner: &[u8], flow: u16) {
+        let ip_len = usize::from(self.ip_len);
+        let Some(template) = self.template.get(ip_len..ip_len + headers.len()) else { return };
+        headers.copy_from_slice(template);
         let source = 0xC000 | flow;
         let length = (headers.len() + inner.len()) as u16;
         headers[..2].copy_from_slice(&source.to_be_bytes());

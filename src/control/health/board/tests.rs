@@ -7,6 +7,7 @@ use crate::config::valid::Via;
 use crate::control::health::check::{Failed, Passed};
 use crate::control::health::tests::{health, key};
 use crate::control::health::{Agent, Wish};
+use crate::tables::loads::Failure;
 
 /// A board with a clock, on which checks take no time.
 struct Bench {
@@ -158,15 +159,50 @@ async fn a_suspicion_has_the_backend_checked_at_once_but_not_again_and_again() {
     bench.set(&[(key(1, 1), &check)]);
     bench.check(passed());
     bench.now += Duration::from_millis(600);
-    assert!(bench.board.suspect(key(1, 1), bench.now));
+    assert!(bench.board.suspect(key(1, 1), Suspicion::Silent, bench.now));
     assert_eq!(bench.board.next_due(), Some(bench.now));
     bench.check(passed());
     assert!(!bench.board.checked(bench.now)[&key(1, 1)].suspect, "it answers");
-    bench.board.suspect(key(1, 1), bench.now + Duration::from_millis(1));
+    bench.board.suspect(key(1, 1), Suspicion::Told, bench.now + Duration::from_millis(1));
     assert_eq!(bench.board.next_due(), Some(bench.now + Duration::from_millis(500)));
-    assert!(!bench.board.suspect(key(9, 9), bench.now), "nobody knows that one");
+    assert!(!bench.board.suspect(key(9, 9), Suspicion::Told, bench.now), "nobody knows that one");
     bench.check(refused());
     assert_eq!(bench.news(), [(key(1, 1), News::Up), (key(1, 1), down())], "one failure is enough");
+}
+
+#[tokio::test]
+async fn clients_that_ask_in_vain_have_a_backend_checked_soon_and_do_not_take_it_down() {
+    let mut bench = Bench::new();
+    let check = Arc::new(health(Check::Tcp));
+    bench.set(&[(key(1, 1), &check)]);
+    bench.check(passed());
+    bench.news();
+    for _ in 0..2 {
+        let before = bench.now;
+        bench.board.suspect(key(1, 1), Suspicion::Silent, bench.now);
+        bench.check(refused());
+        assert_eq!(bench.now - before, Duration::from_millis(500));
+    }
+    assert_eq!(bench.news(), [], "one failure is as good as ever");
+    bench.board.suspect(key(1, 1), Suspicion::Silent, bench.now);
+    bench.check(refused());
+    assert_eq!(bench.news(), [(key(1, 1), down())]);
+}
+
+#[tokio::test]
+async fn a_check_that_passes_ends_the_row_of_failures_whatever_it_asks() {
+    for (check, answer) in [(Check::Tcp, passed()), (Check::Agent, says(Some(75), None))] {
+        let mut bench = Bench::new();
+        let check = Arc::new(health(check));
+        bench.set(&[(key(1, 1), &check)]);
+        let loads = Arc::clone(&bench.board.loads);
+        loads.failed(BackendId(0), Failure::Refused);
+        bench.check(refused());
+        assert_eq!(loads.failures(BackendId(0)).in_a_row, 1);
+        bench.check(answer);
+        let failures = loads.failures(BackendId(0));
+        assert_eq!((failures.in_a_row, failures.told_in_a_row), (0, 0), "{:?}", check.check);
+    }
 }
 
 #[tokio::test]

@@ -37,8 +37,6 @@ fn a_newcomer_starts_slowly_and_one_that_vanishes_drains() {
     assert_eq!(addresses(&scene), [A, Y, X]);
     assert_eq!((scene.standing(Y).share, scene.standing(X)), (10, DRAINS));
     assert_eq!(scene.shown(X), ("leaving".into(), "no longer discovered".into()));
-    let summary = scene.roster.summary(&scene.key(A).service, scene.now).unwrap();
-    assert_eq!((summary.backends, summary.able, summary.leaving), (2, 2, 1));
     assert!(scene.found(&[X, Y]), "it came back");
     assert_eq!(scene.standing(X), Standing::UP);
     scene.found(&[Y]);
@@ -86,8 +84,7 @@ fn what_does_not_fit_is_left_out_and_shown() {
     let mut scene = discovering();
     scene.found(&["198.18.0.100:80", "224.0.0.1:80", "[2001:db8::1]:80", "10.0.0.1:81"]);
     assert_eq!(addresses(&scene), [A, "10.0.0.1:81"]);
-    let key = scene.key(A).service;
-    let misfits = scene.roster.summary(&key, scene.now).unwrap().misfits;
+    let misfits = scene.summary().misfits;
     assert_eq!(misfits.len(), 3, "{misfits:?}");
     assert_eq!(misfits[0], "198.18.0.100:80: it is an address of the switch");
     scene.load(|service| service.forwarding = crate::tables::Forwarding::Gue);

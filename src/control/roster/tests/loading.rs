@@ -83,7 +83,7 @@ fn a_service_that_is_no_longer_there_is_gone_at_once() {
     assert_eq!(scene.roster.config(), scene.file);
     assert_eq!(scene.roster.standings(scene.now), Standings::default());
     let key = service_key(&testing::service("web", "198.18.0.100:80", &[]));
-    assert_eq!(scene.roster.summary(&key, scene.now), None);
+    assert_eq!(scene.roster.summaries(scene.now).get(&key), None);
 }
 
 #[test]
@@ -103,6 +103,91 @@ fn orders_stay_while_the_file_says_nothing_new_about_them() {
     assert_eq!(scene.roster.config().services[0].state, AdminState::Disabled);
     scene.load(|service| service.state = AdminState::Enabled);
     assert_eq!(scene.roster.config(), scene.file);
+}
+
+/// What becomes of the orders that there are if the file is edited so: each sentence, without the name of the service.
+fn orders_after(scene: &mut Scene, edit: impl FnOnce(&mut Service)) -> (Vec<String>, Vec<String>) {
+    let former = scene.roster.clone();
+    scene.load(edit);
+    let Orders { overruled, kept } = scene.roster.orders_since(&former);
+    let short = |said: String| said.trim_start_matches("service \"web\": ").to_owned();
+    (overruled.into_iter().map(short).collect(), kept.into_iter().map(short).collect())
+}
+
+#[test]
+fn of_every_order_is_said_whether_it_stays() {
+    let mut scene = Scene::of(|_| ());
+    assert_eq!(orders_after(&mut scene, |service| service.slow_start_s = 1), (vec![], vec![]));
+    scene.order(None, Change::Drain).unwrap();
+    scene.order(Some(A), Change::Disable).unwrap();
+    scene.order(Some(A), Change::Weight(7)).unwrap();
+    scene.order(Some(B), Change::Weight(7)).unwrap();
+    let (overruled, kept) = orders_after(&mut scene, |service| {
+        service.backends[0].weight = 5;
+        service.backends[1].weight = 7;
+    });
+    assert_eq!(
+        overruled,
+        [
+            format!("backend {A}: the order \"weight 7\" is overruled: the file says 5"),
+            format!("backend {B}: the order \"weight 7\" is overruled: the file says 7"),
+        ]
+    );
+    let service = "the order \"drain\" stays: the file says enabled".to_owned();
+    let backend = format!("backend {A}: the order \"disabled\" stays: the file says enabled");
+    assert_eq!(kept, [service, backend.clone()]);
+    let (overruled, kept) = orders_after(&mut scene, |service| service.state = AdminState::Disabled);
+    assert_eq!(overruled, ["the order \"drain\" is overruled: the file says disabled"]);
+    assert_eq!(kept, [backend]);
+    let (overruled, kept) =
+        orders_after(&mut scene, |service| service.backends = service.backends.split_off(1));
+    let ends = format!("backend {A}: the order \"disabled\" ends: the file no longer lists it");
+    assert_eq!((overruled, kept), (vec![ends], vec![]));
+}
+
+#[test]
+fn orders_end_with_their_service() {
+    let mut scene = Scene::of(|_| ());
+    scene.order(None, Change::Drain).unwrap();
+    scene.order(Some(C), Change::Weight(2)).unwrap();
+    let vip = "198.18.0.101:80".parse().unwrap();
+    let (overruled, kept) = orders_after(&mut scene, |service| service.vip = vip);
+    assert_eq!(
+        overruled,
+        [
+            "the order \"drain\" ends: the file no longer has the service".to_owned(),
+            format!("backend {C}: the order \"weight 2\" ends: the file no longer has the service"),
+        ]
+    );
+    assert!(kept.is_empty(), "{kept:?}");
+}
+
+#[test]
+fn orders_about_discovered_backends_stay_as_long_as_the_service_discovers() {
+    let mut scene = Scene::of(|service| service.discover = Some(discover()));
+    let found = "198.18.1.99:80";
+    scene.found(&[found]);
+    scene.order(Some(found), Change::Weight(2)).unwrap();
+    let (overruled, kept) = orders_after(&mut scene, |service| service.slow_start_s = 1);
+    let stays = format!("backend {found}: the order \"weight 2\" stays: it is discovered, not listed");
+    assert_eq!((overruled, kept), (vec![], vec![stays]));
+    let (overruled, kept) = orders_after(&mut scene, |service| service.discover = None);
+    let ends = format!("backend {found}: the order \"weight 2\" ends: the service no longer discovers");
+    assert_eq!((overruled, kept), (vec![ends], vec![]));
+}
+
+#[test]
+fn what_a_reload_changes_is_told_from_what_is_in_force() {
+    let mut scene = Scene::of(|_| ());
+    scene.order(Some(A), Change::Weight(7)).unwrap();
+    scene.order(None, Change::Drain).unwrap();
+    let former = scene.roster.listed();
+    assert_eq!((former.services[0].backends[0].weight, former.services[0].state), (7, AdminState::Drain));
+    scene.load(|service| service.backends[0].weight = 5);
+    let changes = crate::config::diff::difference(&former, &scene.roster.listed());
+    assert_eq!(changes, [format!("service \"web\": backend {A}: weight 7 → 5")]);
+    scene.unlist(1);
+    assert_eq!(scene.roster.listed().services[0].backends.len(), 2, "what leaves is not listed");
 }
 
 #[test]
@@ -137,6 +222,23 @@ fn verdicts_survive_a_reload_that_leaves_the_checks() {
     assert_eq!(scene.state(A), "down");
     scene.load(|service| service.health = Some(Health { check: Check::Icmp, ..health() }));
     assert_eq!(scene.state(A), "down", "until the new check says otherwise");
+}
+
+#[test]
+fn what_an_agent_said_counts_as_long_as_that_agent_is_asked() {
+    let mut scene = Scene::of(|service| service.health = Some(health()));
+    scene.agent(A, Some(30), Some(Wish::Drain));
+    let said = Standing { share: 30, ..DRAINS };
+    scene.load(|service| service.health = Some(Health { interval_ms: 900, ..health() }));
+    assert_eq!(scene.standing(A), said, "asked more often, it is the same agent");
+    let alone = Health { check: Check::Agent, port: Some(9000), agent_port: None, ..health() };
+    scene.load(|service| service.health = Some(alone.clone()));
+    assert_eq!(scene.standing(A), said, "asked alone, it is the same agent");
+    scene.load(|service| service.health = Some(Health { port: None, ..alone }));
+    assert_eq!(scene.standing(A), Standing::UP, "another port, another agent");
+    scene.agent(A, None, Some(Wish::Maint));
+    scene.load(|service| service.health = Some(Health { agent_port: Some(9001), ..health() }));
+    assert_eq!(scene.standing(A), Standing::UP);
 }
 
 #[test]

@@ -130,6 +130,10 @@ impl Scene {
         (shown.state, shown.why)
     }
 
+    pub fn summary(&self) -> Summary {
+        self.roster.summaries(self.now)[&self.key(A).service].clone()
+    }
+
     pub fn state(&self, address: &str) -> String {
         self.shown(address).0
     }
@@ -253,11 +257,12 @@ fn a_whole_service_drains_and_is_taken_out() {
     });
     assert_eq!(scene.order(None, Change::Drain).unwrap(), "service \"web\": enabled → drain");
     assert_eq!((scene.standing(B), scene.shown(B)), (DRAINS, ("drain".into(), "its whole service".into())));
+    assert_eq!(scene.summary().drain_left_s, Some(10));
     assert!(scene.seconds(10));
     assert_eq!(scene.standing(B).fate, Fate::Reset);
     assert!(!scene.seconds(10));
-    let summary = scene.roster.summary(&scene.key(A).service, scene.now).unwrap();
-    assert_eq!((summary.state.as_str(), summary.ordered, summary.able), ("drain", true, 0));
+    let drained = Summary { state: "drain".into(), ordered: true, drain_left_s: Some(0), misfits: vec![] };
+    assert_eq!(scene.summary(), drained);
     assert_eq!(scene.order(None, Change::Disable).unwrap(), "service \"web\": drain → disabled");
     assert_eq!(scene.standing(B), out(Fate::Reset));
     assert_eq!(scene.roster.targets().count(), 0);
@@ -271,7 +276,7 @@ fn an_order_that_cannot_be_says_what_there_is() {
     let mut scene = Scene::of(|_| ());
     let order = Order { service: "wep".into(), backend: None, change: Change::Drain, save: false };
     let said = scene.roster.order(&order, scene.now).unwrap_err();
-    assert_eq!(said, "there is no service \"wep\"; there are \"web\"");
+    assert_eq!(said, "there is no service \"wep\": did you mean \"web\"? there are \"web\"");
     let said = scene.order(Some("10.0.0.1:80"), Change::Drain).unwrap_err();
     assert_eq!(said, format!("service \"web\" has no backend 10.0.0.1:80; it has {A}, {B}, {C}"));
     let said = scene.order(None, Change::Weight(3)).unwrap_err();
@@ -344,19 +349,4 @@ fn who_is_taken_out_or_leaves_is_not_checked() {
     assert_eq!(targets, [B]);
     scene.agent(B, None, Some(Wish::Maint));
     assert_eq!(scene.roster.targets().count(), 1, "who else would hear that the maintenance is over");
-}
-
-#[test]
-fn backups_serve_when_no_other_can() {
-    let mut scene = Scene::of(|service| {
-        service.health = Some(health());
-        service.backends[2].backup = true;
-    });
-    let key = scene.key(A).service;
-    let summary = scene.roster.summary(&key, scene.now).unwrap();
-    assert_eq!((summary.backends, summary.able, summary.backups_serve), (3, 2, false));
-    scene.down(A);
-    scene.order(Some(B), Change::Weight(0)).unwrap();
-    let summary = scene.roster.summary(&key, scene.now).unwrap();
-    assert_eq!((summary.able, summary.backups_serve), (1, true));
 }

@@ -1,0 +1,93 @@
+//! What is read of an entry for a frame: as it lies there ([`Glance`]), and in full ([`Hit`]).
+
+use crate::dataplane::family::Pair;
+use crate::tables::{BackendId, Coarse, NextHopId};
+use crate::wire::checksum::Delta;
+use crate::wire::ip::TCP;
+use crate::wire::tcp::Flags;
+
+use super::entry::{Hit, KIND, Kind, STATE};
+use super::route::Route;
+use super::tcp::{Direction, State};
+
+/// A consistent copy of what lies in an entry, of which one direction is meant.
+#[derive(Debug, Clone, Copy)]
+pub struct Glance<P> {
+    pub(super) status: u32,
+    pub(super) traits: u32,
+    /// Addresses with which the frame leaves.
+    pub addresses: P,
+    /// Ports with which the frame leaves.
+    pub ports: u32,
+    pub(super) deltas: u32,
+    pub(super) route: u64,
+    /// Whose it is.
+    pub backend: BackendId,
+    /// When it was last seen.
+    pub last_seen: Coarse,
+}
+
+impl<P: Pair> Glance<P> {
+    /// Whether data flows: a segment with these `flags` of TCP, or a datagram, does not change the state.
+    #[inline(always)]
+    pub fn is_flowing(&self, protocol: u8, flags: Flags) -> bool {
+        // One comparison of state and flags together.
+        const CARRIES_ON: u32 = (State::Established as u32) << 8 | Flags::ACK.0 as u32;
+        let state = self.status & STATE;
+        match protocol {
+            TCP => state << 8 | u32::from(flags.control().0) == CARRIES_ON,
+            _ => state == State::Udp as u32,
+        }
+    }
+
+    /// Whether this is what is done to its frames.
+    #[inline(always)]
+    pub fn is(&self, kind: Kind) -> bool {
+        self.traits & KIND == (kind as u32) << 8
+    }
+
+    /// The changes of the IP checksum and of that of TCP or UDP, as they are written.
+    #[inline(always)]
+    pub fn deltas(&self, direction: Direction) -> (u16, u16) {
+        let deltas = match direction {
+            Direction::Request => self.deltas,
+            Direction::Reply => !self.deltas,
+        };
+        ((deltas >> 16) as u16, deltas as u16)
+    }
+
+    /// Next hop towards the client of a connection of a service, as of these routes.
+    #[inline(always)]
+    pub fn client_next_hop(&self, routes_epoch: u16) -> NextHopId {
+        let route = Route::of_service(self.route, (self.status >> 16) as u16);
+        if route.epoch == routes_epoch { route.client } else { NextHopId::NONE }
+    }
+}
+
+impl<P: Pair> Hit<P> {
+    /// What an entry says about a frame.
+    #[inline]
+    pub fn of(position: u32, direction: Direction, glance: &Glance<P>) -> Self {
+        let kind = Kind::from_bits(glance.traits >> 8);
+        let route = match kind {
+            Kind::Snat => Route::of_outbound(glance.route),
+            _ => Route::of_service(glance.route, (glance.status >> 16) as u16),
+        };
+        let (address_delta, transport_delta) = glance.deltas(direction);
+        Self {
+            entry: position,
+            status: glance.status,
+            kind,
+            direction,
+            addresses: glance.addresses,
+            ports: glance.ports,
+            address_delta: Delta::of_written(address_delta),
+            transport_delta: Delta::of_written(transport_delta),
+            backend: glance.backend,
+            client_next_hop: route.client,
+            server_next_hop: route.server,
+            routes_epoch: route.epoch,
+            last_seen: glance.last_seen,
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! How much memory the process has.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+
+/// Bytes of memory that the process holds at this moment, packet memory included (`VmRSS` of proc_pid_status(5)). The
+/// kernel counts by the processor and sums up now and then: it may be off by some hundred KiB.
+pub fn resident_bytes() -> io::Result<u64> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    read(&status)
+        .ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "/proc/self/status has no VmRSS in kB"))
+}
+
+fn read(status: &str) -> Option<u64> {
+    let value = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: u64 = value.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_to_is_counted() {
+        const MORE: usize = 64 << 20;
+        let before = resident_bytes().unwrap();
+        let written = std::hint::black_box(vec![1u8; MORE]);
+        let after = resident_bytes().unwrap();
+        assert!(after >= before + MORE as u64 / 2, "{before} bytes, then {after}");
+        drop(written);
+    }
+
+    #[test]
+    fn a_status_without_the_line_says_nothing() {
+        assert_eq!(read("Name:\txswitch\nVmRSS:\t  2048 kB\n"), Some(2 << 20));
+        assert_eq!(read("Name:\tkthreadd\n"), None);
+        assert_eq!(read("VmRSS:\tmuch\n"), None);
+    }
+}
