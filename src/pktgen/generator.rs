@@ -91,7 +91,7 @@ pub struct Sent {
     pub lost: u64,
     /// Frames that the interface counted as sent meanwhile, by whomever.
     pub interface_sent: u64,
-    /// How long it took.
+    /// How long it took, from the first frame to the last.
     #[serde(skip)]
     pub took: Duration,
 }
@@ -126,18 +126,14 @@ impl Generator {
         let template = Template::new(profile).map_err(|error| Error::Input(error.to_string()))?;
         let before = Statistics::of(&self.interface);
         let started = Instant::now();
-        let lost_in_rings = match &mut self.way {
-            Way::Live(live) => {
-                live.send(profile, &template, pace, meter)?;
-                0
-            }
+        let (lost_in_rings, took) = match &mut self.way {
+            Way::Live(live) => (0, live.send(profile, &template, pace, meter)?),
             Way::Xsk(rings) => {
                 let before = rings.lost();
                 send_through(rings, profile, &template, pace, meter);
-                rings.lost() - before
+                (rings.lost() - before, started.elapsed())
             }
         };
-        let took = started.elapsed();
         let after = Statistics::of(&self.interface);
         Ok(Sent {
             frames: meter.sent(),

@@ -13,10 +13,10 @@ use super::generator::{Meter, Pace};
 use super::plan::{self, PLAN, PROGRESS};
 use super::programs::Programs;
 use super::template::{Profile, Template};
-use crate::sys::clock;
+use crate::sys::interrupt::Interrupt;
 
-/// Frames per call: each takes some 25 ms to be set up, whatever it does.
-const PER_CALL: u32 = 500_000;
+/// Frames per call at the most: each call takes some 25 ms to be set up, so there is one as long as the run is.
+const PER_CALL: u32 = u32::MAX;
 /// Frames that leave together when nothing holds them back.
 const BATCH: u32 = 64;
 /// Frames of one batch are made within so many seconds; the first waits for the last.
@@ -41,26 +41,31 @@ impl Live {
         Ok(Self { programs, plan, progress, interface })
     }
 
-    /// Sends until the limit is reached or the meter says stop.
+    /// Sends until the limit is reached or the meter says stop. How long that took, from the first frame to the last.
     pub fn send(
         &mut self,
         profile: &Profile,
         template: &Template,
         pace: Pace,
         meter: &Meter,
-    ) -> Result<(), Error> {
+    ) -> Result<Duration, Error> {
         let bytes = plan::plan(profile, template, self.interface, pace.rate, pace.limit);
         self.begin(bytes)?;
         let finished = AtomicBool::new(false);
         let Self { programs, plan, progress, .. } = self;
         let progress = &*progress;
+        let caller = Interrupt::here();
         let outcome = std::thread::scope(|scope| {
             let watcher = scope.spawn(|| {
                 while !finished.load(Ordering::Relaxed) {
                     std::thread::sleep(LOOK);
-                    read(progress, meter);
+                    let is_done = Some(read(progress, meter)) == pace.limit;
                     if meter.is_stopped() {
                         let _ = plan.set(0, plan::stopped(bytes), 0);
+                    }
+                    // The rest of the call would make frames and throw them away.
+                    if is_done || meter.is_stopped() {
+                        caller.ring();
                     }
                 }
             });
@@ -70,13 +75,14 @@ impl Live {
             outcome
         });
         read(progress, meter);
-        outcome
+        outcome?;
+        progress.get(&0, 0).map_or(Ok(Duration::ZERO), |bytes| Ok(plan::took(&bytes)))
     }
 
     fn begin(&mut self, bytes: [u8; PLAN]) -> Result<(), Error> {
         let failed = |error: &dyn std::error::Error| Error::from_source("XDP map `plan`", error);
         self.plan.set(0, bytes, 0).map_err(|error| failed(&error))?;
-        self.progress.set(0, plan::start(clock::monotonic_ns()), 0).map_err(|error| failed(&error))
+        self.progress.set(0, [0; PROGRESS], 0).map_err(|error| failed(&error))
     }
 
     /// The next frames as the program makes them, one by one, sent nowhere: for tests.

@@ -1,5 +1,7 @@
 //! `struct plan` and `struct progress` of bpf/generate.h, byte by byte.
 
+use std::time::Duration;
+
 use super::order::{Order, Shuffle};
 use super::pacer;
 use super::sizes::{MAX_PATTERN, MAX_SIZES};
@@ -13,8 +15,8 @@ const SHAPE: usize = HEADERS + 8;
 pub(super) const PLAN: usize = MAX_SIZES * SHAPE + MAX_PATTERN + 2 * 16 + 2 * 8 + 10 * 4;
 /// Where the word stands that stops the program.
 const STOP: usize = PLAN - 8;
-/// Bytes of the progress: three long words, four words.
-pub(super) const PROGRESS: usize = 40;
+/// Bytes of the progress: three long words, four words, two long words.
+pub(super) const PROGRESS: usize = 56;
 
 const IS_V6: u32 = 1;
 const IS_UDP: u32 = 2;
@@ -93,16 +95,17 @@ pub(super) fn stopped(mut plan: [u8; PLAN]) -> [u8; PLAN] {
     plan
 }
 
-/// Where a run begins: `now_ns` is when the first frame is due.
-pub(super) fn start(now_ns: u64) -> [u8; PROGRESS] {
-    let mut bytes = [0; PROGRESS];
-    bytes[16..24].copy_from_slice(&(now_ns << pacer::FRACTION_BITS).to_ne_bytes());
-    bytes
-}
-
 /// Frames and bytes that were made.
 pub(super) fn made(progress: &[u8; PROGRESS]) -> (u64, u64) {
     (word(progress, 0), word(progress, 8))
+}
+
+/// How long it took to make them; zero before the second.
+pub(super) fn took(progress: &[u8; PROGRESS]) -> Duration {
+    let frames = word(progress, 0);
+    let between_ns = word(progress, 48).saturating_sub(word(progress, 40));
+    // Behind the last frame there is a gap, too.
+    Duration::from_nanos(between_ns).mul_f64(frames as f64 / frames.saturating_sub(1).max(1) as f64)
 }
 
 /// The long word at `at`.

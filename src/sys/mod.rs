@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod interface;
+pub mod interrupt;
 pub mod limits;
 pub mod memory;
 pub mod packet;

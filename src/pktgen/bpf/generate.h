@@ -13,6 +13,8 @@
 #define LONGEST_WAIT_NS 20000
 /* Behind by more than this, lost time stays lost. */
 #define CATCH_UP_NS 10000000ULL
+/* How often the clock is read where nothing else needs it. */
+#define LOOK_AT_CLOCK 63
 /* A walk through the permutation takes two steps on average. */
 #define WALK 64
 
@@ -63,6 +65,8 @@ struct progress {
 	__u32 round;
 	__u32 at; /* in the pattern */
 	__u32 zero;
+	__u64 first_ns; /* when the first frame was made */
+	__u64 last_ns;	/* when the last one was made, or one of the last without a pace */
 };
 
 struct {
@@ -106,8 +110,11 @@ static long wait(__u32 turn, __u64 *until)
 static __always_inline int is_due(struct plan *todo, struct progress *done)
 {
 	__u64 now = bpf_ktime_get_ns();
-	__u64 due = done->next_at >> FRACTION_BITS;
+	/* The first is due once everything is set up. */
+	__u64 due = done->sent ? done->next_at >> FRACTION_BITS : now;
 
+	if (!done->sent)
+		done->next_at = now << FRACTION_BITS;
 	if (now + LONGEST_WAIT_NS < due) {
 		__u64 until = now + LONGEST_WAIT_NS;
 		bpf_loop(1 << 16, wait, &until, 0);
@@ -234,7 +241,11 @@ int generate(struct xdp_md *ctx)
 					       : write_frame(ctx, todo, shape, flow, done, 0, 0);
 	if (failed)
 		return XDP_ABORTED;
+	if (!done->sent)
+		done->first_ns = bpf_ktime_get_ns();
 	done->sent++;
+	if (todo->interval || !(done->sent & LOOK_AT_CLOCK) || done->sent == todo->limit)
+		done->last_ns = bpf_ktime_get_ns();
 	done->bytes += shape->length;
 	done->at = done->at + 1 < todo->pattern_length ? done->at + 1 : 0;
 	if (++done->index >= todo->flows) {
