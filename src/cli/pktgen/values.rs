@@ -54,8 +54,9 @@ pub fn escaped(text: &str) -> Result<Vec<u8>, String> {
             Some('\\') => b'\\',
             Some('x') => {
                 let digits: String = rest.by_ref().take(2).collect();
-                u8::from_str_radix(&digits, 16)
-                    .map_err(|_| format!("\\x{digits}: two hexadecimal digits follow \\x"))?
+                let are_two = digits.len() == 2 && digits.chars().all(|digit| digit.is_ascii_hexdigit());
+                let byte = u8::from_str_radix(&digits, 16).ok().filter(|_| are_two);
+                byte.ok_or_else(|| format!("\\x{digits}: two hexadecimal digits follow \\x"))?
             }
             other => {
                 let other = other.map(String::from).unwrap_or_default();
@@ -139,7 +140,12 @@ mod tests {
     #[test]
     fn texts_with_control_characters() {
         assert_eq!(escaped(r"GET /\r\n\x00é\\").unwrap(), "GET /\r\n\0é\\".as_bytes());
-        assert!(escaped(r"\q").is_err() && escaped(r"\x1").is_err() && escaped("\\").is_err());
+        assert!(
+            escaped(r"\q").is_err()
+                && escaped(r"\x1").is_err()
+                && escaped(r"\x+1").is_err()
+                && escaped("\\").is_err()
+        );
     }
 
     #[test]

@@ -135,6 +135,8 @@ static __always_inline __u32 permute(__u32 value, __u32 key, __u32 mask, __u32 s
 	value = (value * 0x9E3779B1) & mask;
 	value ^= value >> shift;
 	value = (value * 0x85EBCA6B) & mask;
+	value ^= value >> shift;
+	value = (value * 0x27D4EB2F) & mask;
 	return value ^ (value >> shift);
 }
 

@@ -127,7 +127,7 @@ fn the_shortest_syn_carries_no_data() {
     let profile = Profile { sizes: Sizes::one(60), flags: Flags::SYN, ..profile };
     let template = Template::new(&profile).unwrap();
     let stamp = Stamp { run: 7, round: 1, sequence: 2, time_ns: 3 };
-    assert_eq!(checked(&template, &template.shapes[0], 1, &stamp), []);
+    assert_eq!(checked(&template, &template.shapes[0], 1, &stamp), Vec::<u8>::new());
     let built = frame(&profile, template.tuples.flow(1)).unwrap();
     assert_eq!(built.len(), 60);
     assert_eq!(tcp::Header::parse(&built[34..]).unwrap().acknowledgment, 0);

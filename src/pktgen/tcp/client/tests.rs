@@ -96,7 +96,7 @@ fn run(plan: ClientPlan, server: Option<&Server>, network: &mut Network, total: 
         for segment in out {
             network.send(now_ns, true, segment, Vec::new());
         }
-        if client.counts().opened == total && client.open_now() == 0 {
+        if client.counts().opened == total && client.open_now() == 0 && network.flying.is_empty() {
             return (client, served);
         }
         now_ns += MILLISECOND;
