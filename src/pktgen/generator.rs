@@ -198,7 +198,7 @@ fn send_through(rings: &mut Rings, profile: &Profile, template: &Template, pace:
         let mut done = 0;
         while done < due {
             let Some(mut frame) = rings.take() else { break };
-            let (flow, round) = turns.next();
+            let (flow, round) = turns.take();
             let shape = pattern.next().and_then(|at| template.shapes.get(usize::from(*at)));
             if let Some(shape) = shape.filter(|shape| frame.resize(shape.length.into())) {
                 let run = profile.stamp.unwrap_or(0);

@@ -128,7 +128,7 @@ fn run(
         options.data_in = Some(&input);
         // Whoever is paced gives frames back that are not due: their number is not known beforehand.
         options.repeat = match (pace.rate, left) {
-            (None, Some(left)) => u32::try_from(left).unwrap_or(PER_CALL).min(PER_CALL),
+            (None, Some(left)) => u32::try_from(left).unwrap_or(PER_CALL),
             _ => PER_CALL,
         };
         options.attrs = TestRunAttrs::new().xdp_live_frames(batch(pace.rate));

@@ -73,7 +73,7 @@ impl Turns {
     }
 
     /// The next flow, and the round.
-    pub fn next(&mut self) -> (u32, u32) {
+    pub fn take(&mut self) -> (u32, u32) {
         let (index, round) = (self.index, self.round);
         self.index += 1;
         if self.index >= self.shuffle.flows {
@@ -100,7 +100,7 @@ mod tests {
                 for round in 0..3 {
                     let mut seen = vec![false; flows as usize];
                     for _ in 0..flows {
-                        let (flow, in_round) = turns.next();
+                        let (flow, in_round) = turns.take();
                         assert_eq!(in_round, round);
                         assert!(
                             !std::mem::replace(&mut seen[flow as usize], true),

@@ -58,7 +58,7 @@ impl FromStr for Rate {
         let number: f64 = digits.trim().parse().map_err(|_| fail())?;
         let rate = number * unit;
         // Less than one an hour is a mistake.
-        if !rate.is_finite() || rate < 1.0 / 3600.0 || rate > 1e12 {
+        if !(1.0 / 3600.0..=1e12).contains(&rate) {
             return Err(fail());
         }
         Ok(if is_bits { Self::BitsPerSecond(rate) } else { Self::PerSecond(rate) })

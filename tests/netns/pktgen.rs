@@ -175,11 +175,10 @@ fn finish(capture: Capture, frames: usize) -> Frames {
     let seen = std::cell::Cell::new(0);
     wait_until("all frames have come", Duration::from_secs(10), || {
         seen.set(0);
-        let all = capture.has(|frame| {
+        capture.has(|frame| {
             seen.set(seen.get() + usize::from(is_there(frame)));
             seen.get() >= frames
-        });
-        all
+        })
     });
     capture.stop()
 }

@@ -31,7 +31,7 @@ fn assert_same_frames(profile: &Profile) {
     let made = Live::open(1).unwrap().sample(profile, 100).unwrap();
     for (sequence, theirs) in made.into_iter().enumerate() {
         let shape = &template.shapes[usize::from(template.pattern[sequence % template.pattern.len()])];
-        let (flow, round) = turns.next();
+        let (flow, round) = turns.take();
         let read = stamp_at(&theirs).and_then(|at| Stamp::read(&theirs[at..]));
         let time_ns = read.map_or(0, |stamp| stamp.time_ns);
         let stamp = Stamp { run: 0xBEEF, round: round as u16, sequence: sequence as u64, time_ns };
