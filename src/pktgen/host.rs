@@ -3,6 +3,8 @@
 //! Frames for those addresses never reach the kernel, so it has no occasion to reset connections that it knows nothing of.
 //! ARP requests and neighbour solicitations for them are answered here; everything else goes to the kernel as ever.
 
+use std::time::Duration;
+
 use super::divert::{Divert, Wanted};
 use super::error::Error;
 use super::generator::{drain, index};
@@ -21,6 +23,7 @@ use crate::xsk::Frame;
 const AT_A_TIME: u32 = 32;
 /// Longest sleep, so that an order to stop is heard.
 const SLEEP_NS: u64 = 20_000_000;
+const SHORTEST_SLEEP_NS: u64 = 10_000;
 
 /// What was counted beside connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
@@ -117,8 +120,9 @@ impl Host {
     /// Sleeps until something comes, or until `due_ns`.
     fn sleep(&self, due_ns: u64) {
         let wait = due_ns.saturating_sub(clock::monotonic_ns()).min(SLEEP_NS);
-        if wait >= 1_000_000 {
-            self.rings.wait((wait / 1_000_000) as i32);
+        // Spinning would keep the kernel's own work off this core, and that is what brings the frames.
+        if wait >= SHORTEST_SLEEP_NS {
+            self.rings.wait(Duration::from_nanos(wait));
         }
     }
 }

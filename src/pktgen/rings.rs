@@ -1,6 +1,7 @@
 //! Frames through AF_XDP sockets: for adapters, for frames that no template makes, and for those who also listen.
 
 use std::os::fd::RawFd;
+use std::time::Duration;
 
 use super::error::Error;
 use crate::sys::interface;
@@ -127,11 +128,11 @@ impl Rings {
     }
 
     /// Sleeps until something came or the time is up.
-    pub fn wait(&self, timeout_ms: i32) {
+    pub fn wait(&self, timeout: Duration) {
         let mut waiting = WaitSet::<{ MAX_QUEUES as usize }>::default();
         for socket in self.sockets() {
             waiting.add(socket);
         }
-        waiting.wait(timeout_ms);
+        waiting.wait_for(timeout);
     }
 }
