@@ -15,6 +15,7 @@ use super::differences::{beyond_a_bridge, keep_fixed};
 impl Follower {
     /// Does what is asked and answers.
     pub(super) async fn serve(&mut self, request: Request, file: &mut dyn ConfigFile) {
+        self.catch_up();
         // Whoever asked may have gone meanwhile: then nobody hears the answer.
         match request {
             Request::Order(order, answer) => {
