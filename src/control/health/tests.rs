@@ -5,22 +5,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::config::valid::{Check, Via};
-
-/// Checks every 5 s, or every 500 ms while it counts.
-pub fn health(check: Check) -> valid::Health {
-    valid::Health {
-        check,
-        via: Via::Direct,
-        port: None,
-        interval_ms: 5000,
-        fast_interval_ms: 500,
-        timeout_ms: 3000,
-        rise: 2,
-        fall: 3,
-        passive_failures: 3,
-        agent_port: None,
-    }
-}
+pub use crate::control::testing::health;
 
 /// A backend of a service, both numbered.
 pub fn key(service: u16, backend: u16) -> BackendKey {
