@@ -70,6 +70,9 @@ pub struct Follower {
     retry_interfaces: Instant,
     /// The view differs from what the newest snapshot was compiled from.
     changed: bool,
+    /// What is checked and watched is still that of the snapshot before. For a hundred thousand backends that takes as long
+    /// as compiling them, and whoever waits for a reload waits for the workers only.
+    behind: bool,
     /// Links, addresses or routes are to be read again.
     stale: bool,
     /// Notifications were lost: everything is to be read again.
@@ -111,6 +114,7 @@ impl Follower {
             told,
             retry_interfaces: now,
             changed: false,
+            behind: true,
             stale: true,
             lost: false,
             next_dump: now,
@@ -125,7 +129,6 @@ impl Follower {
         self.announcer.update(&steering::told(&self.state.steering), &self.state.topology, Instant::now());
         self.prober.want(&self.state.wanted, Instant::now());
         self.open_filters();
-        self.serving.published(&self.state.config, &self.state.topology, &self.state.snapshot);
         loop {
             if let Some(request) = self.held.pop_front() {
                 self.serve(request, &file).await;
@@ -152,6 +155,7 @@ impl Follower {
     }
 
     async fn turn(&mut self) {
+        self.catch_up();
         let now = Instant::now();
         self.read_network(now).await;
         self.hear_serving(now);
@@ -181,6 +185,13 @@ impl Follower {
         }
         let announcements = self.announcer.turn(&self.state.topology, now);
         self.send(announcements);
+    }
+
+    /// From now on, what the newest snapshot has is checked and watched.
+    fn catch_up(&mut self) {
+        if std::mem::replace(&mut self.behind, false) {
+            self.serving.published(&self.state.config, &self.state.topology, &self.state.snapshot);
+        }
     }
 
     fn send(&self, frames: Vec<Announcement>) {
@@ -277,7 +288,7 @@ impl Follower {
         }
         self.serving.hand_over(&self.state.snapshot, &compiled.snapshot);
         self.publish(compiled).await;
-        self.serving.published(&self.state.config, &self.state.topology, &self.state.snapshot);
+        self.behind = true;
         self.tell_interfaces().await;
         Ok(())
     }

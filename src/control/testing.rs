@@ -3,14 +3,30 @@
 use std::net::IpAddr;
 
 use crate::config::valid::{
-    AdminState, Backend, Config, Idle, Scheduler, Service, Snat, StaticInterface, Switch, Timeouts, XdpMode,
-    ZeroCopy,
+    AdminState, Backend, Check, Config, Health, Idle, Scheduler, Service, Snat, StaticInterface, Switch,
+    Timeouts, Via, XdpMode, ZeroCopy,
 };
 use crate::tables::{Fate, Filtering, Forwarding, Mapping, OnNoBackend, Protocol, VerifyChecksums};
 
 /// An address.
 pub fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
+}
+
+/// Checks every 5 s, or every 500 ms while it counts.
+pub fn health(check: Check) -> Health {
+    Health {
+        check,
+        via: Via::Direct,
+        port: None,
+        interval_ms: 5000,
+        fast_interval_ms: 500,
+        timeout_ms: 3000,
+        rise: 2,
+        fall: 3,
+        passive_failures: 3,
+        agent_port: None,
+    }
 }
 
 /// A service with backends 198.18.1.11 and up, of these weights.

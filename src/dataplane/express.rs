@@ -222,7 +222,7 @@ fn encapsulate<P: Pair>(
     let Some((link, rest)) = frame.bytes_mut().split_first_chunk_mut::<{ plain::IP }>() else { return false };
     let Some((room, inner)) = rest.split_at_mut_checked(outer.len()) else { return false };
     P::decrement_ttl(inner);
-    let [high, low] = Way::outer_ethertype(outer).to_be_bytes();
+    let [high, low] = outer.family().ethertype().to_be_bytes();
     let [a, b, c, d, e, f, g, h, i, j, k, l] = *macs;
     *link = [a, b, c, d, e, f, g, h, i, j, k, l, high, low];
     outer.write(room, inner, ip_len, id, meta.hash as u16)

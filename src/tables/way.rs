@@ -1,9 +1,9 @@
 //! What tier 1 must know to send a frame on, one row for every next hop and backend, written out when the snapshot is built:
 //! so that neither rows that refer to each other nor conditions are followed for every frame.
 
-use crate::wire::ethernet::{self, Tags};
+use crate::wire::ethernet::Tags;
 use crate::wire::plain;
-use crate::wire::tunnel::{Family, Outer};
+use crate::wire::tunnel::Outer;
 
 use super::counters::MAX_INTERFACES;
 use super::{Backend, BackendId, Fate, Interface, InterfaceId, NextHop, NextHopId};
@@ -92,16 +92,5 @@ impl Ways {
     #[inline(always)]
     pub fn to_backend(&self, id: BackendId) -> Option<&Way> {
         self.backends.get(id.index())
-    }
-}
-
-impl Way {
-    /// The EtherType of what is sent there inside a tunnel.
-    #[inline(always)]
-    pub fn outer_ethertype(outer: &Outer) -> u16 {
-        match outer.family() {
-            Family::V4 => ethernet::IPV4,
-            Family::V6 => ethernet::IPV6,
-        }
     }
 }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::checksum::Delta;
+use super::ethernet;
 use super::ipv6::Pair;
 
 /// Protocol number of ICMP.
@@ -41,6 +42,15 @@ impl Family {
     /// The family of `address`.
     pub fn of(address: IpAddr) -> Self {
         if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    /// The EtherType of a packet of this family.
+    #[inline(always)]
+    pub const fn ethertype(self) -> u16 {
+        match self {
+            Self::V4 => ethernet::IPV4,
+            Self::V6 => ethernet::IPV6,
+        }
     }
 
     /// The protocol number of a packet of this family inside another.

@@ -22,7 +22,8 @@ const RELEASE: &str = "XSWITCH_RELEASE_BINARY";
 pub fn release_binary() -> String {
     let path = std::env::var(RELEASE).unwrap_or_else(|_| {
         panic!(
-            "this scene measures the release binary, and {RELEASE} does not say where it is: run `tools/test --long`, or              `cargo build --release --locked --bin xswitch` and set {RELEASE} to the path of target/release/xswitch"
+            "this scene measures the release binary, and {RELEASE} does not say where it is: run `tools/test --long`, or \
+             `cargo build --release --locked --bin xswitch` and set {RELEASE} to the path of target/release/xswitch"
         )
     });
     assert!(

@@ -41,7 +41,7 @@ const FRUGAL: &str = "env MALLOC_ARENA_MAX=1 MALLOC_MMAP_THRESHOLD_=65536 MALLOC
 /// warm-up would make ten times the bound.
 const MEMORY_NOISE: u64 = 128 << 10;
 /// Measured so often, and the least of it counts: while tables are made, there are two.
-const LOOKS: usize = 3;
+const LOOKS: usize = 7;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 fn two_hundred_reloads_are_not_noticed(setup: Setup) {

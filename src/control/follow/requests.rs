@@ -23,6 +23,7 @@ const MOST_HELD: usize = 64;
 impl Follower {
     /// Does what is asked and answers.
     pub(super) async fn serve(&mut self, request: Request, file: &SharedFile) {
+        self.catch_up();
         // Whoever asked may have gone meanwhile: then nobody hears the answer.
         match request {
             Request::Order(order, answer) => {

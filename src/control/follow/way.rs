@@ -21,8 +21,7 @@ pub(super) fn way(backend: &Backend, topology: &Topology, snapshot: &Snapshot) -
     let port = topology.port(next_hop.interface)?;
     let family = outer.map_or(Family::of(service.vip.ip()), |outer| outer.family());
     let mut link = vec![0; next_hop.tags.header_len()];
-    let ethertype = if family == Family::V4 { ethernet::IPV4 } else { ethernet::IPV6 };
-    ethernet::write_header(&mut link, &next_hop.macs, &next_hop.tags, ethertype);
+    ethernet::write_header(&mut link, &next_hop.macs, &next_hop.tags, family.ethertype());
     Some(Through {
         ifindex: port.ifindex?,
         link,

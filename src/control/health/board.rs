@@ -15,14 +15,16 @@ use tokio::task::AbortHandle;
 use super::check::Answer;
 use super::machine::Suspicion;
 use super::pace::{Lateness, Pace};
-use super::{Checked, News, Report, Target, Through};
-use crate::config::valid::{self, Check};
+use super::{News, Report, Target, Through};
+use crate::config::valid::Check;
 use crate::control::standing::BackendKey;
 use crate::tables::{BackendId, Loads};
-use probe::{Plan, Probe, Role, Running, Subscriber};
+use probe::{Probe, Role, Running, Subscriber};
 
+mod pieces;
 mod probe;
 
+pub use pieces::Change;
 pub use probe::Question;
 
 /// Names a probe; never used again.
@@ -82,34 +84,6 @@ impl Board {
             checks: 0,
             in_flight: 0,
             lateness: Lateness::new(now),
-        }
-    }
-
-    /// From now on these are checked, and no others.
-    pub fn set(&mut self, targets: Vec<Target>, now: Instant) {
-        // Backends of a service share what says how they are checked.
-        let mut plans: HashMap<*const valid::Health, Plan> = HashMap::new();
-        self.round += 1;
-        let mut fresh = Vec::new();
-        for target in targets {
-            let plan = plans.entry(Arc::as_ptr(&target.check)).or_insert_with(|| Plan::new(&target.check));
-            let check = Question::new(&target.key, &plan.check);
-            let agent = plan.agent.as_ref().map(|how| Question::new(&target.key, how));
-            self.want(target, check, agent, &mut fresh, now);
-        }
-        let gone: Vec<_> =
-            self.targets.iter().filter(|(_, asked)| asked.round != self.round).map(|(key, _)| *key).collect();
-        for key in gone {
-            if let Some(asked) = self.targets.remove(&key) {
-                self.leave(&key, asked.check, Role::Check);
-                asked.agent.into_iter().for_each(|agent| self.leave(&key, agent, Role::Besides));
-            }
-        }
-        for id in &fresh {
-            if let Some(probe) = self.probes.get_mut(id) {
-                probe.due = probe.timing.first(now, fresh.len());
-                self.due.push(Reverse((probe.due, *id)));
-            }
         }
     }
 
@@ -273,15 +247,6 @@ impl Board {
         // A check that took longer than the interval is followed by the next one at once: that is not late.
         probe.due = probe.timing.next(running.started, probe.machine.is_fast()).max(now);
         self.due.push(Reverse((probe.due, id)));
-    }
-
-    /// How the checks stand.
-    pub fn checked(&self, now: Instant) -> HashMap<BackendKey, Checked> {
-        let shown = |asked: &Asked| {
-            let agent = asked.agent.and_then(|agent| self.probes.get(&agent));
-            Some(self.probes.get(&asked.check)?.shown(agent, now))
-        };
-        self.targets.iter().filter_map(|(key, asked)| Some((*key, shown(asked)?))).collect()
     }
 
     /// How checking keeps up.

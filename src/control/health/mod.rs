@@ -20,7 +20,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -43,6 +43,11 @@ pub mod through;
 
 /// Checks under way at once, where the limit on open files allows it: 100,000 backends that are silent for 3 s of every 5.
 const MOST_IN_FLIGHT: usize = 65_536;
+
+/// Targets that are gone through under one hold of the lock: some milliseconds.
+const PIECE: usize = 512;
+/// Until the next ones are. Two hundred times makes less than a tenth of what 100,000 targets take anyway.
+const BREATH: Duration = Duration::from_micros(50);
 
 /// One backend to be checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -163,7 +168,19 @@ impl Health {
 
     /// From now on these are checked, and no others. What is known of those that are checked as before stays.
     pub fn set(&self, targets: Vec<Target>) {
-        locked(&self.board).set(targets, Instant::now());
+        let mut change = locked(&self.board).begin();
+        let mut targets = targets.into_iter();
+        while targets.len() > 0 {
+            let some = targets.by_ref().take(PIECE);
+            locked(&self.board).take(&mut change, some, Instant::now());
+            breathe(targets.len());
+        }
+        let gone = locked(&self.board).gone();
+        for (some, left) in pieces(&gone) {
+            locked(&self.board).let_go(some);
+            breathe(left);
+        }
+        locked(&self.board).finish(&change, Instant::now());
         self.bell.notify_one();
     }
 
@@ -176,7 +193,13 @@ impl Health {
 
     /// How the checks stand.
     pub fn checked(&self) -> HashMap<BackendKey, Checked> {
-        locked(&self.board).checked(Instant::now())
+        let targets = locked(&self.board).targets();
+        let mut checked = HashMap::with_capacity(targets.len());
+        for (some, left) in pieces(&targets) {
+            checked.extend(locked(&self.board).shown(some, Instant::now()));
+            breathe(left);
+        }
+        checked
     }
 
     /// How checking keeps up.
@@ -189,6 +212,21 @@ impl Drop for Health {
     fn drop(&mut self) {
         // Everything under way belongs to that task.
         self.schedule.abort();
+    }
+}
+
+/// Pieces of a list, each with how many follow it.
+fn pieces<T>(all: &[T]) -> impl Iterator<Item = (&[T], usize)> {
+    all.chunks(PIECE).scan(all.len(), |left, some| {
+        *left -= some.len();
+        Some((some, *left))
+    })
+}
+
+/// Between two pieces, where any are `left`: a mutex goes to who asks first, and whoever gave it up is the first to ask again.
+fn breathe(left: usize) {
+    if left > 0 {
+        std::thread::sleep(BREATH);
     }
 }
 

@@ -5,22 +5,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::config::valid::{Check, Via};
-
-/// Checks every 5 s, or every 500 ms while it counts.
-pub fn health(check: Check) -> valid::Health {
-    valid::Health {
-        check,
-        via: Via::Direct,
-        port: None,
-        interval_ms: 5000,
-        fast_interval_ms: 500,
-        timeout_ms: 3000,
-        rise: 2,
-        fall: 3,
-        passive_failures: 3,
-        agent_port: None,
-    }
-}
+pub use crate::control::testing::health;
 
 /// A backend of a service, both numbered.
 pub fn key(service: u16, backend: u16) -> BackendKey {
@@ -138,4 +123,27 @@ async fn twenty_thousand_backends_are_all_checked_in_every_interval() {
     println!("{least} to {most} checks each: {:?}", checks.pace());
     assert!(most <= least + 2, "between {least} and {most} checks");
     assert!(checks.checked().values().all(|checked| checked.state == "up" && checked.failed == 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_targets_than_a_piece_are_all_checked_and_all_let_go() {
+    let (checks, mut reports, _) = start();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let check = Arc::new(health(Check::Tcp));
+    let address = listener.local_addr().unwrap();
+    // One backend of very many services: asked once for all of them.
+    let target = |service: u16| Target {
+        key: BackendKey { address, ..key(service, 0) },
+        ..target(address, 5, &check)
+    };
+    let many = PIECE as u16 * 2 + 7;
+    checks.set((0..many).map(target).collect());
+    for _ in 0..many {
+        assert_eq!(next(&mut reports).await, News::Up);
+    }
+    assert_eq!((checks.checked().len(), checks.pace().probes), (usize::from(many), 1));
+    checks.set(vec![target(3)]);
+    assert_eq!(checks.checked().into_keys().collect::<Vec<_>>(), [target(3).key]);
+    checks.set(vec![]);
+    assert_eq!(checks.pace().targets, 0);
 }

@@ -5,7 +5,7 @@ use crate::dataplane::family::Pair;
 use crate::dataplane::turn::Turn;
 use crate::tables::{DropReason, NextHop};
 use crate::wire::ethernet::{self, Tags};
-use crate::wire::tunnel::{Family, Outer};
+use crate::wire::tunnel::Outer;
 use crate::xsk::Frame;
 
 use super::{Egress, Hop};
@@ -76,11 +76,7 @@ fn encapsulate(
     {
         return Err(DropReason::NoHeadroom);
     }
-    let ethertype = match outer.family() {
-        Family::V4 => ethernet::IPV4,
-        Family::V6 => ethernet::IPV6,
-    };
-    ethernet::write_header(frame.bytes_mut(), &next_hop.macs, &next_hop.tags, ethertype);
+    ethernet::write_header(frame.bytes_mut(), &next_hop.macs, &next_hop.tags, outer.family().ethertype());
     let Some((room, inner)) =
         frame.bytes_mut().get_mut(link..).and_then(|rest| rest.split_at_mut_checked(outer.len()))
     else {

@@ -3,7 +3,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::*;
-use crate::config::valid::Via;
+use crate::config::valid::{self, Via};
 use crate::control::health::check::{Failed, Passed};
 use crate::control::health::tests::{health, key};
 use crate::control::health::{Agent, Wish};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::valid::{Check, Discover, Health, Source, Via};
+use crate::config::valid::{Check, Discover, Health, Source};
 use crate::control::health::{Agent, Wish};
 use crate::control::orders::{Change, Order};
 use crate::control::testing;
@@ -27,18 +27,7 @@ pub(super) const B: &str = "198.18.1.12:8080";
 pub(super) const C: &str = "198.18.1.13:8080";
 
 pub(super) fn health() -> Health {
-    Health {
-        check: Check::Tcp,
-        via: Via::Direct,
-        port: None,
-        interval_ms: 5000,
-        fast_interval_ms: 500,
-        timeout_ms: 3000,
-        rise: 2,
-        fall: 3,
-        passive_failures: 3,
-        agent_port: Some(9000),
-    }
+    Health { agent_port: Some(9000), ..testing::health(Check::Tcp) }
 }
 
 pub(super) fn discover() -> Discover {

@@ -3,14 +3,14 @@
 use std::time::Instant;
 
 use super::*;
-use crate::config::valid::{AdminState, Check, Config, Health, StaticNeighbor, Via};
+use crate::config::valid::{AdminState, Check, Config, Health, StaticNeighbor};
 use crate::control::compile::{Compiler, Usage};
 use crate::control::health::{News, Report};
 use crate::control::network::NetworkView;
 use crate::control::orders::{Change, Order};
 use crate::control::roster::Roster;
 use crate::control::standing::service_key;
-use crate::control::testing::{config, interfaces, ip, service};
+use crate::control::testing::{config, health, interfaces, ip, service};
 use crate::control::topology::Topology;
 
 const A: &str = "198.18.1.11:8080";
@@ -29,18 +29,8 @@ impl Scene {
         let mut file = config();
         file.services = vec![service("web", "198.18.0.100:80", &[1, 1, 1])];
         file.services[0].backends[2].backup = true;
-        file.services[0].health = Some(Health {
-            check: Check::Tcp,
-            via: Via::Direct,
-            port: None,
-            interval_ms: 5000,
-            fast_interval_ms: 500,
-            timeout_ms: 3000,
-            rise: 2,
-            fall: 3,
-            passive_failures: 0,
-            agent_port: Some(9000),
-        });
+        file.services[0].health =
+            Some(Health { passive_failures: 0, agent_port: Some(9000), ..health(Check::Tcp) });
         file.interfaces = interfaces();
         file.interfaces[1].addresses = vec![(ip("198.18.1.2"), 24)];
         let now = Instant::now();
