@@ -25,16 +25,18 @@
 //! | [`xsk`] | rings, packet memory, the XDP program | tables, sys |
 //! | [`sys`] | what only the operating system can do | nothing |
 //! | [`dataplane`] | the path of a frame | wire, tables, xsk, sys |
+//! | [`pktgen`] | traffic generator, sink, clients and server | wire, tables, xsk, sys |
 //! | [`config`] | raw → valid | wire, tables |
 //! | [`control`] | configuration and network → snapshot; status, metrics | config, tables, wire, sys |
 //! | [`boot`] | starts everything in the right order | all |
-//! | [`cli`] | one file per command | config, boot, control's client side; `replay` drives the data plane |
+//! | [`cli`] | one file per command | config, boot, pktgen, sys, control's client side; `replay` drives the data plane |
 
 pub mod boot;
 pub mod cli;
 pub mod config;
 pub mod control;
 pub mod dataplane;
+pub mod pktgen;
 #[allow(unsafe_code)]
 pub mod sys;
 pub mod tables;

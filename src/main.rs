@@ -35,6 +35,9 @@ enum Command {
     },
     /// Run the data path over capture files: no root, no kernel, and for one seed always the same result.
     Replay(cli::replay::Arguments),
+    /// Generate traffic for any device, and count what becomes of it.
+    #[command(subcommand)]
+    Pktgen(cli::pktgen::Command),
     /// Show what a running switch does: services, backends, workers, drops.
     Status {
         /// Control socket of the running switch.
@@ -95,6 +98,7 @@ fn main() -> ExitCode {
         Command::Check { config, json: false } => cli::check::run(&config),
         Command::Check { config, json: true } => cli::check::run_json(&config),
         Command::Replay(arguments) => cli::replay::run(&arguments),
+        Command::Pktgen(command) => cli::pktgen::run(&command),
         Command::Status { socket, json } => cli::status::run(&socket, json),
         Command::Services(View { service, socket, json }) => {
             cli::services::run(&socket, service.as_deref(), json)

@@ -13,10 +13,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("tables", &["wire"]),
     ("xsk", &["tables", "sys"]),
     ("dataplane", &["wire", "tables", "xsk", "sys"]),
+    ("pktgen", &["wire", "tables", "xsk", "sys"]),
     ("config", &["wire", "tables"]),
     ("control", &["config", "tables", "wire", "sys"]),
     ("boot", &["config", "control", "dataplane", "sys", "tables", "wire", "xsk"]),
-    ("cli", &["boot", "config", "control", "dataplane", "tables", "wire", "xsk"]),
+    ("cli", &["boot", "config", "control", "dataplane", "pktgen", "sys", "tables", "wire", "xsk"]),
 ];
 
 /// Files longer than this would not be held in mind.

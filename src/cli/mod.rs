@@ -3,6 +3,7 @@
 pub mod backends;
 pub mod check;
 pub mod orders;
+pub mod pktgen;
 pub mod replay;
 pub mod run;
 pub mod services;

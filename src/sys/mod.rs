@@ -1,7 +1,9 @@
 //! The few things that only the operating system or the processor can do. With `xsk`, the only room with `unsafe`:
 //! each block says why it is sound, and what is exported is safe to call. One kernel concept per file.
 
+pub mod clock;
 pub mod interface;
+pub mod interrupt;
 pub mod limits;
 pub mod memory;
 pub mod packet;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 /// A bell that any thread can ring and one can sleep by.
 #[derive(Debug)]
@@ -78,6 +79,17 @@ impl<const N: usize> WaitSet<N> {
         // SAFETY: the first `len` structures are initialised and live.
         unsafe { libc::poll(self.fds.as_mut_ptr(), self.len as libc::nfds_t, timeout_ms) };
     }
+
+    /// The same for times below a millisecond.
+    pub fn wait_for(&mut self, timeout: Duration) {
+        let timeout = libc::timespec {
+            tv_sec: timeout.as_secs() as libc::time_t,
+            tv_nsec: timeout.subsec_nanos() as libc::c_long,
+        };
+        let descriptors = self.len as libc::nfds_t;
+        // SAFETY: the first `len` structures and `timeout` are initialised and live; no signal mask is passed.
+        unsafe { libc::ppoll(self.fds.as_mut_ptr(), descriptors, &raw const timeout, std::ptr::null()) };
+    }
 }
 
 #[cfg(test)]
@@ -93,8 +105,12 @@ mod tests {
         waker.wake();
         set.wait(10_000);
         assert_eq!(set.fds[0].revents & libc::POLLIN, libc::POLLIN);
+        set.wait_for(Duration::from_secs(10));
+        assert_eq!(set.fds[0].revents & libc::POLLIN, libc::POLLIN);
         waker.clear();
         set.wait(0);
+        assert_eq!(set.fds[0].revents, 0);
+        set.wait_for(Duration::from_micros(1));
         assert_eq!(set.fds[0].revents, 0);
     }
 }

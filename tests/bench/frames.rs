@@ -1,7 +1,7 @@
 //! The frames of the benchmarks: 60 bytes, the least that Ethernet carries (64 with the checksum that the NIC adds), or
 //! as few as the headers need.
 
-use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 use etherparse::PacketBuilder;
 use xswitch::tables::Protocol;
@@ -13,26 +13,7 @@ pub const FRAME: usize = 60;
 /// A frame that could not be built.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// Who sends a frame to whom.
-#[derive(Debug, Clone, Copy)]
-#[allow(dead_code, reason = "one of the two programs that share this file needs it")]
-pub struct Path {
-    /// MAC address and endpoint of the sender.
-    pub from: ([u8; 6], SocketAddrV4),
-    /// MAC address and endpoint of the receiver.
-    pub to: ([u8; 6], SocketAddrV4),
-}
-
-/// A whole frame with right checksums; `flags` are TCP's.
-#[allow(dead_code, reason = "one of the two programs that share this file needs it")]
-pub fn build(protocol: Protocol, path: &Path, flags: Flags) -> Result<[u8; FRAME], Error> {
-    let ((source_mac, source), (destination_mac, destination)) = (path.from, path.to);
-    let frame =
-        shortest(protocol, (source_mac, source.into()), (destination_mac, destination.into()), flags)?;
-    frame.try_into().map_err(|_| "a frame of another length than planned".into())
-}
-
-/// The same for endpoints of either family, in a frame as long as it must be.
+/// A whole frame with right checksums, as long as it must be; `flags` are TCP's.
 pub fn shortest(
     protocol: Protocol,
     (source_mac, source): ([u8; 6], SocketAddr),

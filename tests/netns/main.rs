@@ -36,6 +36,7 @@
 //! through          checks that take the way of a service's packets, without a switch
 //! forwarding_checks  the same from the running switch: what is missing is found, and found to be back
 //! layer7           an HTTP and TLS tier behind the switch
+//! pktgen           the traffic generator, its sink, its clients and its server
 //! ```
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -162,6 +163,7 @@ mod modes;
 mod neighbors;
 mod ondown;
 mod passive;
+mod pktgen;
 mod pmtud;
 mod reloads;
 mod scale;

@@ -4,19 +4,15 @@
 //! while it is measured: on a busy machine it is a matter of luck when a sleeper runs again.
 
 use std::io::BufRead;
-use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use aya::Ebpf;
-use aya::maps::{MapData, XskMap};
-use aya::programs::XdpMode;
 use xswitch::dataplane::BATCH;
+use xswitch::pktgen::divert::{Divert, Wanted};
 use xswitch::tables::{DropReason, WorkerCounters};
 use xswitch::xsk::{CopyMode, Frame, Port, RingSet, Umem};
 
-use super::ends;
 use super::ledger;
 use super::{Error, SWITCH_DEVICES};
 
@@ -43,7 +39,8 @@ pub fn run() -> Result<(), Error> {
     let programs = SWITCH_DEVICES
         .into_iter()
         .zip(sockets)
-        .map(|(device, socket)| Program::attach(device, socket))
+        // The shortest program there is.
+        .map(|(device, socket)| Divert::attach(device, Wanted::All, &[socket]))
         .collect::<Result<Vec<_>, _>>()?;
     for line in std::io::stdin().lock().lines() {
         line?;
@@ -85,23 +82,5 @@ fn turn(rings: &mut RingSet, batch: &mut Vec<Frame>, counters: &WorkerCounters) 
         port.flush(umem, counters);
         port.refill(umem);
         port.wake_receive();
-    }
-}
-
-/// Brings every frame to the socket: the shortest program there is. Detached when dropped.
-struct Program {
-    _program: Ebpf,
-    _sockets: XskMap<MapData>,
-}
-
-impl Program {
-    fn attach(device: &str, socket: RawFd) -> Result<Self, Error> {
-        let mut ebpf = ends::load()?;
-        let mut sockets: XskMap<MapData> = XskMap::try_from(ends::map(&mut ebpf, "sockets")?)?;
-        sockets.set(0, socket, 0)?;
-        let program = ends::program(&mut ebpf, "forward")?;
-        program.load()?;
-        program.attach(device, XdpMode::Driver)?;
-        Ok(Self { _program: ebpf, _sockets: sockets })
     }
 }

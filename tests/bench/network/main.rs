@@ -19,9 +19,6 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-#[path = "../frames.rs"]
-mod frames;
-
 mod ends;
 mod forward;
 mod ledger;

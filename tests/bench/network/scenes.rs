@@ -1,13 +1,15 @@
 //! What is sent in which order, and what is kept of it.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::time::Duration;
 
+use xswitch::pktgen::order::Order;
+use xswitch::pktgen::sizes::Sizes;
+use xswitch::pktgen::template::Profile;
+use xswitch::pktgen::tuples::{Range, Tuples};
 use xswitch::tables::Protocol;
 use xswitch::wire::tcp::Flags;
 
 use super::ends::{Ends, Plan, Run};
-use super::frames::{self, Path};
 use super::ledger::{self, Losses};
 use super::subject::{Running, Subject};
 use super::{Error, Measure};
@@ -15,8 +17,10 @@ use super::{Error, Measure};
 /// The service of the benchmark.
 pub const VIP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(198, 18, 0, 100), 80);
 const BACKEND: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(198, 18, 1, 11), 8080);
-/// Filled in by the generator.
-const CLIENT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
+/// Clients: 256 addresses, and as many ports as it takes.
+const CLIENTS: &str = "198.19.0.0/24:1024-65535";
+/// The shortest that Ethernet carries: 64 bytes with the check sequence that the NIC adds.
+const FRAME: u16 = 60;
 /// MAC addresses of the device under test, as `tools/bench` sets them.
 const SWITCH_MACS: [[u8; 6]; 2] = [[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]];
 const ROUTER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x0A];
@@ -62,8 +66,8 @@ interface = "bsw0"
 via = "198.18.0.1"
 "#;
 
-/// Between two frames while connections are made: nothing is lost at this pace.
-const PACE: Duration = Duration::from_micros(20);
+/// Frames per second while connections are made: nothing is lost at this pace.
+const PACE: f64 = 50_000.0;
 /// This part of the frames goes ahead of each measurement: packet memory that was never touched is slow.
 const WARM_UP: u32 = 8;
 /// How often a handshake is tried before the benchmark gives up.
@@ -179,11 +183,11 @@ fn establish(scene: &Scene, ends: &mut Ends) -> Result<(), Error> {
 
 /// Sends one frame of every flow, slowly, until all of them arrive.
 fn pass(scene: &Scene, ends: &mut Ends, plan: &Plan) -> Result<(), Error> {
-    let plan = Plan { interval: PACE, ..*plan };
+    let plan = Plan { rate: Some(PACE), ..plan.clone() };
     for _ in 0..TRIES {
-        let run = ends.run(&plan, plan.flows)?;
+        let run = ends.run(&plan, scene.flows)?;
         // Frames to the clients arrive at as many addresses, and are strange to the counter.
-        if run.arrived + run.strange >= u64::from(plan.flows) {
+        if run.arrived + run.strange >= u64::from(scene.flows) {
             return Ok(());
         }
     }
@@ -192,25 +196,37 @@ fn pass(scene: &Scene, ends: &mut Ends, plan: &Plan) -> Result<(), Error> {
 
 /// From a client to the VIP.
 fn request(scene: &Scene, flags: Flags) -> Result<Plan, Error> {
-    let path = Path { from: (ROUTER_MAC, CLIENT), to: (SWITCH_MACS[0], VIP) };
-    plan(scene, &path, flags, false)
+    plan(scene, [CLIENTS.parse()?, endpoint(VIP)], [ROUTER_MAC, SWITCH_MACS[0]], flags, false)
 }
 
 /// From the backend to a client: the second step of the handshake.
 fn reply(scene: &Scene) -> Result<Plan, Error> {
-    let path = Path { from: (BACKEND_MAC, BACKEND), to: (SWITCH_MACS[1], CLIENT) };
-    plan(scene, &path, Flags::SYN.with(Flags::ACK), true)
+    let flags = Flags::SYN.with(Flags::ACK);
+    plan(scene, [endpoint(BACKEND), CLIENTS.parse()?], [BACKEND_MAC, SWITCH_MACS[1]], flags, true)
 }
 
-fn plan(scene: &Scene, path: &Path, flags: Flags, to_client: bool) -> Result<Plan, Error> {
-    Ok(Plan {
-        frame: frames::build(scene.protocol, path, flags)?,
-        flows: scene.flows,
-        to_client,
+fn endpoint(endpoint: SocketAddrV4) -> Range {
+    Range::single((*endpoint.ip()).into(), endpoint.port())
+}
+
+fn plan(
+    scene: &Scene,
+    [source, destination]: [Range; 2],
+    [from, to]: [[u8; 6]; 2],
+    flags: Flags,
+    to_client: bool,
+) -> Result<Plan, Error> {
+    let profile = Profile {
+        to,
+        from,
+        tuples: Tuples::new(source, destination, scene.flows)?,
         protocol: scene.protocol,
-        interval: Duration::ZERO,
-        arrives_at: *BACKEND.ip(),
-    })
+        flags,
+        sizes: Sizes::one(FRAME),
+        order: Order::Sequential,
+        stamp: None,
+    };
+    Ok(Plan { profile, to_client, rate: None, arrives_at: *BACKEND.ip() })
 }
 
 fn pin_self(core: usize) -> Result<(), Error> {
