@@ -39,6 +39,20 @@ fn rings(losses: &mut Losses, device: &str, [full, dropped, lost]: [u64; 3]) {
     }
 }
 
+/// Of a kernel that forwards, as far as its interfaces count.
+pub fn of_kernel(namespace: &str) -> Result<Losses, Error> {
+    let mut losses = Losses::new();
+    for device in SWITCH_DEVICES {
+        for name in ["rx_dropped", "tx_dropped"] {
+            let path = format!("/sys/class/net/{device}/statistics/{name}");
+            let output = Command::new("ip").args(["netns", "exec", namespace, "cat", &path]).output()?;
+            let count = String::from_utf8_lossy(&output.stdout).trim().parse()?;
+            losses.insert(format!("{device} {name}"), count);
+        }
+    }
+    Ok(losses)
+}
+
 /// Of the veth pairs: frames that the generator could not put into the peer's ring because it was full.
 pub fn of_generator() -> Result<Losses, Error> {
     let mut losses = Losses::new();
