@@ -17,7 +17,9 @@ use super::throughput::{Stage, pass};
 use super::{END_DEVICES, Error, Measure};
 
 /// Connections per round of [`phases`].
-const TRAFFIC: Traffic = Traffic { mode: Mode::Nat, protocol: Protocol::Tcp, flows: 500_000 };
+const TRAFFIC: Traffic = Traffic { mode: Mode::Nat, protocol: Protocol::Tcp, flows: 1_000_000 };
+/// Frames per second that are offered: more than goes through, but not so much that a step is over at once.
+const OFFERED: f64 = 2_500_000.0;
 /// Frames of one connection, in their order: flags, and whether the backend sends it.
 const CONVERSATION: [(&str, Flags, bool); 8] = [
     ("SYN", Flags::SYN, false),
@@ -56,15 +58,16 @@ pub fn phases(arguments: &Measure, ends: &mut Ends) -> Result<Phases, Error> {
         let mut established = 0.0;
         for ((name, flags, replies), rates) in CONVERSATION.into_iter().zip(&mut phases.rates) {
             let plan = if replies { TRAFFIC.reply(flags)? } else { TRAFFIC.request(flags)? };
+            let plan = Plan { rate: Some(OFFERED), ..plan };
             let rate = ends.run(&plan, TRAFFIC.flows)?.rate;
             if rate <= 0.0 {
                 return Err(format!("{name}: nothing arrived").into());
             }
-            pass(ends, &plan).map_err(|error| format!("{name}: {error}"))?;
+            pass(ends, &plan, Subject::Switch.pace()).map_err(|error| format!("{name}: {error}"))?;
             rates.push(rate);
             took += 1.0 / rate;
             if name == "request" {
-                established = ends.run(&Plan { rate: None, ..plan }, TRAFFIC.flows * 4)?.rate;
+                established = ends.run(&plan, TRAFFIC.flows)?.rate;
             }
         }
         phases.connections.push(1.0 / took);
@@ -191,7 +194,7 @@ impl Haproxy {
         std::fs::write(
             &path,
             format!(
-                "global\n  nbthread 1\n  maxconn 20000\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 30s\n  \
+                "global\n  nbthread 1\n  maxconn 4000\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 30s\n  \
                  timeout server 30s\nlisten bench\n  bind {VIP}:80\n  server one {BACKEND}:8080\n"
             ),
         )?;
@@ -202,8 +205,14 @@ impl Haproxy {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
+        let mut process = Beside(process);
         std::thread::sleep(Duration::from_millis(500));
-        Ok(Self { _process: Beside(process), _directory: directory, _kernel: kernel })
+        if process.0.try_wait()?.is_some() {
+            return Err(
+                "HAProxy does not start: `haproxy -db -f` with the file in connections.rs says why".into()
+            );
+        }
+        Ok(Self { _process: process, _directory: directory, _kernel: kernel })
     }
 }
 

@@ -54,7 +54,11 @@ impl Kernel {
                 "ethtool --offload {device} gro on && echo 1 > /sys/class/net/{device}/threaded"
             ))?;
             let thread = napi_thread(device)?;
-            kernel.shell(&format!("taskset --pid --cpu-list {} {thread} >&2", arguments.switch_core))?;
+            // With the precedence that everything else has here.
+            kernel.shell(&format!(
+                "taskset --pid --cpu-list {} {thread}; renice --priority -15 --pid {thread}",
+                arguments.switch_core
+            ))?;
         }
         Ok(kernel)
     }

@@ -93,7 +93,7 @@ fn time(
 ) -> Result<(), Error> {
     stage.set(scene.subject, arguments)?;
     if scene.subject.has_connections() {
-        establish(scene.name, scene.traffic, ends)?;
+        establish(scene, ends)?;
     }
     let plan = Plan { rate: Some(timed.rate), ..plan(scene)? };
     let (_, histogram) = ends.time(&plan, (timed.rate * SECONDS) as u32)?;

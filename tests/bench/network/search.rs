@@ -49,7 +49,7 @@ pub fn measure(arguments: &Measure, ends: &mut Ends) -> Result<Vec<Found>, Error
 fn search(scene: &Scene, ends: &mut Ends, stage: &mut Stage, arguments: &Measure) -> Result<f64, Error> {
     stage.set(scene.subject, arguments)?;
     if scene.subject.has_connections() {
-        establish(scene.name, scene.traffic, ends)?;
+        establish(scene, ends)?;
     }
     let [mut low, mut high] = BOUNDS;
     let mut best = 0.0;

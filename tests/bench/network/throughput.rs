@@ -9,10 +9,10 @@ use super::ledger::{self, Losses};
 use super::subject::{Running, Subject};
 use super::{Error, Measure};
 
-/// Frames per second while connections are made: nothing is lost at this pace.
-const PACE: f64 = 200_000.0;
 /// This part of the frames goes ahead of each measurement: packet memory that was never touched is slow.
 const WARM_UP: u32 = 8;
+/// So many flows all arrive sooner or later.
+const FEW: u32 = 1_000;
 /// How often a handshake is tried before the benchmark gives up.
 const TRIES: usize = 10;
 
@@ -78,7 +78,7 @@ pub fn measure(arguments: &Measure, ends: &mut Ends) -> Result<Results, Error> {
         for (scene, measurements) in &mut results {
             let subject = stage.set(scene.subject, arguments)?;
             if scene.subject.has_connections() {
-                establish(scene.name, scene.traffic, ends)?;
+                establish(scene, ends)?;
             }
             let plan = plan(scene)?;
             ends.run(&plan, arguments.frames / WARM_UP)?;
@@ -128,24 +128,28 @@ pub fn once(plan: &Plan, ends: &mut Ends, subject: &mut Running, frames: u32) ->
 }
 
 /// Brings every connection into the state in which data flows.
-pub fn establish(name: &str, traffic: Traffic, ends: &mut Ends) -> Result<(), Error> {
+pub fn establish(scene: &Scene, ends: &mut Ends) -> Result<(), Error> {
+    let traffic = scene.traffic;
+    let mut step = |plan: Plan| pass(ends, &plan, scene.subject.pace());
     let outcome = match traffic.protocol {
-        Udp => pass(ends, &traffic.request(Flags::ACK)?),
-        Tcp => pass(ends, &traffic.request(Flags::SYN)?)
-            .and_then(|()| pass(ends, &traffic.reply(Flags::SYN.with(Flags::ACK))?))
-            .and_then(|()| pass(ends, &traffic.request(Flags::ACK)?)),
+        Udp => step(traffic.request(Flags::ACK)?),
+        Tcp => step(traffic.request(Flags::SYN)?)
+            .and_then(|()| step(traffic.reply(Flags::SYN.with(Flags::ACK))?))
+            .and_then(|()| step(traffic.request(Flags::ACK)?)),
     };
-    outcome.map_err(|error| format!("{name}: {error}").into())
+    outcome.map_err(|error| format!("{}: {error}", scene.name).into())
 }
 
-/// Sends one frame of every flow, slowly, until all of them arrive.
-pub fn pass(ends: &mut Ends, plan: &Plan) -> Result<(), Error> {
-    let plan = Plan { rate: Some(PACE), ..plan.clone() };
+/// Sends one frame of every flow, slowly, until all of them arrive. Where the core is taken away now and then, some of a
+/// million are lost every time, but not the same: three times 99 of 100 are all but one in a million.
+pub fn pass(ends: &mut Ends, plan: &Plan, pace: f64) -> Result<(), Error> {
+    let plan = Plan { rate: Some(pace), ..plan.clone() };
     let flows = plan.profile.tuples.flows;
-    let mut most = 0;
+    let (mut most, mut nearly) = (0, 0);
     for _ in 0..TRIES {
         let arrived = ends.run(&plan, flows)?.arrived;
-        if arrived >= u64::from(flows) {
+        nearly += u32::from(arrived >= u64::from(flows) * 99 / 100);
+        if arrived >= u64::from(flows) || (flows > FEW && nearly == 3) {
             return Ok(());
         }
         most = most.max(arrived);
