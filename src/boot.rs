@@ -3,7 +3,6 @@
 //! At start nothing is redirected before everything that could receive it runs; at the end the programs go first.
 //! Between, this is what the control plane calls [`DataPlane`].
 
-use std::os::fd::RawFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -11,19 +10,20 @@ use std::time::{Duration, Instant};
 
 use crossbeam::queue::ArrayQueue;
 
-use crate::config::valid::{Config, Idle, Switch, Topology, XdpMode, ZeroCopy};
+use crate::config::valid::{Config, Idle, Switch, Topology, XdpMode};
 use crate::control::dataplane::{DataPlane, PortStatus, SteeredStatus, WorkerHandle};
 use crate::dataplane::worker::{Shared, Worker};
 use crate::dataplane::{FlowTables, Flows, Secret};
 use crate::sys::interface;
+use crate::sys::napi::Deferral;
 use crate::sys::wait::Waker;
 use crate::tables::counters::MAX_BACKENDS;
 use crate::tables::{InterfaceId, Loads, Mailbox, Snapshot, Steering, Tick, WorkerCounters};
-use crate::xsk::jumbo;
 use crate::xsk::steer::MAX_QUEUES;
-use crate::xsk::{AttachMode, CopyMode, Port, RingSet, Steer, Umem};
+use crate::xsk::{AttachMode, Steer};
 
 mod error;
+mod rings;
 
 pub use error::BootError;
 use error::system;
@@ -37,8 +37,10 @@ struct Attached {
     steer: Option<Steer>,
     xdp_mode: Option<AttachMode>,
     /// By queue: the socket and how it copies.
-    sockets: Vec<(RawFd, CopyMode)>,
+    sockets: Vec<rings::Socket>,
     link: Link,
+    /// While workers poll the driver.
+    deferral: Option<Deferral>,
 }
 
 /// State of an interface, for `status`.
@@ -168,16 +170,34 @@ impl Plant {
             attached.sockets.clear();
             attached.link = if wanted { Link::Up } else { Link::Gone };
         }
+        let there: Vec<bool> = crew.interfaces.iter().map(|attached| attached.link != Link::Gone).collect();
         for queue in 0..self.queues {
-            let rings = self.ring_set(queue, &mut crew.interfaces)?;
+            let (opened, sockets) = rings::open(&self.switch, queue, &there)?;
+            for (attached, socket) in crew.interfaces.iter_mut().zip(sockets) {
+                attached.sockets.extend(socket);
+            }
             let Some(shared) = crew.shared.get(queue as usize) else { continue };
-            drop(shared.adopt.force_push(rings));
+            drop(shared.adopt.force_push(opened));
             shared.waker.wake();
         }
+        self.defer_interrupts(crew);
         for attached in &mut crew.interfaces {
             connect(attached)?;
         }
         Ok(())
+    }
+
+    /// Leaves the drivers to the workers, where that is asked for. Where it cannot be, interrupts come as before.
+    fn defer_interrupts(&self, crew: &mut Crew) {
+        for (name, attached) in self.switch.interfaces.iter().zip(&mut crew.interfaces) {
+            if !self.switch.busy_poll_device || attached.link == Link::Gone || attached.deferral.is_some() {
+                continue;
+            }
+            match Deferral::set(name) {
+                Ok(deferral) => attached.deferral = Some(deferral),
+                Err(error) => tracing::warn!(interface = name, %error, "cannot defer its interrupts"),
+            }
+        }
     }
 
     /// Takes the rings from all workers and closes them.
@@ -193,59 +213,6 @@ impl Plant {
             }
             drop(shared.released.pop());
         }
-    }
-
-    /// Rings of one worker, in the first copy mode that all of its interfaces can do: they share packet memory, and a
-    /// driver with zero copy cannot share it with one without.
-    fn ring_set(&self, queue: u32, interfaces: &mut [Attached]) -> Result<RingSet, BootError> {
-        let mut refused = String::from("no copy mode is allowed");
-        for mode in copy_modes(self.switch.zero_copy) {
-            match self.ring_set_in(queue, interfaces, *mode) {
-                Ok(rings) => return Ok(rings),
-                Err(error) => refused = error.to_string(),
-            }
-        }
-        Err(BootError::Rings(refused))
-    }
-
-    fn ring_set_in(
-        &self,
-        queue: u32,
-        interfaces: &mut [Attached],
-        mode: CopyMode,
-    ) -> Result<RingSet, Box<dyn std::error::Error>> {
-        let ring = self.switch.ring_size;
-        // Each port: a full fill ring and a full TX ring. Besides: a batch in hand, and some to breathe.
-        let frames = self.switch.interfaces.len() as u32 * 2 * ring + 256;
-        let jumbo = self.needs_jumbo()?;
-        let umem = Umem::new(frames, ring, jumbo)?;
-        let mut ports = Vec::new();
-        for (name, attached) in self.switch.interfaces.iter().zip(&mut *interfaces) {
-            ports.push(match attached.link {
-                Link::Gone => None,
-                Link::Down | Link::Up => Some(Port::open(&umem, name, queue, ring, mode, jumbo)?),
-            });
-        }
-        for ((name, attached), port) in self.switch.interfaces.iter().zip(interfaces).zip(&ports) {
-            let Some(port) = port else { continue };
-            let (copy_mode, tx_budget) = (port.copy_mode.name(), port.tx_budget);
-            tracing::info!(interface = name, queue, copy_mode, tx_budget, "socket open");
-            attached.sockets.push((port.fd(), port.copy_mode));
-        }
-        Ok(RingSet { ports, umem })
-    }
-
-    /// Whether a frame of some interface may be larger than a chunk of packet memory.
-    fn needs_jumbo(&self) -> Result<bool, BootError> {
-        let mut largest = 0;
-        for interface in &self.switch.interfaces {
-            let mtu = interface::mtu(interface).unwrap_or(0);
-            if mtu > u32::from(jumbo::LARGEST_PACKET) {
-                return Err(BootError::Mtu { interface: interface.clone(), mtu });
-            }
-            largest = largest.max(mtu);
-        }
-        Ok(largest > u32::from(jumbo::LARGEST_IN_ONE))
     }
 
     fn attach_one(&self, crew: &mut Crew, position: usize, steering: &Steering) -> Result<(), BootError> {
@@ -389,14 +356,6 @@ impl DataPlane for Plant {
             })
         });
         steered.collect()
-    }
-}
-
-const fn copy_modes(zero_copy: ZeroCopy) -> &'static [CopyMode] {
-    match zero_copy {
-        ZeroCopy::Auto => &[CopyMode::ZeroCopy, CopyMode::Copy],
-        ZeroCopy::On => &[CopyMode::ZeroCopy],
-        ZeroCopy::Off => &[CopyMode::Copy],
     }
 }
 

@@ -34,6 +34,17 @@ pub enum BootError {
     /// Packet memory or sockets.
     #[error("{0}")]
     Rings(String),
+    /// The kernel does not let the workers poll a driver.
+    #[error(
+        "cannot poll the driver of {interface} ({source}): `busy_poll` needs Linux 5.11 with CONFIG_NET_RX_BUSY_POLL and \
+         CAP_NET_ADMIN; or busy_poll = false in [switch]"
+    )]
+    BusyPoll {
+        /// Which interface.
+        interface: String,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
     /// The XDP program.
     #[error(transparent)]
     Steer(#[from] crate::xsk::steer::Error),

@@ -18,6 +18,7 @@ pub(super) fn check(raw: &Raw, findings: &mut Findings<'_>) {
         Some(switch) => {
             interfaces(raw, switch, findings);
             topology(switch, findings);
+            busy_poll(switch, findings);
             sizes(switch, findings);
             snat_pool(switch, findings);
             tunnel_sources(switch, findings);
@@ -83,6 +84,15 @@ fn interfaces(raw: &Raw, switch: &Switch, findings: &mut Findings<'_>) {
 
 fn named<'a>(fields: impl Iterator<Item = &'a Field<String>>) -> impl Iterator<Item = String> {
     fields.flatten().map(|name| format!("{:?}", name.get_ref()))
+}
+
+/// Interrupts that wait for a program to poll would wait in vain.
+fn busy_poll(switch: &Switch, findings: &mut Findings<'_>) {
+    let (Some(polled), Some(device)) = (&switch.busy_poll, &switch.busy_poll_device) else { return };
+    if *device.get_ref() && !*polled.get_ref() {
+        let message = "`busy_poll_device`: interrupts would wait for workers that do not poll";
+        findings.error(device.span(), message, "busy_poll = true, or leave out busy_poll_device");
+    }
 }
 
 /// A wire has two ends.

@@ -1,6 +1,6 @@
 //! Values that are one of some words.
 
-use super::valid::{AdminState, Idle, Scheduler, Topology, Via, XdpMode, ZeroCopy};
+use super::valid::{AdminState, HugePages, Idle, Scheduler, Topology, Via, XdpMode, ZeroCopy};
 use super::values::Mistake;
 use crate::tables::{Fate, Filtering, Forwarding, Mapping, OnNoBackend, Protocol, VerifyChecksums};
 
@@ -35,6 +35,9 @@ pub(super) const XDP_MODE: Words<XdpMode> =
 /// `zero_copy`.
 pub(super) const ZERO_COPY: Words<ZeroCopy> =
     Words::of(&[("auto", ZeroCopy::Auto), ("on", ZeroCopy::On), ("off", ZeroCopy::Off)]);
+/// `huge_pages`.
+pub(super) const HUGE_PAGES: Words<HugePages> =
+    Words::of(&[("auto", HugePages::Auto), ("on", HugePages::On), ("off", HugePages::Off)]);
 /// `idle`.
 pub(super) const IDLE: Words<Idle> = Words::of(&[("adaptive", Idle::Adaptive), ("spin", Idle::Spin)]);
 /// `verify_checksums`.

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use crate::config::valid::{
-    AdminState, Backend, Check, Config, Health, Idle, Scheduler, Service, Snat, StaticInterface, Switch,
-    Timeouts, Via, XdpMode, ZeroCopy,
+    AdminState, Backend, Check, Config, Health, HugePages, Idle, Scheduler, Service, Snat, StaticInterface,
+    Switch, Timeouts, Via, XdpMode, ZeroCopy,
 };
 use crate::tables::{Fate, Filtering, Forwarding, Mapping, OnNoBackend, Protocol, VerifyChecksums};
 
@@ -90,7 +90,10 @@ pub fn config() -> Config {
             workers: 0,
             xdp_mode: XdpMode::Auto,
             zero_copy: ZeroCopy::Auto,
+            huge_pages: HugePages::Auto,
             idle: Idle::Adaptive,
+            busy_poll: false,
+            busy_poll_device: false,
             snat_addresses: vec![ip("198.18.1.2")],
             snat_ports: (1024, 32767),
             max_connections: 1024,

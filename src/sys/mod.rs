@@ -6,6 +6,7 @@ pub mod interface;
 pub mod interrupt;
 pub mod limits;
 pub mod memory;
+pub mod napi;
 pub mod packet;
 pub mod prefetch;
 pub mod wait;

@@ -9,7 +9,7 @@
 //! | [`frame`] | one chunk of packet memory, as a token that is moved |
 //! | [`jumbo`] | frames that are larger than a chunk |
 //! | [`umem`] | the packet memory of one worker |
-//! | [`port`] | the four rings of one interface queue |
+//! | [`port`] | the four rings of one interface queue; `send`: its sending half |
 //! | `socket` | the system calls on one socket |
 //! | [`rings`] | packet memory and all ports of one worker, which live and die together |
 //! | [`steer`] | the XDP program of one interface |

@@ -12,6 +12,8 @@ use super::socket::explain;
 
 /// Bytes of one chunk. The kernel keeps 256 of them as headroom for XDP.
 pub const CHUNK: usize = 4096;
+/// Bytes of one huge page.
+const HUGE_PAGE: u32 = 2 << 20;
 
 /// What went wrong with packet memory.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +41,20 @@ impl Umem {
     /// Memory for `frames` frames, with fill and completion rings of `ring` entries each; with buffers for frames that are
     /// larger than a chunk where `jumbo`.
     pub fn new(frames: u32, ring: u32, jumbo: bool) -> Result<Self, Error> {
+        Self::map(frames, ring, jumbo, false)
+    }
+
+    /// The same in huge pages of 2 MiB, of which the last is filled with frames. An error where too few are reserved.
+    pub fn in_huge_pages(frames: u32, ring: u32, jumbo: bool) -> Result<Self, Error> {
+        Self::map(Self::huge_pages(frames) * (HUGE_PAGE / CHUNK as u32), ring, jumbo, true)
+    }
+
+    /// How many huge pages so many frames take.
+    pub const fn huge_pages(frames: u32) -> u32 {
+        frames.div_ceil(HUGE_PAGE / CHUNK as u32)
+    }
+
+    fn map(frames: u32, ring: u32, jumbo: bool, huge: bool) -> Result<Self, Error> {
         let fail = |reason: String| Error { frames, reason };
         let queue = QueueSize::new(ring).map_err(|e| fail(e.to_string()))?;
         let config = UmemConfig::builder()
@@ -48,7 +64,7 @@ impl Umem {
             .build()
             .map_err(|e| fail(e.to_string()))?;
         let count = NonZeroU32::new(frames).ok_or_else(|| fail("no frames asked for".into()))?;
-        let (raw, mut descs) = RawUmem::new(config, count, false).map_err(|e| fail(explain(&e)))?;
+        let (raw, mut descs) = RawUmem::new(config, count, huge).map_err(|e| fail(explain(&e)))?;
         let Some(first) = descs.first_mut() else { return Err(fail("no frames given".into())) };
         // SAFETY: the descriptor was just made by this very UMEM, and nothing else uses its frame yet.
         let data = unsafe { raw.data_mut(first).contents().as_ptr() };

@@ -171,6 +171,18 @@ pub struct Switch<'lab> {
 }
 
 impl<'lab> Switch<'lab> {
+    /// Processor time of all its threads so far.
+    pub fn processor_time(&self) -> Duration {
+        let path = format!("/proc/{}/stat", self.process.id());
+        let text = std::fs::read_to_string(&path).expect("the switch runs");
+        // proc_pid_stat(5): what follows the name in parentheses begins with the third field; times are in ticks,
+        // of which a second has 100 for user space.
+        let rest = text.rsplit_once(')').expect("the name is in parentheses").1;
+        let ticks: u64 =
+            rest.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
     /// Starts the switch with `wrr` 2, 3, 5 and waits until it serves.
     pub fn start(lab: &'lab Lab) -> Self {
         Self::start_with(lab, &Configuration::of(lab))

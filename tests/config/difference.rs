@@ -41,7 +41,10 @@ fn every_key_of_the_switch_and_its_timeouts() {
         (|c| c.switch.workers = 2, "[switch] workers 0 → 2"),
         (|c| c.switch.xdp_mode = valid::XdpMode::Generic, "[switch] xdp_mode auto → generic"),
         (|c| c.switch.zero_copy = valid::ZeroCopy::On, "[switch] zero_copy auto → on"),
+        (|c| c.switch.huge_pages = valid::HugePages::On, "[switch] huge_pages auto → on"),
         (|c| c.switch.idle = valid::Idle::Spin, "[switch] idle adaptive → spin"),
+        (|c| c.switch.busy_poll = true, "[switch] busy_poll false → true"),
+        (|c| c.switch.busy_poll_device = true, "[switch] busy_poll_device false → true"),
         (
             |c| c.switch.snat_addresses = vec!["198.18.1.3".parse().unwrap()],
             "[switch] snat_addresses: 198.18.1.3 added, 198.18.1.2 removed",

@@ -71,6 +71,9 @@ fn in_the_switch() {
         ("xdp_mode = «\"skb\"", "unknown word \"skb\"", "available: auto, native, generic"),
         ("zero_copy = «true", "a string belongs here, this is a boolean", "available: auto, on, off"),
         ("idle = «true", "a string belongs here, this is a boolean", "available: adaptive, spin"),
+        ("huge_pages = «true", "a string belongs here, this is a boolean", "available: auto, on, off"),
+        ("busy_poll = «\"on\"", "true or false belongs here, this is a string", "busy_poll = true"),
+        ("busy_poll_device = «true", "workers that do not poll", "busy_poll = true"),
         ("topology = «1", "a string belongs here, this is an integer", "available: routed, bridge"),
         ("max_connections = «true", "this is a boolean", "max_connections = 1024"),
         ("ring_size = «\"99999\"", "this is a string", "ring_size = 32768"),
@@ -100,7 +103,7 @@ fn in_the_switch() {
         ("metrics_listen = «\"9500\"", "is not an address with a port", "127.0.0.1:9500"),
         ("«worker = 2", "unknown key `worker` in [switch]", "did you mean `workers`?"),
         ("«scheduler = \"rr\"", "unknown key `scheduler`", "belongs in [[service]]"),
-        ("«colour = \"red\"", "unknown key `colour`", "known here: control_socket, icmp_rate"),
+        ("«colour = \"red\"", "unknown key `colour`", "known here: busy_poll, busy_poll_device"),
     ];
     holds(in_switch, cases, Severity::Error);
 }

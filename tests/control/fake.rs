@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use xswitch::config::valid::{
-    AdminState, Backend, Config, Idle, Scheduler, Service, Snat, StaticInterface, StaticNeighbor, Switch,
-    Timeouts, Topology, XdpMode, ZeroCopy,
+    AdminState, Backend, Config, HugePages, Idle, Scheduler, Service, Snat, StaticInterface, StaticNeighbor,
+    Switch, Timeouts, Topology, XdpMode, ZeroCopy,
 };
 use xswitch::control::dataplane::{DataPlane, PortStatus, SteeredStatus, WorkerHandle};
 use xswitch::tables::{
@@ -30,7 +30,10 @@ pub fn config(socket: &Path) -> Config {
             workers: 0,
             xdp_mode: XdpMode::Auto,
             zero_copy: ZeroCopy::Auto,
+            huge_pages: HugePages::Auto,
             idle: Idle::Adaptive,
+            busy_poll: false,
+            busy_poll_device: false,
             snat_addresses: vec![ip("198.18.1.2")],
             snat_ports: (1024, 32767),
             max_connections: 4096,

@@ -152,6 +152,7 @@ mod forwarding_checks;
 mod fragments;
 mod health;
 mod icmp;
+mod idle;
 mod interfaces;
 mod jumbo;
 mod kernel_traffic;

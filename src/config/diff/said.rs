@@ -3,7 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use crate::config::valid::{AdminState, Idle, Scheduler, Source, Topology, Via, XdpMode, ZeroCopy};
+use crate::config::valid::{
+    AdminState, HugePages, Idle, Scheduler, Source, Topology, Via, XdpMode, ZeroCopy,
+};
 use crate::config::words;
 use crate::tables::{Fate, Filtering, Forwarding, Mapping, MssClamp, OnNoBackend, Protocol, VerifyChecksums};
 
@@ -53,6 +55,7 @@ said! {
     Fate: value => value.name(),
     Filtering: value => words::FILTERING.name(*value),
     Forwarding: value => value.name(),
+    HugePages: value => words::HUGE_PAGES.name(*value),
     Idle: value => words::IDLE.name(*value),
     Mapping: value => words::MAPPING.name(*value),
     OnNoBackend: value => value.name(),

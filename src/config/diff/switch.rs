@@ -10,7 +10,10 @@ pub(super) fn switch(old: &Switch, new: &Switch, part: &mut Part<'_>) {
         workers,
         xdp_mode,
         zero_copy,
+        huge_pages,
         idle,
+        busy_poll,
+        busy_poll_device,
         snat_addresses,
         snat_ports,
         max_connections,
@@ -30,7 +33,10 @@ pub(super) fn switch(old: &Switch, new: &Switch, part: &mut Part<'_>) {
     part.key("workers", workers, &new.workers);
     part.key("xdp_mode", xdp_mode, &new.xdp_mode);
     part.key("zero_copy", zero_copy, &new.zero_copy);
+    part.key("huge_pages", huge_pages, &new.huge_pages);
     part.key("idle", idle, &new.idle);
+    part.key("busy_poll", busy_poll, &new.busy_poll);
+    part.key("busy_poll_device", busy_poll_device, &new.busy_poll_device);
     part.list("snat_addresses", snat_addresses, &new.snat_addresses);
     part.key("snat_ports", snat_ports, &new.snat_ports);
     part.key("max_connections", max_connections, &new.max_connections);

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use crate::config::reader::{Field, Reader};
-use crate::config::valid::{Idle, Timeouts, Topology, XdpMode, ZeroCopy};
+use crate::config::valid::{HugePages, Idle, Timeouts, Topology, XdpMode, ZeroCopy};
 use crate::config::{limits, texts, values, words};
 use crate::tables::VerifyChecksums;
 
@@ -19,7 +19,10 @@ pub(in crate::config) struct Switch {
     pub workers: Field<u16>,
     pub xdp_mode: Field<XdpMode>,
     pub zero_copy: Field<ZeroCopy>,
+    pub huge_pages: Field<HugePages>,
     pub idle: Field<Idle>,
+    pub busy_poll: Field<bool>,
+    pub busy_poll_device: Field<bool>,
     pub snat_addresses: Field<Vec<Field<IpAddr>>>,
     pub snat_ports: Field<(u16, u16)>,
     pub max_connections: Field<u32>,
@@ -60,7 +63,10 @@ impl Switch {
             workers: table.integer("workers", 0..=limits::MOST_WORKERS).or(0),
             xdp_mode: table.word("xdp_mode", &words::XDP_MODE).or(XdpMode::Auto),
             zero_copy: table.word("zero_copy", &words::ZERO_COPY).or(ZeroCopy::Auto),
+            huge_pages: table.word("huge_pages", &words::HUGE_PAGES).or(HugePages::Auto),
             idle: table.word("idle", &words::IDLE).or(Idle::Adaptive),
+            busy_poll: table.flag("busy_poll").or(false),
+            busy_poll_device: table.flag("busy_poll_device").or(false),
             snat_addresses: table.texts("snat_addresses", values::forwarded_address).or(Vec::new()),
             snat_ports: table.text("snat_ports", values::port_range).or((1024, 32767)),
             max_connections: table.integer("max_connections", 1024..=MOST_CONNECTIONS).or(1 << 20),

@@ -12,7 +12,7 @@ pub use health::{Check, Health, Http, Tls, Via};
 pub use service::{AdminState, Affinity, Backend, Scheduler, Service};
 pub use snat::Snat;
 pub use statics::{StaticInterface, StaticNeighbor, StaticRoute};
-pub use switch::{Idle, Switch, Timeouts, Topology, XdpMode, ZeroCopy};
+pub use switch::{HugePages, Idle, Switch, Timeouts, Topology, XdpMode, ZeroCopy};
 
 /// A whole configuration file, checked.
 #[derive(Debug, Clone, PartialEq)]

@@ -18,8 +18,14 @@ pub struct Switch {
     pub xdp_mode: XdpMode,
     /// Zero copy or not.
     pub zero_copy: ZeroCopy,
+    /// Huge pages for packet memory.
+    pub huge_pages: HugePages,
     /// Idle strategy of the workers.
     pub idle: Idle,
+    /// Whether workers poll the drivers.
+    pub busy_poll: bool,
+    /// Whether the interfaces' interrupts wait for that.
+    pub busy_poll_device: bool,
     /// Full-NAT source addresses.
     pub snat_addresses: Vec<IpAddr>,
     /// Full-NAT source ports: first and last.
@@ -65,6 +71,18 @@ pub enum XdpMode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ZeroCopy {
     /// Zero copy where driver and attachment have it.
+    #[default]
+    Auto,
+    /// Required.
+    On,
+    /// Never.
+    Off,
+}
+
+/// Whether packet memory lies in huge pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HugePages {
+    /// Where enough are reserved.
     #[default]
     Auto,
     /// Required.

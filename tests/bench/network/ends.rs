@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use xswitch::pktgen::filter::Filter;
 use xswitch::pktgen::generator::{Generator, Meter, Mode, Pace};
+use xswitch::pktgen::histogram::Histogram;
 use xswitch::pktgen::sink::{Received, Sink, SinkPlan};
 use xswitch::pktgen::template::Profile;
 use xswitch::pktgen::tuples::Range;
@@ -16,6 +17,8 @@ use super::{END_DEVICES, Error};
 const SAMPLE: Duration = Duration::from_millis(5);
 /// Samples in a window: 50 ms.
 const WINDOW: usize = 10;
+/// Tells our stamps from those of others.
+const RUN: u16 = 1;
 /// The counter has come to rest when it has not changed for so long.
 const QUIET: Duration = Duration::from_millis(100);
 
@@ -30,6 +33,8 @@ pub struct Plan {
     pub rate: Option<f64>,
     /// Destination with which frames should arrive.
     pub arrives_at: Ipv4Addr,
+    /// Whether frames that arrive otherwise count as well.
+    pub elsewhere: bool,
 }
 
 /// What one run of the generator did.
@@ -39,8 +44,6 @@ pub struct Run {
     pub sent: u64,
     /// Frames that arrived as expected.
     pub arrived: u64,
-    /// Frames that arrived otherwise.
-    pub strange: u64,
     /// Frames as expected per second, while the generator was in full swing.
     pub rate: f64,
     /// Frames made per second.
@@ -50,7 +53,7 @@ pub struct Run {
 /// The two ends.
 pub struct Ends {
     generators: [Generator; 2],
-    sinks: [Sink; 2],
+    sinks: [Option<Sink>; 2],
 }
 
 impl Ends {
@@ -59,33 +62,51 @@ impl Ends {
         let everything = SinkPlan { ends_others: true, ..SinkPlan::default() };
         let [first, second] = END_DEVICES;
         Ok(Self {
-            sinks: [Sink::attach(first, &everything)?, Sink::attach(second, &everything)?],
+            sinks: [Some(Sink::attach(first, &everything)?), Some(Sink::attach(second, &everything)?)],
             generators: [Generator::open(first, Mode::Live)?, Generator::open(second, Mode::Live)?],
         })
     }
 
     /// Sends `frames` frames by `plan`, and counts what arrives until nothing more does.
     pub fn run(&mut self, plan: &Plan, frames: u32) -> Result<Run, Error> {
+        self.expect(plan, false)?;
+        self.once(plan, frames)
+    }
+
+    /// The same with stamps: how long frames took.
+    pub fn time(&mut self, plan: &Plan, frames: u32) -> Result<(Run, Histogram), Error> {
+        let mut plan = plan.clone();
+        plan.profile.stamp = Some(RUN);
+        // A new sink begins with an empty histogram.
+        let [_, sink] = &mut self.sinks;
+        *sink = None;
+        *sink = Some(Sink::attach(END_DEVICES[1], &SinkPlan::default())?);
+        self.expect(&plan, true)?;
+        let run = self.once(&plan, frames)?;
+        let latency = self.sinks[1].as_ref().ok_or("no sink")?.latency()?;
+        Ok((run, latency))
+    }
+
+    fn once(&mut self, plan: &Plan, frames: u32) -> Result<Run, Error> {
+        let before = self.count(plan)?;
+        let (samples, sent, took) = self.generate(plan, frames)?;
+        let arrived = self.rest(plan)? - before;
+        Ok(Run { sent, arrived, rate: rate(&samples), offered: sent as f64 / took.as_secs_f64() })
+    }
+
+    /// Tells the sinks what to count.
+    fn expect(&mut self, plan: &Plan, measures_latency: bool) -> Result<(), Error> {
         let filter = Filter {
             destination: Some(
                 Range::new(plan.arrives_at.into(), 32, [0, u16::MAX]).ok_or("no range of one address")?,
             ),
             protocol: Some(plan.profile.protocol),
         };
-        let expected = SinkPlan { filter, ends_others: true, ..SinkPlan::default() };
-        for sink in &mut self.sinks {
+        let expected = SinkPlan { filter, ends_others: true, measures_latency, ..SinkPlan::default() };
+        for sink in self.sinks.iter_mut().flatten() {
             sink.change(&expected)?;
         }
-        let before = count(&self.sinks)?;
-        let (samples, sent, took) = self.generate(plan, frames)?;
-        let after = self.rest()?;
-        Ok(Run {
-            sent,
-            arrived: after[0] - before[0],
-            strange: after[1] - before[1],
-            rate: rate(&samples),
-            offered: sent as f64 / took.as_secs_f64(),
-        })
+        Ok(())
     }
 
     /// Runs the generator, reading the counter meanwhile.
@@ -99,7 +120,7 @@ impl Ends {
             let sampler = scope.spawn(|| -> Result<Vec<Sample>, Error> {
                 let mut samples = Vec::new();
                 while !done.load(Ordering::Relaxed) {
-                    samples.push((started.elapsed(), count(sinks)?[0]));
+                    samples.push((started.elapsed(), count(sinks, plan.elsewhere)?));
                     std::thread::sleep(SAMPLE);
                 }
                 Ok(samples)
@@ -114,28 +135,31 @@ impl Ends {
     }
 
     /// Waits until nothing arrives any more.
-    fn rest(&self) -> Result<[u64; 2], Error> {
-        let mut last = count(&self.sinks)?;
+    fn rest(&self, plan: &Plan) -> Result<u64, Error> {
+        let mut last = self.count(plan)?;
         loop {
             std::thread::sleep(QUIET);
-            let now = count(&self.sinks)?;
+            let now = self.count(plan)?;
             if now == last {
                 return Ok(now);
             }
             last = now;
         }
     }
+
+    fn count(&self, plan: &Plan) -> Result<u64, Error> {
+        count(&self.sinks, plan.elsewhere)
+    }
 }
 
-/// Frames as expected, and other frames.
-fn count(sinks: &[Sink; 2]) -> Result<[u64; 2], Error> {
-    let mut sums = [0; 2];
-    for sink in sinks {
+/// Frames as expected, and others where those count as well.
+fn count(sinks: &[Option<Sink>; 2], elsewhere: bool) -> Result<u64, Error> {
+    let mut sum = 0;
+    for sink in sinks.iter().flatten() {
         let Received { frames, other_frames, .. } = sink.received()?;
-        sums[0] += frames;
-        sums[1] += other_frames;
+        sum += frames + if elsewhere { other_frames } else { 0 };
     }
-    Ok(sums)
+    Ok(sum)
 }
 
 /// Time since the generator was started, and frames that had arrived.

@@ -39,6 +39,19 @@ fn rings(losses: &mut Losses, device: &str, [full, dropped, lost]: [u64; 3]) {
     }
 }
 
+/// Of a kernel that forwards, as far as its interfaces count.
+pub fn of_kernel(namespace: &str) -> Result<Losses, Error> {
+    let mut losses = Losses::new();
+    for device in SWITCH_DEVICES {
+        // What does not fit the first ring is counted by the generator's end, too.
+        let path = format!("/sys/class/net/{device}/statistics/tx_dropped");
+        let output = Command::new("ip").args(["netns", "exec", namespace, "cat", &path]).output()?;
+        let count = String::from_utf8_lossy(&output.stdout).trim().parse()?;
+        losses.insert(format!("{device} tx_dropped"), count);
+    }
+    Ok(losses)
+}
+
 /// Of the veth pairs: frames that the generator could not put into the peer's ring because it was full.
 pub fn of_generator() -> Result<Losses, Error> {
     let mut losses = Losses::new();

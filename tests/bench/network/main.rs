@@ -1,4 +1,4 @@
-//! Throughput by ratio: xswitch against a bare AF_XDP forward, over the same veth pairs, in turns.
+//! Speed by ratio: xswitch against a bare AF_XDP forward, the kernel and a proxy, over the same veth pairs, in turns.
 //!
 //! ```text
 //!   namespace of this program                 namespace of the device under test
@@ -19,12 +19,17 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod connections;
 mod ends;
 mod forward;
+mod kernel;
+mod latency;
+mod lay;
 mod ledger;
 mod report;
-mod scenes;
+mod search;
 mod subject;
+mod throughput;
 
 /// What went wrong, as a sentence.
 type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -34,7 +39,7 @@ const SWITCH_DEVICES: [&str; 2] = ["bsw0", "bsw1"];
 /// Their peers: the generator's and the counter's.
 const END_DEVICES: [&str; 2] = ["bgen", "bsnk"];
 
-/// Measures xswitch's throughput against a bare AF_XDP forward.
+/// Measures xswitch against a bare AF_XDP forward, the kernel and a proxy.
 #[derive(Debug, Parser)]
 struct Arguments {
     #[command(subcommand)]
@@ -69,6 +74,9 @@ struct Measure {
     /// Core of the device under test.
     #[arg(long, default_value_t = 1)]
     switch_core: usize,
+    /// Only throughput.
+    #[arg(long)]
+    throughput_only: bool,
     /// One JSON object instead of tables.
     #[arg(long)]
     json: bool,
@@ -76,14 +84,7 @@ struct Measure {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().role {
-        Role::Measure(arguments) => scenes::measure(&arguments).and_then(|results| {
-            if arguments.json {
-                report::json(&results)
-            } else {
-                report::tables(&results)
-            };
-            report::verdict(&results)
-        }),
+        Role::Measure(arguments) => measure(&arguments),
         Role::Forward => forward::run(),
     };
     match outcome {
@@ -93,4 +94,57 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn measure(arguments: &Measure) -> Result<(), Error> {
+    let core = arguments.generator_core;
+    if !core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
+        return Err(format!("cannot run on core {core}").into());
+    }
+    let mut ends = ends::Ends::open()?;
+    let throughput = throughput::measure(arguments, &mut ends)?;
+    if arguments.throughput_only {
+        return finish(arguments, &throughput, None);
+    }
+    let rest = Rest {
+        latency: latency::measure(arguments, &mut ends, &throughput)?,
+        loss_free: search::measure(arguments, &mut ends)?,
+        phases: connections::phases(arguments, &mut ends)?,
+        connected: {
+            // Clients and server need the interfaces to themselves.
+            drop(ends);
+            connections::through(arguments)?
+        },
+    };
+    finish(arguments, &throughput, Some(&rest))
+}
+
+/// Everything but throughput.
+struct Rest {
+    latency: latency::Latencies,
+    loss_free: Vec<search::Found>,
+    phases: connections::Phases,
+    connected: Vec<connections::Connected>,
+}
+
+fn finish(arguments: &Measure, throughput: &throughput::Results, rest: Option<&Rest>) -> Result<(), Error> {
+    if arguments.json {
+        let mut all = serde_json::json!({ "throughput": report::json(throughput) });
+        if let Some(rest) = rest {
+            all["latency"] = rest.latency.json();
+            all["loss_free"] = search::json(&rest.loss_free);
+            all["new_connections"] = rest.phases.json();
+            all["clients"] = connections::json(&rest.connected);
+        }
+        println!("{all}");
+    } else {
+        report::tables(throughput);
+        if let Some(rest) = rest {
+            rest.latency.tables();
+            search::table(&rest.loss_free);
+            rest.phases.table();
+            connections::table(&rest.connected);
+        }
+    }
+    report::verdict(throughput)
 }
