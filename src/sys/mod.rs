@@ -1,6 +1,7 @@
 //! The few things that only the operating system or the processor can do. With `xsk`, the only room with `unsafe`:
 //! each block says why it is sound, and what is exported is safe to call. One kernel concept per file.
 
+pub mod huge;
 pub mod interface;
 pub mod limits;
 pub mod memory;

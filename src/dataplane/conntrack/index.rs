@@ -12,7 +12,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-use crate::sys::prefetch;
+use crate::sys::{huge, prefetch};
 
 /// Slots per bucket.
 const SLOTS: usize = 8;
@@ -66,7 +66,7 @@ impl Index {
     /// (2 keys ÷ 8 slots ÷ 0.625 = 0.4 buckets = 25.6 bytes per connection).
     pub fn new(connections: u32) -> Self {
         let buckets = (connections as usize * 2).div_ceil(5).max(2);
-        Self { buckets: (0..buckets).map(|_| Bucket::default()).collect() }
+        Self { buckets: huge::filled(buckets, |_| Bucket::default()) }
     }
 
     #[inline]
@@ -98,10 +98,22 @@ impl Index {
         self.first(hash).find(wanted, &mut accept).or_else(|| self.second(hash).find(wanted, &mut accept))
     }
 
-    /// The first reference whose tag fits, unverified, so that its entry can be asked for ahead of the lookup.
+    /// Asks for the other bucket, which has those that found no place in the first.
     #[inline]
-    pub fn candidate(&self, hash: u64) -> Option<Reference> {
-        self.first(hash).find(broadcast(hash), &mut Some)
+    pub fn prefetch_second(&self, hash: u64) {
+        prefetch::read(self.second(hash));
+    }
+
+    /// The first reference whose tag fits in the first bucket, unverified, so that its entry can be asked for ahead of the lookup.
+    #[inline]
+    pub fn candidate(&self, hash: u64) -> Reference {
+        self.first(hash).find(broadcast(hash), &mut Some).unwrap_or(Reference::NONE)
+    }
+
+    /// The same of the second.
+    #[inline]
+    pub fn second_candidate(&self, hash: u64) -> Reference {
+        self.second(hash).find(broadcast(hash), &mut Some).unwrap_or(Reference::NONE)
     }
 
     /// Adds a reference. False when both buckets are full and no resident can move. `hash_of` tells a resident's hash
