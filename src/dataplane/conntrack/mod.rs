@@ -11,6 +11,7 @@
 //! | [`index`] | from hash to entries |
 //! | [`table`] | the two together, shared by all workers |
 //! | [`side`] | one worker's hold on the connections of one family |
+//! | [`sync`] | the atomics that all of this shares, which models replace |
 //! | [`wheel`] | when to look at which again |
 //! | [`ports`] | source ports of full NAT and outbound NAT |
 //! | [`nearby`] | on-link clients that the kernel does not know yet |
@@ -33,6 +34,7 @@ pub mod path;
 pub mod ports;
 mod route;
 pub mod side;
+pub mod sync;
 pub mod table;
 pub mod tcp;
 pub mod wheel;
@@ -298,6 +300,8 @@ impl Flows {
     }
 }
 
+#[cfg(all(test, feature = "models"))]
+mod models;
 #[cfg(test)]
 mod open_tests;
 #[cfg(test)]

@@ -84,7 +84,8 @@ impl<P: Pair> Side<P> {
         let entered = self.table.enter(position, self.worker, connection, now, make_way);
         if !armed {
             match entered {
-                Ok(()) => {
+                // What another worker ended meanwhile is free once that is done with it: the wheel looks.
+                Ok(()) | Err(Withdrawn { state: None, .. }) => {
                     let delay = timeout(connection.kind, connection.state, timeouts);
                     self.wheel.arm(self.table.as_ref(), position, now.coarse, delay);
                 }
@@ -95,7 +96,7 @@ impl<P: Pair> Side<P> {
             self.count_ended(connection.kind, connection.backend, state);
             return Err(why);
         }
-        if !armed && entered.is_ok() {
+        if !armed {
             counters.connections_active.add(1);
         }
         if connection.kind != Kind::Mapping {

@@ -4,10 +4,6 @@
 //! every entry, without a lock. An entry is created by one worker, its *owner*, which alone arms its timer and frees
 //! it; any worker may mark it as seen, move its state or take it out of service. See docs/design/0003.
 
-use std::sync::atomic::{AtomicU32, Ordering, fence};
-
-use crossbeam::queue::ArrayQueue;
-
 use crate::dataplane::family::{Pair, V4};
 use crate::sys::{huge, prefetch};
 use crate::tables::BackendId;
@@ -15,11 +11,12 @@ use crate::tables::BackendId;
 use super::entry::{Connection, Entry, Hit, Moment};
 use super::index::{Index, Reference};
 use super::key::{FlowKey, Secret};
+use super::sync::{AtomicU32, Chains, Ordering, fence};
 use super::tcp::{Direction, State};
 use super::wheel::Links;
 
 /// Free entries change hands between workers in chains of this many.
-pub(super) const CHAIN: u32 = 64;
+pub(super) const CHAIN: u32 = if cfg!(all(test, feature = "models")) { 2 } else { 64 };
 pub(super) const NONE: u32 = u32::MAX;
 
 /// Why a connection could not be entered.
@@ -50,7 +47,7 @@ pub struct FlowTable<P: Pair = V4> {
     index: Index,
     secret: Secret,
     /// Heads of chains of free entries.
-    chains: ArrayQueue<u32>,
+    chains: Chains,
     shared: bool,
 }
 
@@ -70,7 +67,7 @@ impl<P: Pair> FlowTable<P> {
     pub fn new(max_connections: u32, workers: u16, secret: Secret) -> Self {
         let chains = max_connections.div_ceil(CHAIN).max(u32::from(workers));
         let entries = huge::filled((chains * CHAIN) as usize, |_| Entry::<P>::default());
-        let queue = ArrayQueue::new(chains as usize);
+        let queue = Chains::new(chains as usize);
         for chain in 0..chains {
             for position in chain * CHAIN..(chain + 1) * CHAIN {
                 let last = (position + 1) % CHAIN == 0;
@@ -152,7 +149,8 @@ impl<P: Pair> FlowTable<P> {
         })
     }
 
-    /// Enters `connection` at the free `position`. On refusal the position is free again. `make_way` is called once nothing but
+    /// Enters `connection` at the free `position`. On refusal the position is free again, unless another worker is just ending
+    /// what was entered (no `state`): then it is soon. `make_way` is called once nothing but
     /// the index can refuse it.
     pub(super) fn enter(
         &self,
@@ -184,7 +182,10 @@ impl<P: Pair> FlowTable<P> {
         if !one_way && !self.insert(reply_hash, Reference::new(position, 1)) {
             let state = entry.kill(None).map(|(_, state)| state);
             self.index.remove(request_hash, request);
-            entry.bury();
+            if state.is_some() {
+                // Else who ended it does, and must not do so to a successor.
+                entry.bury();
+            }
             return Err(Withdrawn { why: Refused::BucketFull, state });
         }
         if self.shared {

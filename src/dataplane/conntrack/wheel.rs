@@ -8,9 +8,9 @@
 //! A list is walked from one cache miss to the next. So each slot has several, which are filled and emptied in turn: when one
 //! is taken from, its next entry is asked for, and has come by the time that it is its turn again.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-
 use crate::tables::Coarse;
+
+use super::sync::{AtomicU32, Ordering};
 
 /// Coarse units per slot: 16 × 64 ms = 1.024 s.
 const SLOT: u32 = 16;
@@ -117,6 +117,20 @@ mod tests {
         for (position, delay) in seen {
             let wanted = if position == 0 { 16 } else { 160 };
             assert!((wanted..=wanted + 2 * SLOT).contains(&delay), "{position} after {delay}");
+        }
+    }
+
+    /// The lists of a slot are emptied in turn, whatever their lengths.
+    #[test]
+    fn no_entry_stays_in_a_list_of_its_slot() {
+        for count in 0..3 * LISTS as u32 {
+            let links = list(count as usize);
+            let mut wheel = Wheel::new(Coarse(0));
+            (0..count).for_each(|position| wheel.arm(&links, position, Coarse(0), 16));
+            let mut seen: Vec<u32> =
+                std::iter::from_fn(|| wheel.next_due(&links, Coarse(3 * SLOT))).collect();
+            seen.sort_unstable();
+            assert_eq!(seen, (0..count).collect::<Vec<_>>());
         }
     }
 
