@@ -3,6 +3,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+use crate::frames::Error;
 use rustix::time::{ClockId, clock_gettime};
 
 /// Nanoseconds of one stretch.
@@ -43,7 +44,7 @@ pub fn rounds_for(ns: u64) -> u64 {
 }
 
 /// Many laps of the same thing.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Laps {
     wall: Vec<u32>,
     cpu: Vec<u32>,
@@ -53,6 +54,21 @@ impl Laps {
     pub fn add(&mut self, lap: Lap) {
         self.wall.push(lap.wall as u32);
         self.cpu.push(lap.cpu as u32);
+    }
+
+    /// Keeps of each lap whichever was faster, here or in `other`, which are the same laps once more.
+    pub fn keep_faster(&mut self, other: &Self) -> Result<(), Error> {
+        if self.len() != other.len() {
+            return Err(format!("{} laps, then {}", self.len(), other.len()).into());
+        }
+        self.wall.iter_mut().zip(&other.wall).for_each(|(lap, other)| *lap = (*lap).min(*other));
+        self.cpu.iter_mut().zip(&other.cpu).for_each(|(lap, other)| *lap = (*lap).min(*other));
+        Ok(())
+    }
+
+    pub fn append(&mut self, other: Self) {
+        self.wall.extend(other.wall);
+        self.cpu.extend(other.cpu);
     }
 
     pub fn len(&self) -> usize {
@@ -65,7 +81,7 @@ impl Laps {
     }
 
     /// The same of the thread's own time.
-    pub fn cpu_us(&mut self, share: f64) -> f64 {
+    pub fn thread_us(&mut self, share: f64) -> f64 {
         quantile(&mut self.cpu, share)
     }
 

@@ -71,8 +71,13 @@ impl Pair {
         let world = World::new(size + 128, 64, 2)?;
         let mut first = world.join();
         let mut second = if shared { world.join() } else { World::new(size + 128, 64, 2)?.join() };
-        first.open(Service::UDP, 0..size / 2)?;
-        second.open(Service::UDP, size / 2..size)?;
+        let half = size / 2;
+        // In turn: who comes first has its keys in their first buckets.
+        for from in (0..half).step_by(BATCH) {
+            let to = half.min(from + BATCH as u32);
+            first.open(Service::UDP, from..to)?;
+            second.open(Service::UDP, half + from..half + to)?;
+        }
         Ok(Self { drivers: [first, second], size })
     }
 
