@@ -28,11 +28,28 @@ const FITS_EVERY_PATH: u16 = 500;
 #[inline]
 pub fn prefetch(batch: &mut Batch, shared: &FlowTables) {
     let (v4, v6) = (&*shared.v4, &*shared.v6);
+    let mut missed = false;
     for meta in batch.metas_mut() {
         meta.candidate = match meta.lane {
             Lane::V4 => v4.prefetch_entry(meta.hash),
             Lane::V6 => v6.prefetch_entry(meta.hash),
-            Lane::Full => Reference::NONE,
+            Lane::Full => continue,
+        };
+        missed |= meta.candidate == Reference::NONE;
+    }
+    if missed {
+        prefetch_missed(batch, shared);
+    }
+}
+
+/// The same for those that the first bucket of their flow does not know: they are in the second, or new.
+#[inline(never)]
+fn prefetch_missed(batch: &mut Batch, shared: &FlowTables) {
+    for meta in batch.metas_mut().iter_mut().filter(|meta| meta.candidate == Reference::NONE) {
+        meta.candidate = match meta.lane {
+            Lane::V4 => shared.v4.prefetch_second(meta.hash),
+            Lane::V6 => shared.v6.prefetch_second(meta.hash),
+            Lane::Full => continue,
         };
     }
 }

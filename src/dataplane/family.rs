@@ -5,7 +5,6 @@
 
 use std::fmt::Debug;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::tables::SnatPool;
 use crate::wire::checksum::{self, Delta, Verified};
@@ -13,6 +12,7 @@ use crate::wire::plain::{self, Brief, Details, Translation};
 use crate::wire::{ethernet, ipv4, ipv6};
 
 use super::batch::Meta;
+use super::conntrack::sync::{AtomicU64, Ordering};
 use super::conntrack::{FlowKey, FlowTable, FlowTables, Flows, Side};
 
 /// Source and destination of an IPv4 packet: source in the high half.

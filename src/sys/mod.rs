@@ -2,6 +2,7 @@
 //! each block says why it is sound, and what is exported is safe to call. One kernel concept per file.
 
 pub mod clock;
+pub mod huge;
 pub mod interface;
 pub mod interrupt;
 pub mod limits;

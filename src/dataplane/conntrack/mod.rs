@@ -11,6 +11,7 @@
 //! | [`index`] | from hash to entries |
 //! | [`table`] | the two together, shared by all workers |
 //! | [`side`] | one worker's hold on the connections of one family |
+//! | [`sync`] | the atomics that all of this shares, which models replace |
 //! | [`wheel`] | when to look at which again |
 //! | [`ports`] | source ports of full NAT and outbound NAT |
 //! | [`nearby`] | on-link clients that the kernel does not know yet |
@@ -33,10 +34,12 @@ pub mod path;
 pub mod ports;
 mod route;
 pub mod side;
+pub mod sync;
 pub mod table;
 pub mod tcp;
 pub mod wheel;
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -130,10 +133,25 @@ impl FlowTables {
     }
 }
 
+/// A worker's own reference to what all share. It is counted for every batch who holds it, on a cache line that no other
+/// worker writes to.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct Hold(Arc<FlowTables>);
+
+impl Deref for Hold {
+    type Target = FlowTables;
+
+    #[inline(always)]
+    fn deref(&self) -> &FlowTables {
+        &self.0
+    }
+}
+
 /// One worker's hold on the connections: what it shares with the others, and what is its own.
 #[derive(Debug)]
 pub struct Flows {
-    tables: Arc<FlowTables>,
+    tables: Arc<Hold>,
     /// IPv4 connections.
     pub v4: Side<V4>,
     /// IPv6 connections.
@@ -173,13 +191,13 @@ impl Flows {
             clock_us: 0,
             id: worker,
             id_step: workers.max(1).next_power_of_two(),
-            tables,
+            tables: Arc::new(Hold(tables)),
         }
     }
 
     /// The same, to be held on to while this is changed.
     #[inline]
-    pub fn shared(&self) -> Arc<FlowTables> {
+    pub fn shared(&self) -> Arc<Hold> {
         Arc::clone(&self.tables)
     }
 
@@ -282,6 +300,8 @@ impl Flows {
     }
 }
 
+#[cfg(all(test, feature = "models"))]
+mod models;
 #[cfg(test)]
 mod open_tests;
 #[cfg(test)]

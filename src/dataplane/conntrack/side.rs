@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::entry::{Connection, Hit, Kind, Moment};
 use super::mapping;
-use super::table::{CHAIN, FlowTable, Refused, Withdrawn};
+use super::table::{CHAIN, FlowTable, NONE, Refused, Withdrawn};
 use super::tcp::{Direction, State};
 use super::wheel::{HORIZON, Wheel};
 use crate::dataplane::family::Pair;
@@ -12,6 +12,10 @@ use crate::tables::{BackendId, Coarse, Loads, Tick, Timeouts, WorkerCounters};
 
 /// Entries that a full table examines for one that is over, per refused connection.
 const RECLAIM_BUDGET: u32 = 32;
+/// Free entries from which a worker gives some to the others.
+const KEPT: usize = 3 * CHAIN as usize;
+/// Entries that are looked at together, so that their cache misses overlap.
+const TOGETHER: usize = 16;
 
 /// One worker's hold on the connections of one family.
 #[derive(Debug)]
@@ -21,6 +25,8 @@ pub struct Side<P: Pair> {
     worker: u16,
     /// Free entries at hand.
     free: Vec<u32>,
+    /// The first of a chain of more.
+    chain: u32,
     wheel: Wheel,
     /// Where the search for an entry to reclaim stands.
     hand: u32,
@@ -32,9 +38,19 @@ pub struct Side<P: Pair> {
 impl<P: Pair> Side<P> {
     /// The hold of `worker`.
     pub(super) fn new(table: Arc<FlowTable<P>>, loads: Arc<Loads>, worker: u16, now: Tick) -> Self {
-        let free = Vec::with_capacity(table.capacity() as usize);
+        let free = Vec::with_capacity(KEPT + CHAIN as usize);
         let now = now.coarse();
-        Self { table, loads, worker, free, wheel: Wheel::new(now), hand: 0, looked: now, resumed: now }
+        Self {
+            table,
+            loads,
+            worker,
+            free,
+            chain: NONE,
+            wheel: Wheel::new(now),
+            hand: 0,
+            looked: now,
+            resumed: now,
+        }
     }
 
     /// The table.
@@ -68,7 +84,8 @@ impl<P: Pair> Side<P> {
         let entered = self.table.enter(position, self.worker, connection, now, make_way);
         if !armed {
             match entered {
-                Ok(()) => {
+                // What another worker ended meanwhile is free once that is done with it: the wheel looks.
+                Ok(()) | Err(Withdrawn { state: None, .. }) => {
                     let delay = timeout(connection.kind, connection.state, timeouts);
                     self.wheel.arm(self.table.as_ref(), position, now.coarse, delay);
                 }
@@ -79,7 +96,7 @@ impl<P: Pair> Side<P> {
             self.count_ended(connection.kind, connection.backend, state);
             return Err(why);
         }
-        if !armed && entered.is_ok() {
+        if !armed {
             counters.connections_active.add(1);
         }
         if connection.kind != Kind::Mapping {
@@ -140,11 +157,34 @@ impl<P: Pair> Side<P> {
             self.resumed = now;
         }
         self.looked = now;
-        for looked in 0..budget {
-            let Some(position) = self.wheel.next_due(self.table.as_ref(), now) else { return looked };
-            self.visit(position, now, timeouts, counters);
+        let mut looked = 0;
+        while looked < budget {
+            let (mut due, mut count) = ([NONE; TOGETHER], 0);
+            for place in due.iter_mut().take(budget - looked) {
+                let Some(position) = self.wheel.next_due(self.table.as_ref(), now) else { break };
+                (*place, count) = (position, count + 1);
+            }
+            let due = due.get(..count).unwrap_or_default();
+            for position in due {
+                if self.is_idle(*position, now, timeouts) {
+                    self.table.prefetch_keys(*position);
+                }
+            }
+            due.iter().for_each(|position| self.visit(*position, now, timeouts, counters));
+            looked += count;
+            if count < TOGETHER {
+                break;
+            }
         }
-        budget
+        looked
+    }
+
+    /// Whether a visit most likely ends what the entry holds.
+    fn is_idle(&self, position: u32, now: Coarse, timeouts: &Timeouts) -> bool {
+        let entry = self.table.entry(position);
+        let (state, last_seen, _) = entry.age();
+        let idle = now.since(last_seen);
+        entry.is_live() && idle >= timeout(entry.kind(), state, timeouts) && idle <= u32::MAX / 2
     }
 
     fn visit(&mut self, position: u32, now: Coarse, timeouts: &Timeouts, counters: &WorkerCounters) {
@@ -181,15 +221,20 @@ impl<P: Pair> Side<P> {
     }
 
     fn free_entry(&mut self) -> Option<u32> {
-        if self.free.is_empty() {
-            self.table.take_chain(&mut self.free);
+        if let Some(position) = self.free.pop() {
+            return Some(position);
         }
-        self.free.pop()
+        if self.chain == NONE {
+            self.chain = self.table.take_chain()?;
+        }
+        let (position, rest) = self.table.split_chain(self.chain)?;
+        self.chain = rest;
+        Some(position)
     }
 
     fn release(&mut self, position: u32) {
         self.free.push(position);
-        if self.free.len() >= 3 * CHAIN as usize {
+        if self.free.len() >= KEPT {
             self.table.give_chain(&mut self.free);
         }
     }

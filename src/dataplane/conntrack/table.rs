@@ -4,22 +4,19 @@
 //! every entry, without a lock. An entry is created by one worker, its *owner*, which alone arms its timer and frees
 //! it; any worker may mark it as seen, move its state or take it out of service. See docs/design/0003.
 
-use std::sync::atomic::{AtomicU32, Ordering, fence};
-
-use crossbeam::queue::ArrayQueue;
-
 use crate::dataplane::family::{Pair, V4};
-use crate::sys::prefetch;
+use crate::sys::{huge, prefetch};
 use crate::tables::BackendId;
 
 use super::entry::{Connection, Entry, Hit, Moment};
 use super::index::{Index, Reference};
 use super::key::{FlowKey, Secret};
+use super::sync::{AtomicU32, Chains, Ordering, fence};
 use super::tcp::{Direction, State};
 use super::wheel::Links;
 
 /// Free entries change hands between workers in chains of this many.
-pub(super) const CHAIN: u32 = 64;
+pub(super) const CHAIN: u32 = if cfg!(all(test, feature = "models")) { 2 } else { 64 };
 pub(super) const NONE: u32 = u32::MAX;
 
 /// Why a connection could not be entered.
@@ -50,7 +47,7 @@ pub struct FlowTable<P: Pair = V4> {
     index: Index,
     secret: Secret,
     /// Heads of chains of free entries.
-    chains: ArrayQueue<u32>,
+    chains: Chains,
     shared: bool,
 }
 
@@ -58,14 +55,19 @@ impl<P: Pair> Links for FlowTable<P> {
     fn link(&self, position: u32) -> &AtomicU32 {
         &self.entries[position as usize].next
     }
+
+    #[inline]
+    fn prefetch(&self, position: u32) {
+        self.entries.get(position as usize).into_iter().for_each(prefetch::read);
+    }
 }
 
 impl<P: Pair> FlowTable<P> {
     /// A table for `max_connections` (rounded up to a multiple of 64) and so many `workers`. Allocates everything.
     pub fn new(max_connections: u32, workers: u16, secret: Secret) -> Self {
         let chains = max_connections.div_ceil(CHAIN).max(u32::from(workers));
-        let entries: Box<[Entry<P>]> = (0..chains * CHAIN).map(|_| Entry::default()).collect();
-        let queue = ArrayQueue::new(chains as usize);
+        let entries = huge::filled((chains * CHAIN) as usize, |_| Entry::<P>::default());
+        let queue = Chains::new(chains as usize);
         for chain in 0..chains {
             for position in chain * CHAIN..(chain + 1) * CHAIN {
                 let last = (position + 1) % CHAIN == 0;
@@ -102,16 +104,34 @@ impl<P: Pair> FlowTable<P> {
         self.index.prefetch(hash);
     }
 
-    /// Asks for the entry that a hash most likely leads to, and says which it is.
+    /// Asks for the entry that a hash most likely leads to, and says which it is. Where the first bucket does not know it, the
+    /// second is asked for, to be looked at by [`FlowTable::prefetch_second`].
     #[inline(always)]
     pub fn prefetch_entry(&self, hash: u64) -> Reference {
-        if let Some(reference) = self.index.candidate(hash)
-            && let Some(entry) = self.entries.get(reference.position() as usize)
-        {
-            prefetch::read(entry);
-            return reference;
+        let reference = self.index.candidate(hash);
+        match self.referred(reference) {
+            Some(entry) => prefetch::read(entry),
+            None => self.index.prefetch_second(hash),
         }
-        Reference::NONE
+        reference
+    }
+
+    /// The same by the second bucket.
+    #[inline]
+    pub fn prefetch_second(&self, hash: u64) -> Reference {
+        let reference = self.index.second_candidate(hash);
+        self.referred(reference).into_iter().for_each(prefetch::read);
+        reference
+    }
+
+    /// Asks for all that [`FlowTable::take_out`] touches besides the entry.
+    pub(super) fn prefetch_keys(&self, position: u32) {
+        let entry = self.entry(position);
+        for key in [entry.key(false), entry.key(true)].into_iter().flatten() {
+            let hash = self.secret.hash(key);
+            self.index.prefetch(hash);
+            self.index.prefetch_second(hash);
+        }
     }
 
     /// The entry that a reference names, should there be one.
@@ -129,7 +149,8 @@ impl<P: Pair> FlowTable<P> {
         })
     }
 
-    /// Enters `connection` at the free `position`. On refusal the position is free again. `make_way` is called once nothing but
+    /// Enters `connection` at the free `position`. On refusal the position is free again, unless another worker is just ending
+    /// what was entered (no `state`): then it is soon. `make_way` is called once nothing but
     /// the index can refuse it.
     pub(super) fn enter(
         &self,
@@ -142,6 +163,10 @@ impl<P: Pair> FlowTable<P> {
         let one_way = connection.kind.one_way();
         let request_hash = self.secret.hash(connection.request);
         let reply_hash = if one_way { 0 } else { self.secret.hash(connection.reply) };
+        if !one_way {
+            self.index.prefetch(reply_hash);
+            self.index.prefetch_second(reply_hash);
+        }
         if !one_way && self.find(connection.reply, reply_hash).is_some() {
             return Err(Withdrawn { why: Refused::Conflict, state: Some(connection.state) });
         }
@@ -157,7 +182,10 @@ impl<P: Pair> FlowTable<P> {
         if !one_way && !self.insert(reply_hash, Reference::new(position, 1)) {
             let state = entry.kill(None).map(|(_, state)| state);
             self.index.remove(request_hash, request);
-            entry.bury();
+            if state.is_some() {
+                // Else who ended it does, and must not do so to a successor.
+                entry.bury();
+            }
             return Err(Withdrawn { why: Refused::BucketFull, state });
         }
         if self.shared {
@@ -221,14 +249,19 @@ impl<P: Pair> FlowTable<P> {
         Some(state)
     }
 
-    /// Moves one chain of free entries into `free`, if there is one.
-    pub(super) fn take_chain(&self, free: &mut Vec<u32>) -> bool {
-        let Some(mut position) = self.chains.pop() else { return false };
-        while position != NONE {
-            free.push(position);
-            position = self.entry(position).next.load(Ordering::Relaxed);
+    /// The first of a chain of free entries, which belongs to the caller from now on, if there is one.
+    pub(super) fn take_chain(&self) -> Option<u32> {
+        self.chains.pop()
+    }
+
+    /// The first entry of a chain and the rest, which is asked for: it is written next.
+    pub(super) fn split_chain(&self, head: u32) -> Option<(u32, u32)> {
+        if head == NONE {
+            return None;
         }
-        true
+        let rest = self.entry(head).next.load(Ordering::Relaxed);
+        self.prefetch(rest);
+        Some((head, rest))
     }
 
     /// Gives one chain back from the end of `free`.
@@ -245,10 +278,10 @@ impl<P: Pair> FlowTable<P> {
         }
     }
 
-    fn recover(&self, mut position: u32, free: &mut Vec<u32>) {
-        while position != NONE {
+    fn recover(&self, mut head: u32, free: &mut Vec<u32>) {
+        while let Some((position, rest)) = self.split_chain(head) {
             free.push(position);
-            position = self.entry(position).next.load(Ordering::Relaxed);
+            head = rest;
         }
     }
 
