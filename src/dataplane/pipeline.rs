@@ -4,7 +4,8 @@
 //! |---|---|---|
 //! | 1, [`express`] | plain, of a connection in which data flows | one lookup, a stored rewrite |
 //! | 1, [`known`] | any other of a connection that exists | the same, and every condition |
-//! | 2, [`admit`] | that may start one | service, scheduler, insert |
+//! | 2, [`opening`] | plain, that start one with a `nat` service | service, scheduler, insert |
+//! | 2, [`admit`] | any other that may start one | the same, and every condition |
 //! | both, [`fragments`] | that are pieces of a datagram | a lookup more; the first has the ports |
 //! | 3, [`answer`] | ARP, neighbour discovery, ICMP, what no service takes | rare |
 
@@ -16,7 +17,7 @@ use super::conntrack::Flows;
 use super::express::Express;
 use super::turn::Turn;
 use super::verdict::Verdict;
-use super::{admit, answer, express, fragments, known, parse, sweep};
+use super::{admit, answer, express, fragments, known, opening, parse, sweep};
 
 /// Gives every frame of `batch` its verdict, and makes those that leave look as they must.
 ///
@@ -51,9 +52,18 @@ pub fn process(
 /// What is not in the express lane.
 #[inline(never)]
 fn in_full(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>, kernel_reachable: bool) {
-    parse::complete(frame.bytes(), meta);
-    known::run(frame, meta, turn);
-    admit::run(frame, meta, turn);
+    match opening::run(frame, meta, turn) {
+        Some(Ok(verdict)) => {
+            meta.verdict = Some(verdict);
+            return;
+        }
+        Some(Err(reason)) => meta.verdict = Some(Verdict::Drop(reason)),
+        None => {
+            parse::complete(frame.bytes(), meta);
+            known::run(frame, meta, turn);
+            admit::run(frame, meta, turn);
+        }
+    }
     fragments::run(frame, meta, turn);
     if !meta.waits {
         answer::run(frame, meta, turn, kernel_reachable);

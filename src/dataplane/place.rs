@@ -71,15 +71,14 @@ fn backend_on<'a>(server: u32, affinity: &Affinity, tables: &'a Snapshot) -> Opt
 }
 
 /// The backend that the scheduler names.
-fn by_turn<'a, P: Pair>(
+#[inline(always)]
+pub(super) fn by_turn<'a, P: Pair>(
     service: &Service,
     key: &FlowKey<P>,
     turn: &mut Turn<'a>,
 ) -> Result<Choice<'a>, DropReason> {
-    let client = key.addresses.source();
-    let (vip, protocol) = (service.vip, service.protocol as u8);
     let (flow_hash, source_hash) = match service.table.is_hashed() {
-        true => (flow_hash(client, key.source_port(), vip.ip(), vip.port(), protocol), source_hash(client)),
+        true => hashes(service, key),
         false => (0, 0),
     };
     let (cursor, loads) = turn.flows.scheduling(service.id).ok_or(DropReason::NoBackend)?;
@@ -87,6 +86,13 @@ fn by_turn<'a, P: Pair>(
     let id = service.table.pick(Candidate { flow_hash, source_hash, cursor, loads });
     let backend = id.and_then(|id| turn.tables.backend(id)).ok_or(DropReason::NoBackend)?;
     Ok(Choice { backend, turned: Some((service.id, before)), remembered: None })
+}
+
+/// The hashes of the flow and of its client, unkeyed.
+#[inline(never)]
+fn hashes<P: Pair>(service: &Service, key: &FlowKey<P>) -> (u64, u64) {
+    let (client, vip, protocol) = (key.addresses.source(), service.vip, service.protocol as u8);
+    (flow_hash(client, key.source_port(), vip.ip(), vip.port(), protocol), source_hash(client))
 }
 
 impl Choice<'_> {
@@ -114,7 +120,8 @@ impl Choice<'_> {
         entered.map(|(hit, _)| hit)
     }
 
-    fn give_turn_back(&self, turn: &mut Turn<'_>) {
+    /// Lets the service's round stand where it stood before.
+    pub(super) fn give_turn_back(&self, turn: &mut Turn<'_>) {
         if let Some((service, before)) = self.turned
             && let Some((cursor, _)) = turn.flows.scheduling(service)
         {

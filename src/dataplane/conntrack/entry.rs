@@ -242,8 +242,10 @@ impl<P: Pair> Entry<P> {
         if (again ^ status) & (GENERATION | PHASE) == 0 { Some(glance) } else { None }
     }
 
-    /// Fills a free entry and makes it live under a new generation. Owner only.
-    pub(super) fn fill(&self, owner: u16, connection: &Connection<P>, now: Moment) {
+    /// Fills a free entry and makes it live under a new generation. Owner only. The changes of both checksums of requests, as
+    /// they are written: addresses << 16 | addresses and ports.
+    #[inline(always)]
+    pub(super) fn fill(&self, owner: u16, connection: &Connection<P>, now: Moment) -> u32 {
         let generation = self.status.load(Ordering::Relaxed).wrapping_add(0x0001_0000) & GENERATION;
         self.status.store(generation, Ordering::Relaxed);
         fence(Ordering::Release);
@@ -256,7 +258,8 @@ impl<P: Pair> Entry<P> {
         let leaves = reply.reversed();
         let addresses = P::delta(request.addresses, leaves.addresses);
         let transport = addresses.and(Delta::of_u32(request.ports, leaves.ports));
-        self.deltas.store(addresses.as_written() << 16 | transport.as_written(), Ordering::Relaxed);
+        let deltas = addresses.as_written() << 16 | transport.as_written();
+        self.deltas.store(deltas, Ordering::Relaxed);
         self.backend.store(connection.backend.0, Ordering::Relaxed);
         let (client, epoch) = (connection.client_next_hop, connection.routes_epoch);
         let route = match connection.kind {
@@ -268,6 +271,7 @@ impl<P: Pair> Entry<P> {
         self.sequences[0].store(connection.sequence, Ordering::Relaxed);
         self.sequences[1].store(now.clock_us, Ordering::Relaxed);
         self.status.store(generation | LIVE | connection.state as u32, Ordering::Release);
+        deltas
     }
 
     /// Remembers the next hop towards the client, for as long as the entry holds the connection of `hit`.

@@ -98,6 +98,14 @@ impl Index {
         self.first(hash).find(wanted, &mut accept).or_else(|| self.second(hash).find(wanted, &mut accept))
     }
 
+    /// Whether there is nothing under `hash`. Quicker than [`Index::find`] where that is so; where it is not, there may be
+    /// nothing all the same.
+    #[inline(always)]
+    pub fn rules_out(&self, hash: u64) -> bool {
+        let wanted = broadcast(hash);
+        (self.first(hash).marks(wanted) | self.second(hash).marks(wanted)) == 0
+    }
+
     /// The first reference whose tag fits, unverified, so that its entry can be asked for ahead of the lookup.
     #[inline]
     pub fn candidate(&self, hash: u64) -> Option<Reference> {
@@ -106,15 +114,29 @@ impl Index {
 
     /// Adds a reference. False when both buckets are full and no resident can move. `hash_of` tells a resident's hash
     /// while its connection lives.
+    #[inline(always)]
     pub fn insert(
         &self,
         hash: u64,
         reference: Reference,
         hash_of: impl Fn(Reference) -> Option<u64>,
     ) -> bool {
+        let first = self.first(hash);
+        let vacant = first.vacant();
+        (count(vacant) > SLOTS as u32 - PREFERRED && first.fill(vacant, tag(hash), reference))
+            || self.insert_crowded(hash, reference, hash_of)
+    }
+
+    /// The same where the first bucket is crowded.
+    #[inline(never)]
+    fn insert_crowded(
+        &self,
+        hash: u64,
+        reference: Reference,
+        hash_of: impl Fn(Reference) -> Option<u64>,
+    ) -> bool {
         let (first, second) = (self.first(hash), self.second(hash));
-        let filled = first.filled();
-        let (one, other) = match filled < PREFERRED || filled <= second.filled() {
+        let (one, other) = match count(first.vacant()) >= count(second.vacant()) {
             true => (first, second),
             false => (second, first),
         };
@@ -151,7 +173,7 @@ impl Index {
 
     /// Number of references, for tests and for showing. Walks everything.
     pub fn len(&self) -> usize {
-        self.buckets.iter().map(|bucket| bucket.fill() as usize).sum()
+        self.buckets.iter().map(Bucket::references).sum()
     }
 
     /// Whether there is none.
@@ -185,6 +207,13 @@ fn empty(tags: u64) -> u64 {
     !(((tags & !HIGH_BITS).wrapping_add(!HIGH_BITS)) | tags) & HIGH_BITS
 }
 
+/// How many lanes are marked.
+#[inline(always)]
+fn count([low, high]: [u64; 2]) -> u32 {
+    // The product adds up the lanes in the highest one.
+    (((low >> 15) + (high >> 15)).wrapping_mul(LANES) >> 48) as u32
+}
+
 impl Bucket {
     #[inline(always)]
     fn find<T>(&self, wanted: u64, accept: &mut impl FnMut(Reference) -> Option<T>) -> Option<T> {
@@ -204,32 +233,46 @@ impl Bucket {
         None
     }
 
-    fn fill(&self) -> u32 {
-        self.references.iter().filter(|slot| slot.load(Ordering::Relaxed) != 0).count() as u32
+    fn references(&self) -> usize {
+        self.references.iter().filter(|slot| slot.load(Ordering::Relaxed) != 0).count()
     }
 
-    /// Slots that have a tag.
+    /// Not zero if a tag matches.
     #[inline(always)]
-    fn filled(&self) -> u32 {
-        let [low, high] = self.tags.each_ref().map(|tags| empty(tags.load(Ordering::Relaxed)) >> 15);
-        // The product adds up the lanes in the highest one.
-        SLOTS as u32 - ((low + high).wrapping_mul(LANES) >> 48) as u32
+    fn marks(&self, wanted: u64) -> u64 {
+        let [low, high] = &self.tags;
+        matches(low.load(Ordering::Acquire), wanted) | matches(high.load(Ordering::Acquire), wanted)
+    }
+
+    /// Marks the slots that have no tag.
+    #[inline(always)]
+    fn vacant(&self) -> [u64; 2] {
+        let [low, high] = &self.tags;
+        [empty(low.load(Ordering::Relaxed)), empty(high.load(Ordering::Relaxed))]
     }
 
     #[inline(always)]
     fn insert(&self, tag: u16, reference: Reference) -> bool {
-        for (half, tags) in self.tags.iter().enumerate() {
-            let mut vacant = empty(tags.load(Ordering::Relaxed));
-            while vacant != 0 {
-                let lane = vacant.trailing_zeros() as usize / 16;
-                // Without a tag it may be taken or given up at this moment.
-                let held = &self.references[half * 4 + lane];
-                if held.compare_exchange(0, reference.0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                    tags.fetch_or(u64::from(tag) << (lane * 16), Ordering::AcqRel);
-                    return true;
-                }
-                vacant &= vacant - 1;
+        self.fill(self.vacant(), tag, reference)
+    }
+
+    /// Takes one of the slots that were `vacant`.
+    #[inline(always)]
+    fn fill(&self, [low, high]: [u64; 2], tag: u16, reference: Reference) -> bool {
+        self.fill_half(0, low, tag, reference) || self.fill_half(1, high, tag, reference)
+    }
+
+    #[inline(always)]
+    fn fill_half(&self, half: usize, mut vacant: u64, tag: u16, reference: Reference) -> bool {
+        while vacant != 0 {
+            let lane = vacant.trailing_zeros() as usize / 16;
+            // Without a tag it may be taken or given up at this moment.
+            let held = &self.references[half * 4 + lane];
+            if held.compare_exchange(0, reference.0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                self.tags[half].fetch_or(u64::from(tag) << (lane * 16), Ordering::AcqRel);
+                return true;
             }
+            vacant &= vacant - 1;
         }
         false
     }
@@ -319,11 +362,11 @@ mod tests {
         assert_eq!(empty(0x0000_0001_0000_8000), 0x8000_0000_8000_0000);
         let bucket = Bucket::default();
         for slot in 0..SLOTS as u32 {
-            assert_eq!(bucket.filled(), slot);
+            assert_eq!(count(bucket.vacant()), 8 - slot);
             assert!(bucket.insert(0x8000 >> slot, Reference::new(slot, 0)));
         }
-        assert!(bucket.filled() == 8 && !bucket.insert(1, Reference::new(9, 0)));
-        assert!(bucket.remove(Reference::new(5, 0)) && bucket.filled() == 7);
+        assert!(count(bucket.vacant()) == 0 && !bucket.insert(1, Reference::new(9, 0)));
+        assert!(bucket.remove(Reference::new(5, 0)) && count(bucket.vacant()) == 1);
     }
 
     #[test]

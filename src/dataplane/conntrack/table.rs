@@ -55,6 +55,7 @@ pub struct FlowTable<P: Pair = V4> {
 }
 
 impl<P: Pair> Links for FlowTable<P> {
+    #[inline]
     fn link(&self, position: u32) -> &AtomicU32 {
         &self.entries[position as usize].next
     }
@@ -129,57 +130,96 @@ impl<P: Pair> FlowTable<P> {
         })
     }
 
-    /// Enters `connection` at the free `position`. On refusal the position is free again. `make_way` is called once nothing but
-    /// the index can refuse it.
+    /// Whether some frame with this key has a connection.
+    #[inline(always)]
+    pub fn has(&self, key: FlowKey<P>, hash: u64) -> bool {
+        !self.index.rules_out(hash) && self.has_one(key, hash)
+    }
+
+    #[inline(never)]
+    fn has_one(&self, key: FlowKey<P>, hash: u64) -> bool {
+        let is_it = |reference: Reference| {
+            let direction = if reference.is_reply() { Direction::Reply } else { Direction::Request };
+            self.referred(reference)?.glance(key, direction).map(|_| ())
+        };
+        self.index.find(hash, is_it).is_some()
+    }
+
+    /// Enters `connection`, whose request has this hash, at the free `position`. On refusal the position is free again. `make_way`
+    /// is called once nothing but the index can refuse it. The changes of checksums, as [`Entry::fill`] has them.
+    #[inline(always)]
     pub(super) fn enter(
         &self,
         position: u32,
         owner: u16,
-        connection: &Connection<P>,
+        (connection, request_hash): (&Connection<P>, u64),
         now: Moment,
         make_way: impl FnOnce(),
-    ) -> Result<(), Withdrawn> {
+    ) -> Result<u32, Withdrawn> {
         let one_way = connection.kind.one_way();
-        let request_hash = self.secret.hash(connection.request);
         let reply_hash = if one_way { 0 } else { self.secret.hash(connection.reply) };
-        if !one_way && self.find(connection.reply, reply_hash).is_some() {
+        if !one_way && self.has(connection.reply, reply_hash) {
             return Err(Withdrawn { why: Refused::Conflict, state: Some(connection.state) });
         }
         make_way();
         let entry = self.entry(position);
-        entry.fill(owner, connection, now);
+        let deltas = entry.fill(owner, connection, now);
         let request = Reference::new(position, 0);
         if !self.insert(request_hash, request) {
-            let state = entry.kill(None).map(|(_, state)| state);
-            entry.bury();
-            return Err(Withdrawn { why: Refused::BucketFull, state });
+            return Err(self.withdraw(position, None));
         }
         if !one_way && !self.insert(reply_hash, Reference::new(position, 1)) {
-            let state = entry.kill(None).map(|(_, state)| state);
-            self.index.remove(request_hash, request);
-            entry.bury();
-            return Err(Withdrawn { why: Refused::BucketFull, state });
+            return Err(self.withdraw(position, Some(request_hash)));
         }
         if self.shared {
-            let gives_way = self.lost_race(position, connection, request_hash, reply_hash);
-            if gives_way && let Some(state) = self.take_out(position, None) {
-                return Err(Withdrawn { why: Refused::Raced, state: Some(state) });
-            }
-            if !entry.is_live() {
-                // Another worker found it by its first key and ended it before it had its second. That was counted as
-                // the end of a connection that existed; what remains is to leave no key behind.
-                self.index.remove(request_hash, request);
-                self.index.remove(reply_hash, Reference::new(position, 1));
-            }
+            self.settle_race(position, connection, request_hash, reply_hash)?;
+        }
+        Ok(deltas)
+    }
+
+    /// Takes back an entry for which the index has no room. It may have its request key already, of this hash.
+    #[cold]
+    fn withdraw(&self, position: u32, request_hash: Option<u64>) -> Withdrawn {
+        let entry = self.entry(position);
+        let state = entry.kill(None).map(|(_, state)| state);
+        if let Some(hash) = request_hash {
+            self.index.remove(hash, Reference::new(position, 0));
+        }
+        entry.bury();
+        Withdrawn { why: Refused::BucketFull, state }
+    }
+
+    /// Looks whether another worker was as fast.
+    #[inline(never)]
+    fn settle_race(
+        &self,
+        position: u32,
+        connection: &Connection<P>,
+        request_hash: u64,
+        reply_hash: u64,
+    ) -> Result<(), Withdrawn> {
+        let gives_way = self.lost_race(position, connection, request_hash, reply_hash);
+        if gives_way && let Some(state) = self.take_out(position, None) {
+            return Err(Withdrawn { why: Refused::Raced, state: Some(state) });
+        }
+        if !self.entry(position).is_live() {
+            // Another worker found it by its first key and ended it before it had its second. That was counted as the end of a
+            // connection that existed; what remains is to leave no key behind.
+            self.index.remove(request_hash, Reference::new(position, 0));
+            self.index.remove(reply_hash, Reference::new(position, 1));
         }
         Ok(())
     }
 
+    #[inline(always)]
     fn insert(&self, hash: u64, reference: Reference) -> bool {
-        self.index.insert(hash, reference, |other| {
-            let key = self.entries.get(other.position() as usize)?.key(other.is_reply())?;
-            Some(self.secret.hash(key))
-        })
+        self.index.insert(hash, reference, |other| self.hash_of(other))
+    }
+
+    /// The hash of what is referred to, while it lives.
+    fn hash_of(&self, reference: Reference) -> Option<u64> {
+        let key = self.referred(reference)?.key(reference.is_reply())?;
+        Some(self.secret.hash(key))
     }
 
     /// Whether another worker entered one of the keys at the same time.
