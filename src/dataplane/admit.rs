@@ -71,6 +71,7 @@ pub(super) fn count_refused(service: &Service, turn: &Turn<'_>) {
     }
 }
 
+#[inline(always)]
 fn protocol<P: Pair>(key: &FlowKey<P>) -> Protocol {
     if key.protocol == TCP { Protocol::Tcp } else { Protocol::Udp }
 }

@@ -22,16 +22,27 @@ use super::turn::Turn;
 use super::verdict::Verdict;
 use super::{admit, known};
 
-/// Decides on a frame that opens a connection as almost all do. None where it does not, and nothing has changed.
+/// Decides on a frame that opens a connection as almost all do. Whether it is forwarded: one that is refused has its verdict, and
+/// is for those who may say so; any other is as it was.
 #[inline(always)]
-pub fn run(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>) -> Option<Result<Verdict, DropReason>> {
-    match meta.lane {
+pub fn run(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>) -> bool {
+    let decided = match meta.lane {
         Lane::V4 => flow::<V4>(frame, meta, turn),
         Lane::V6 => flow::<V6>(frame, meta, turn),
-        Lane::Full => None,
+        Lane::Full => return false,
+    };
+    match decided {
+        Some(Ok(verdict)) => {
+            meta.verdict = Some(verdict);
+            return true;
+        }
+        Some(Err(reason)) => meta.verdict = Some(Verdict::Drop(reason)),
+        None => {}
     }
+    false
 }
 
+/// None where it decides nothing, and nothing has changed.
 #[inline(never)]
 fn flow<P: Pair>(
     frame: &mut Frame,

@@ -40,29 +40,23 @@ pub fn process(
         Express { tables, shared: &shared, v4: &shared.v4, v6: &shared.v6, counters, now: now.coarse() };
     let kernel_reachable = batch.kernel_reachable();
     let (entries, extras) = batch.parts();
+    let mut turn = Turn { tables, flows, now, counters, extras };
     for (frame, meta) in entries {
-        if !express.run(frame, meta, flows) {
-            in_full(frame, meta, &mut Turn { tables, flows, now, counters, extras }, kernel_reachable);
+        if !express.run(frame, meta, turn.flows) && !opening::run(frame, meta, &mut turn) {
+            in_full(frame, meta, &mut turn, kernel_reachable);
         }
     }
     fragments::finish(batch, tables, flows, now, counters);
     sweep::run(batch, tables, flows, now, counters);
 }
 
-/// What is not in the express lane.
+/// What is in none of the lanes, or was refused there.
 #[inline(never)]
 fn in_full(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>, kernel_reachable: bool) {
-    match opening::run(frame, meta, turn) {
-        Some(Ok(verdict)) => {
-            meta.verdict = Some(verdict);
-            return;
-        }
-        Some(Err(reason)) => meta.verdict = Some(Verdict::Drop(reason)),
-        None => {
-            parse::complete(frame.bytes(), meta);
-            known::run(frame, meta, turn);
-            admit::run(frame, meta, turn);
-        }
+    if meta.verdict.is_none() {
+        parse::complete(frame.bytes(), meta);
+        known::run(frame, meta, turn);
+        admit::run(frame, meta, turn);
     }
     fragments::run(frame, meta, turn);
     if !meta.waits {

@@ -95,9 +95,9 @@ impl<K: Key, V: Copy> Slots<K, V> {
         let mask = self.slots.len() - 1;
         let mut at = key.hash() as usize & mask;
         // Ends: at least half of the slots are empty.
-        while let Some((found, value)) = *self.slots.get(at)? {
-            if found == key {
-                return Some(value);
+        while let Some((found, value)) = self.slots.get(at)? {
+            if *found == key {
+                return Some(*value);
             }
             at = (at + 1) & mask;
         }

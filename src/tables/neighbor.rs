@@ -132,10 +132,16 @@ impl Routes {
         match route {
             Route::Via(NextHopId::NONE) => Resolution::Unroutable,
             Route::Via(next_hop) => Resolution::NextHop(next_hop),
-            Route::OnLink(interface) => match self.neighbors.get(on_link(destination(), interface)) {
-                Some(next_hop) => Resolution::NextHop(next_hop),
-                None => Resolution::Unknown(interface),
-            },
+            Route::OnLink(interface) => self.neighbor(interface, destination()),
+        }
+    }
+
+    /// In a function of its own, so that few registers are needed for the most usual.
+    #[inline(never)]
+    fn neighbor(&self, interface: InterfaceId, address: IpAddr) -> Resolution {
+        match self.neighbors.get(on_link(address, interface)) {
+            Some(next_hop) => Resolution::NextHop(next_hop),
+            None => Resolution::Unknown(interface),
         }
     }
 }

@@ -416,6 +416,12 @@ impl<P: Pair> Entry<P> {
         Kind::from_bits(self.traits.load(Ordering::Relaxed) >> 8)
     }
 
+    /// Whether this is what is done to its frames.
+    #[inline(always)]
+    pub fn is(&self, kind: Kind) -> bool {
+        self.traits.load(Ordering::Relaxed) & KIND == (kind as u32) << 8
+    }
+
     /// The worker that created it and will expire it.
     pub(super) fn owner(&self) -> u16 {
         (self.traits.load(Ordering::Relaxed) >> 16) as u16

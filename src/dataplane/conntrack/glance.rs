@@ -4,7 +4,6 @@ use crate::dataplane::family::Pair;
 use crate::tables::{BackendId, Coarse, NextHopId};
 use crate::wire::checksum::Delta;
 use crate::wire::ip::TCP;
-use crate::wire::tcp::Flags;
 
 use super::entry::{Hit, KIND, Kind, STATE};
 use super::route::Route;
@@ -28,16 +27,12 @@ pub struct Glance<P> {
 }
 
 impl<P: Pair> Glance<P> {
-    /// Whether data flows: a segment with these `flags` of TCP, or a datagram, does not change the state.
+    /// Whether data flows: a datagram, or a segment that [carries on](crate::wire::tcp::Flags::carries_on), does not change the
+    /// state.
     #[inline(always)]
-    pub fn is_flowing(&self, protocol: u8, flags: Flags) -> bool {
-        // One comparison of state and flags together.
-        const CARRIES_ON: u32 = (State::Established as u32) << 8 | Flags::ACK.0 as u32;
-        let state = self.status & STATE;
-        match protocol {
-            TCP => state << 8 | u32::from(flags.control().0) == CARRIES_ON,
-            _ => state == State::Udp as u32,
-        }
+    pub fn is_flowing(&self, protocol: u8) -> bool {
+        let flowing = if protocol == TCP { State::Established } else { State::Udp };
+        self.status & STATE == flowing as u32
     }
 
     /// Whether this is what is done to its frames.

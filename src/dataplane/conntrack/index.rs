@@ -55,6 +55,24 @@ struct Bucket {
     references: [AtomicU32; SLOTS],
 }
 
+/// Both places where a key may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Places<'a> {
+    first: &'a Bucket,
+    second: &'a Bucket,
+    tag: u16,
+}
+
+impl Places<'_> {
+    /// Whether there is nothing like it. Quicker than [`Index::find`] where that is so; where it is not, there may be nothing all
+    /// the same.
+    #[inline(always)]
+    pub fn are_free(&self) -> bool {
+        let wanted = u64::from(self.tag) * LANES;
+        self.first.marks(wanted) == 0 && self.second.marks(wanted) == 0
+    }
+}
+
 /// The index of all keys.
 #[derive(Debug)]
 pub struct Index {
@@ -98,12 +116,10 @@ impl Index {
         self.first(hash).find(wanted, &mut accept).or_else(|| self.second(hash).find(wanted, &mut accept))
     }
 
-    /// Whether there is nothing under `hash`. Quicker than [`Index::find`] where that is so; where it is not, there may be
-    /// nothing all the same.
+    /// Where a key of this hash may be.
     #[inline(always)]
-    pub fn rules_out(&self, hash: u64) -> bool {
-        let wanted = broadcast(hash);
-        (self.first(hash).marks(wanted) | self.second(hash).marks(wanted)) == 0
+    pub fn places(&self, hash: u64) -> Places<'_> {
+        Places { first: self.first(hash), second: self.second(hash), tag: tag(hash) }
     }
 
     /// The first reference whose tag fits, unverified, so that its entry can be asked for ahead of the lookup.
@@ -112,18 +128,17 @@ impl Index {
         self.first(hash).find(broadcast(hash), &mut Some)
     }
 
-    /// Adds a reference. False when both buckets are full and no resident can move. `hash_of` tells a resident's hash
-    /// while its connection lives.
+    /// Adds a reference where a key of this hash may be. False when both buckets are full and no resident can move. `hash_of`
+    /// tells a resident's hash while its connection lives.
     #[inline(always)]
     pub fn insert(
         &self,
-        hash: u64,
+        (places, hash): (&Places<'_>, u64),
         reference: Reference,
         hash_of: impl Fn(Reference) -> Option<u64>,
     ) -> bool {
-        let first = self.first(hash);
-        let vacant = first.vacant();
-        (count(vacant) > SLOTS as u32 - PREFERRED && first.fill(vacant, tag(hash), reference))
+        let vacant = places.first.vacant();
+        (count(vacant) > SLOTS as u32 - PREFERRED && places.first.fill(vacant, places.tag, reference))
             || self.insert_crowded(hash, reference, hash_of)
     }
 
@@ -299,12 +314,21 @@ mod tests {
         (0..count).map(|i| secret.hash(FlowKey { addresses: u64::from(i), ports: 0, protocol: 6 })).collect()
     }
 
+    fn insert(
+        index: &Index,
+        hash: u64,
+        reference: Reference,
+        hash_of: impl Fn(Reference) -> Option<u64>,
+    ) -> bool {
+        index.insert((&index.places(hash), hash), reference, hash_of)
+    }
+
     #[test]
     fn what_was_inserted_is_found_and_what_was_removed_is_not() {
         let index = Index::new(1000);
         let hashes = hashes(2000);
         for (i, hash) in hashes.iter().enumerate() {
-            assert!(index.insert(*hash, Reference::new(i as u32, (i % 2) as u32), |_| None));
+            assert!(insert(&index, *hash, Reference::new(i as u32, (i % 2) as u32), |_| None));
         }
         for (i, hash) in hashes.iter().enumerate() {
             let found = index.find(*hash, |r| (r.position() == i as u32).then_some(r));
@@ -325,7 +349,7 @@ mod tests {
         let hashes = hashes(connections * 2);
         for (i, hash) in hashes.iter().enumerate() {
             let hash_of = |r: Reference| hashes.get(r.position() as usize).copied();
-            assert!(index.insert(*hash, Reference::new(i as u32, 0), hash_of), "key {i}");
+            assert!(insert(&index, *hash, Reference::new(i as u32, 0), hash_of), "key {i}");
         }
         for (i, hash) in hashes.iter().enumerate() {
             assert!(index.find(*hash, |r| (r.position() == i as u32).then_some(())).is_some(), "key {i}");
@@ -339,7 +363,11 @@ mod tests {
         let hashes = hashes(20_000 * 2 * 8 / 10 * 8 / 5);
         for (i, hash) in hashes.iter().enumerate() {
             let hash_of = |r: Reference| hashes.get(r.position() as usize).copied();
-            assert!(index.insert(*hash, Reference::new(i as u32, 0), hash_of), "key {i} of {}", hashes.len());
+            assert!(
+                insert(&index, *hash, Reference::new(i as u32, 0), hash_of),
+                "key {i} of {}",
+                hashes.len()
+            );
         }
         assert!(hashes.len() as f64 > 0.79 * (index.buckets.len() * SLOTS) as f64);
         for (i, hash) in hashes.iter().enumerate() {
@@ -351,7 +379,7 @@ mod tests {
     fn a_full_pair_of_buckets_refuses() {
         let index = Index::new(1);
         let hash = 0xFFFF_FFFF_0000_0001;
-        let taken = (0..100).filter(|i| index.insert(hash, Reference::new(*i, 0), |_| Some(hash))).count();
+        let taken = (0..100).filter(|i| insert(&index, hash, Reference::new(*i, 0), |_| Some(hash))).count();
         assert_eq!(taken, 2 * SLOTS);
     }
 

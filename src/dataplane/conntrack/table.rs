@@ -13,7 +13,7 @@ use crate::sys::prefetch;
 use crate::tables::BackendId;
 
 use super::entry::{Connection, Entry, Hit, Moment};
-use super::index::{Index, Reference};
+use super::index::{Index, Places, Reference};
 use super::key::{FlowKey, Secret};
 use super::tcp::{Direction, State};
 use super::wheel::Links;
@@ -133,11 +133,18 @@ impl<P: Pair> FlowTable<P> {
     /// Whether some frame with this key has a connection.
     #[inline(always)]
     pub fn has(&self, key: FlowKey<P>, hash: u64) -> bool {
-        !self.index.rules_out(hash) && self.has_one(key, hash)
+        self.has_at(&self.index.places(hash), key, hash)
     }
 
-    #[inline(never)]
-    fn has_one(&self, key: FlowKey<P>, hash: u64) -> bool {
+    #[inline(always)]
+    fn has_at(&self, places: &Places<'_>, key: FlowKey<P>, hash: u64) -> bool {
+        !places.are_free() && self.has_one(key.addresses, key.ports, key.protocol, hash)
+    }
+
+    /// In parts, so that keys need not lie in memory for the sake of this call.
+    #[cold]
+    fn has_one(&self, addresses: P, ports: u32, protocol: u8, hash: u64) -> bool {
+        let key = FlowKey { addresses, ports, protocol };
         let is_it = |reference: Reference| {
             let direction = if reference.is_reply() { Direction::Reply } else { Direction::Request };
             self.referred(reference)?.glance(key, direction).map(|_| ())
@@ -158,21 +165,22 @@ impl<P: Pair> FlowTable<P> {
     ) -> Result<u32, Withdrawn> {
         let one_way = connection.kind.one_way();
         let reply_hash = if one_way { 0 } else { self.secret.hash(connection.reply) };
-        if !one_way && self.has(connection.reply, reply_hash) {
+        let reply_places = self.index.places(reply_hash);
+        if !one_way && self.has_at(&reply_places, connection.reply, reply_hash) {
             return Err(Withdrawn { why: Refused::Conflict, state: Some(connection.state) });
         }
         make_way();
-        let entry = self.entry(position);
-        let deltas = entry.fill(owner, connection, now);
+        let deltas = self.entry(position).fill(owner, connection, now);
         let request = Reference::new(position, 0);
-        if !self.insert(request_hash, request) {
+        if !self.insert(&self.index.places(request_hash), request_hash, request) {
             return Err(self.withdraw(position, None));
         }
-        if !one_way && !self.insert(reply_hash, Reference::new(position, 1)) {
+        if !one_way && !self.insert(&reply_places, reply_hash, Reference::new(position, 1)) {
             return Err(self.withdraw(position, Some(request_hash)));
         }
         if self.shared {
-            self.settle_race(position, connection, request_hash, reply_hash)?;
+            let Connection { request, reply, .. } = *connection;
+            self.settle_race(position, [(request, request_hash), (reply, reply_hash)], one_way)?;
         }
         Ok(deltas)
     }
@@ -189,22 +197,22 @@ impl<P: Pair> FlowTable<P> {
         Withdrawn { why: Refused::BucketFull, state }
     }
 
-    /// Looks whether another worker was as fast.
+    /// Looks whether another worker was as fast, with the request or the reply.
     #[inline(never)]
     fn settle_race(
         &self,
         position: u32,
-        connection: &Connection<P>,
-        request_hash: u64,
-        reply_hash: u64,
+        keys: [(FlowKey<P>, u64); 2],
+        one_way: bool,
     ) -> Result<(), Withdrawn> {
-        let gives_way = self.lost_race(position, connection, request_hash, reply_hash);
+        let gives_way = self.lost_race(position, keys, one_way);
         if gives_way && let Some(state) = self.take_out(position, None) {
             return Err(Withdrawn { why: Refused::Raced, state: Some(state) });
         }
         if !self.entry(position).is_live() {
             // Another worker found it by its first key and ended it before it had its second. That was counted as the end of a
             // connection that existed; what remains is to leave no key behind.
+            let [(_, request_hash), (_, reply_hash)] = keys;
             self.index.remove(request_hash, Reference::new(position, 0));
             self.index.remove(reply_hash, Reference::new(position, 1));
         }
@@ -212,8 +220,8 @@ impl<P: Pair> FlowTable<P> {
     }
 
     #[inline(always)]
-    fn insert(&self, hash: u64, reference: Reference) -> bool {
-        self.index.insert(hash, reference, |other| self.hash_of(other))
+    fn insert(&self, places: &Places<'_>, hash: u64, reference: Reference) -> bool {
+        self.index.insert((places, hash), reference, |other| self.hash_of(other))
     }
 
     /// The hash of what is referred to, while it lives.
@@ -226,25 +234,17 @@ impl<P: Pair> FlowTable<P> {
     ///
     /// Both publish, then both look, so at least one sees the other, and whoever sees another gives way. Where both do,
     /// the client's retransmission finds the keys free: rare, and better than two connections with one reply key.
-    fn lost_race(
-        &self,
-        position: u32,
-        connection: &Connection<P>,
-        request_hash: u64,
-        reply_hash: u64,
-    ) -> bool {
+    fn lost_race(&self, position: u32, [request, reply]: [(FlowKey<P>, u64); 2], one_way: bool) -> bool {
         fence(Ordering::SeqCst);
-        let rival = |key, hash, direction| {
-            self.index
-                .find(hash, |reference| {
-                    let other = reference.position();
-                    let entry = self.entries.get(other as usize).filter(|_| other != position)?;
-                    entry.read(other, key, direction).map(|_| ())
-                })
-                .is_some()
+        let rival = |(key, hash), direction| {
+            let is_one = |reference: Reference| {
+                let other = reference.position();
+                let entry = self.entries.get(other as usize).filter(|_| other != position)?;
+                entry.read(other, key, direction).map(|_| ())
+            };
+            self.index.find(hash, is_one).is_some()
         };
-        rival(connection.request, request_hash, Direction::Request)
-            || (!connection.kind.one_way() && rival(connection.reply, reply_hash, Direction::Reply))
+        rival(request, Direction::Request) || (!one_way && rival(reply, Direction::Reply))
     }
 
     /// Takes a connection out of service: that of `of`, or whatever the entry holds. For the one caller that did, the state

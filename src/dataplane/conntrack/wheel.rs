@@ -38,7 +38,7 @@ impl Wheel {
     }
 
     /// Asks to look at `position` after `delay` coarse units (at least one slot, at most the horizon).
-    #[inline]
+    #[inline(always)]
     pub fn arm(&mut self, links: &impl Links, position: u32, now: Coarse, delay: u32) {
         let due = now.0.wrapping_add(delay.min(HORIZON)) / SLOT + 1;
         // A wheel that lags behind must not be handed slots further away than it is long.
