@@ -92,12 +92,12 @@ impl Express<'_> {
         let ip_len = P::vet(frame.bytes(), P::key(meta).protocol, kept)?;
         let (key, entry) = (P::key(meta), table.referred(meta.candidate)?);
         if meta.candidate.is_reply() {
-            let glance = entry.glance(key, Direction::Reply)?;
+            let glance = entry.glance_flowing(key, Direction::Reply, Kind::Nat)?;
             let next_hop = glance.client_next_hop(self.tables.routes_epoch);
             let way = self.tables.ways.to_next_hop(next_hop)?;
             self.translate(frame, meta, (&glance, Direction::Reply), (entry, way), ip_len)
-        } else if entry.is(Kind::Nat) {
-            let glance = entry.glance(key, Direction::Request)?;
+        } else if entry.kind() == Kind::Nat {
+            let glance = entry.glance_flowing(key, Direction::Request, Kind::Nat)?;
             let way = self.tables.ways.to_backend(glance.backend)?;
             self.translate(frame, meta, (&glance, Direction::Request), (entry, way), ip_len)
         } else {
@@ -116,7 +116,7 @@ impl Express<'_> {
         ip_len: u16,
     ) -> Option<Verdict> {
         let protocol = P::key(meta).protocol;
-        if !glance.is(Kind::Nat) || !glance.is_flowing(protocol) || frame.has_room() || ip_len > way.mtu {
+        if frame.has_room() || ip_len > way.mtu {
             return None;
         }
         let bytes = frame.bytes_mut();
@@ -138,17 +138,19 @@ impl Express<'_> {
         ip_len: u16,
         flows: &mut Flows,
     ) -> Option<Verdict> {
-        let glance = &entry.glance(P::key(meta), Direction::Request)?;
+        let is_tunnel = entry.kind() == Kind::Tunnel;
+        let kind = if is_tunnel { Kind::Tunnel } else { Kind::Dsr };
+        let glance = entry.glance_flowing(P::key(meta), Direction::Request, kind)?;
         let way = self.tables.ways.to_backend(glance.backend)?;
-        let outer = way.outer.as_ref().filter(|_| glance.is(Kind::Tunnel));
+        let outer = way.outer.as_ref().filter(|_| is_tunnel);
         let fits = match outer {
             Some(outer) => self.fits_tunnel(frame, glance.backend, ip_len, outer),
-            None => glance.is(Kind::Dsr) && !frame.has_room(),
+            None => !is_tunnel && !frame.has_room(),
         };
-        if !fits || ip_len > way.mtu || !glance.is_flowing(P::key(meta).protocol) {
+        if !fits || ip_len > way.mtu {
             return None;
         }
-        self.note(frame.bytes(), meta, (glance, Direction::Request), entry);
+        self.note(frame.bytes(), meta, (&glance, Direction::Request), entry);
         match outer {
             None => ethernet::set_macs(frame.bytes_mut(), &way.macs),
             Some(outer) if !encapsulate::<P>(frame, meta, ip_len, (outer, &way.macs), flows) => {

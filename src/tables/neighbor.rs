@@ -111,7 +111,7 @@ impl Routes {
 
     fn resolve_v4(&self, destination: u32) -> Resolution {
         for (mask, routes) in &self.v4 {
-            if let Some(route) = routes.get(ExactKey::V4(u64::from(destination & mask) << 32)) {
+            if let Some(route) = routes.find(ExactKey::V4(u64::from(destination & mask) << 32)) {
                 return self.follow(route, || IpAddr::V4(destination.into()));
             }
         }
@@ -120,7 +120,7 @@ impl Routes {
 
     fn resolve_v6(&self, destination: u128) -> Resolution {
         for (mask, routes) in &self.v6 {
-            if let Some(route) = routes.get(ExactKey::V6(destination & mask, 0)) {
+            if let Some(route) = routes.find(ExactKey::V6(destination & mask, 0)) {
                 return self.follow(route, || IpAddr::V6(destination.into()));
             }
         }
@@ -128,8 +128,8 @@ impl Routes {
     }
 
     #[inline(always)]
-    fn follow(&self, route: Route, destination: impl FnOnce() -> IpAddr) -> Resolution {
-        match route {
+    fn follow(&self, route: &Route, destination: impl FnOnce() -> IpAddr) -> Resolution {
+        match *route {
             Route::Via(NextHopId::NONE) => Resolution::Unroutable,
             Route::Via(next_hop) => Resolution::NextHop(next_hop),
             Route::OnLink(interface) => self.neighbor(interface, destination()),

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::dataplane::family::{Pair, V4, V6};
 use crate::tables::{BackendId, Coarse, Forwarding, NextHopId};
 use crate::wire::checksum::Delta;
+use crate::wire::ip::TCP;
 
 use super::glance::Glance;
 use super::key::FlowKey;
@@ -23,9 +24,9 @@ const GENERATION: u32 = 0xFFFF_0000;
 const PHASE: u32 = 0x0000_0300;
 const LIVE: u32 = 0x0000_0100;
 const DYING: u32 = 0x0000_0200;
-pub(super) const STATE: u32 = 0x0000_000F;
+const STATE: u32 = 0x0000_000F;
 /// `traits`: the kind.
-pub(super) const KIND: u32 = 0x0000_0700;
+const KIND: u32 = 0x0000_0700;
 
 /// What is done to the frames of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +60,7 @@ impl Kind {
         matches!(self, Self::Dsr | Self::Tunnel)
     }
 
+    #[inline(always)]
     pub(super) const fn from_bits(bits: u32) -> Self {
         match bits & 7 {
             0 => Self::Nat,
@@ -211,6 +213,30 @@ impl<P: Pair> Entry<P> {
     /// The same, as it lies in the entry.
     #[inline(always)]
     pub fn glance(&self, key: FlowKey<P>, direction: Direction) -> Option<Glance<P>> {
+        self.glance_if(key, direction, |status, traits| {
+            status & PHASE == LIVE && traits as u8 == key.protocol
+        })
+    }
+
+    /// The same if its frames are treated like this, and data flows: a datagram, or a segment that
+    /// [carries on](crate::wire::tcp::Flags::carries_on), does not change the state.
+    #[inline(always)]
+    pub fn glance_flowing(&self, key: FlowKey<P>, direction: Direction, kind: Kind) -> Option<Glance<P>> {
+        let state = if key.protocol == TCP { State::Established } else { State::Udp };
+        self.glance_if(key, direction, |status, traits| {
+            status & (PHASE | STATE) == LIVE | state as u32
+                && traits & (KIND | 0xFF) == (kind as u32) << 8 | u32::from(key.protocol)
+        })
+    }
+
+    /// `fits` is asked about status and traits.
+    #[inline(always)]
+    fn glance_if(
+        &self,
+        key: FlowKey<P>,
+        direction: Direction,
+        fits: impl FnOnce(u32, u32) -> bool,
+    ) -> Option<Glance<P>> {
         let status = self.status.load(Ordering::Acquire);
         let request = P::load(&self.request_addresses);
         let reply = P::load(&self.reply_addresses);
@@ -220,11 +246,7 @@ impl<P: Pair> Entry<P> {
             Direction::Reply => (reply, ports as u32, request, (ports >> 32) as u32),
         };
         let traits = self.traits.load(Ordering::Relaxed);
-        if mine != key.addresses
-            || mine_ports != key.ports
-            || traits as u8 != key.protocol
-            || status & PHASE != LIVE
-        {
+        if mine != key.addresses || mine_ports != key.ports || !fits(status, traits) {
             return None;
         }
         let glance = Glance {
@@ -414,12 +436,6 @@ impl<P: Pair> Entry<P> {
     #[inline(always)]
     pub fn kind(&self) -> Kind {
         Kind::from_bits(self.traits.load(Ordering::Relaxed) >> 8)
-    }
-
-    /// Whether this is what is done to its frames.
-    #[inline(always)]
-    pub fn is(&self, kind: Kind) -> bool {
-        self.traits.load(Ordering::Relaxed) & KIND == (kind as u32) << 8
     }
 
     /// The worker that created it and will expire it.

@@ -74,7 +74,11 @@ impl<P: Pair> Side<P> {
         if !connection.state.is_finished(connection.kind) {
             self.loads.opened(self.worker, connection.backend);
         }
-        let make_way = || lost.into_iter().for_each(|lost| self.end(lost, counters));
+        let make_way = || {
+            if let Some(lost) = lost {
+                self.end(lost, counters);
+            }
+        };
         let entered = self.table.enter(position, self.worker, (connection, request_hash), now, make_way);
         match entered {
             Ok(deltas) => {
@@ -101,6 +105,7 @@ impl<P: Pair> Side<P> {
     }
 
     /// Ends a connection before its time.
+    #[inline(never)]
     pub(super) fn end(&self, hit: &Hit<P>, counters: &WorkerCounters) {
         if let Some(state) = self.table.take_out(hit.entry, Some(hit)) {
             self.count_closed(counters, hit.kind, hit.backend, state);

@@ -42,7 +42,7 @@ impl Wheel {
     pub fn arm(&mut self, links: &impl Links, position: u32, now: Coarse, delay: u32) {
         let due = now.0.wrapping_add(delay.min(HORIZON)) / SLOT + 1;
         // A wheel that lags behind must not be handed slots further away than it is long.
-        let due = due.clamp(self.slot + 1, self.slot + SLOTS as u32 - 1);
+        let due = due.max(self.slot + 1).min(self.slot + SLOTS as u32 - 1);
         let head = &mut self.heads[due as usize % SLOTS];
         links.link(position).store(*head, Ordering::Relaxed);
         *head = position;
