@@ -60,6 +60,24 @@ struct Bucket {
     references: [AtomicU32; SLOTS],
 }
 
+/// Both places where a key may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Places<'a> {
+    first: &'a Bucket,
+    second: &'a Bucket,
+    tag: u16,
+}
+
+impl Places<'_> {
+    /// Whether there is nothing like it. Quicker than [`Index::find`] where that is so; where it is not, there may be nothing all
+    /// the same.
+    #[inline(always)]
+    pub fn are_free(&self) -> bool {
+        let wanted = u64::from(self.tag) * LANES;
+        self.first.marks(wanted) == 0 && self.second.marks(wanted) == 0
+    }
+}
+
 /// The index of all keys.
 #[derive(Debug)]
 pub struct Index {
@@ -120,6 +138,12 @@ impl Index {
         buckets.into_iter().find_map(|bucket| bucket.find(wanted, &mut accept))
     }
 
+    /// Where a key of this hash may be.
+    #[inline(always)]
+    pub fn places(&self, hash: u64) -> Places<'_> {
+        Places { first: self.first(hash), second: self.second(hash), tag: tag(hash) }
+    }
+
     /// Asks for the other bucket, which has those that found no place in the first.
     #[inline]
     pub fn prefetch_second(&self, hash: u64) {
@@ -138,17 +162,30 @@ impl Index {
         self.second(hash).find(broadcast(hash), &mut Some).unwrap_or(Reference::NONE)
     }
 
-    /// Adds a reference. False when both buckets are full and no resident can move. `hash_of` tells a resident's hash
-    /// while its connection lives.
+    /// Adds a reference where a key of this hash may be. False when both buckets are full and no resident can move. `hash_of`
+    /// tells a resident's hash while its connection lives.
+    #[inline(always)]
     pub fn insert(
+        &self,
+        (places, hash): (&Places<'_>, u64),
+        reference: Reference,
+        hash_of: impl Fn(Reference) -> Option<u64>,
+    ) -> bool {
+        let vacant = places.first.vacant();
+        (count(vacant) > SLOTS as u32 - PREFERRED && places.first.fill(vacant, places.tag, reference))
+            || self.insert_crowded(hash, reference, hash_of)
+    }
+
+    /// The same where the first bucket is crowded.
+    #[inline(never)]
+    fn insert_crowded(
         &self,
         hash: u64,
         reference: Reference,
         hash_of: impl Fn(Reference) -> Option<u64>,
     ) -> bool {
         let (first, second) = (self.first(hash), self.second(hash));
-        let filled = first.filled();
-        let (one, other) = match filled < PREFERRED || filled <= second.filled() {
+        let (one, other) = match count(first.vacant()) >= count(second.vacant()) {
             true => (first, second),
             false => (second, first),
         };
@@ -187,7 +224,7 @@ impl Index {
 
     /// Number of references, for tests and for showing. Walks everything.
     pub fn len(&self) -> usize {
-        self.buckets.iter().map(|bucket| bucket.fill() as usize).sum()
+        self.buckets.iter().map(Bucket::references).sum()
     }
 
     /// Whether there is none.
@@ -221,6 +258,13 @@ fn empty(tags: u64) -> u64 {
     !(((tags & !HIGH_BITS).wrapping_add(!HIGH_BITS)) | tags) & HIGH_BITS
 }
 
+/// How many lanes are marked.
+#[inline(always)]
+fn count([low, high]: [u64; 2]) -> u32 {
+    // The product adds up the lanes in the highest one.
+    (((low >> 15) + (high >> 15)).wrapping_mul(LANES) >> 48) as u32
+}
+
 impl Bucket {
     #[inline(always)]
     fn find<T>(&self, wanted: u64, accept: &mut impl FnMut(Reference) -> Option<T>) -> Option<T> {
@@ -240,32 +284,46 @@ impl Bucket {
         None
     }
 
-    fn fill(&self) -> u32 {
-        self.references.iter().filter(|slot| slot.load(Ordering::Relaxed) != 0).count() as u32
+    fn references(&self) -> usize {
+        self.references.iter().filter(|slot| slot.load(Ordering::Relaxed) != 0).count()
     }
 
-    /// Slots that have a tag.
+    /// Not zero if a tag matches.
     #[inline(always)]
-    fn filled(&self) -> u32 {
-        let [low, high] = self.tags.each_ref().map(|tags| empty(tags.load(Ordering::Relaxed)) >> 15);
-        // The product adds up the lanes in the highest one.
-        SLOTS as u32 - ((low + high).wrapping_mul(LANES) >> 48) as u32
+    fn marks(&self, wanted: u64) -> u64 {
+        let [low, high] = &self.tags;
+        matches(low.load(Ordering::Acquire), wanted) | matches(high.load(Ordering::Acquire), wanted)
+    }
+
+    /// Marks the slots that have no tag.
+    #[inline(always)]
+    fn vacant(&self) -> [u64; 2] {
+        let [low, high] = &self.tags;
+        [empty(low.load(Ordering::Relaxed)), empty(high.load(Ordering::Relaxed))]
     }
 
     #[inline(always)]
     fn insert(&self, tag: u16, reference: Reference) -> bool {
-        for (half, tags) in self.tags.iter().enumerate() {
-            let mut vacant = empty(tags.load(Ordering::Relaxed));
-            while vacant != 0 {
-                let lane = vacant.trailing_zeros() as usize / 16;
-                // Without a tag it may be taken or given up at this moment.
-                let held = &self.references[half * 4 + lane];
-                if held.compare_exchange(0, reference.0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                    tags.fetch_or(u64::from(tag) << (lane * 16), Ordering::AcqRel);
-                    return true;
-                }
-                vacant &= vacant - 1;
+        self.fill(self.vacant(), tag, reference)
+    }
+
+    /// Takes one of the slots that were `vacant`.
+    #[inline(always)]
+    fn fill(&self, [low, high]: [u64; 2], tag: u16, reference: Reference) -> bool {
+        self.fill_half(0, low, tag, reference) || self.fill_half(1, high, tag, reference)
+    }
+
+    #[inline(always)]
+    fn fill_half(&self, half: usize, mut vacant: u64, tag: u16, reference: Reference) -> bool {
+        while vacant != 0 {
+            let lane = vacant.trailing_zeros() as usize / 16;
+            // Without a tag it may be taken or given up at this moment.
+            let held = &self.references[half * 4 + lane];
+            if held.compare_exchange(0, reference.0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                self.tags[half].fetch_or(u64::from(tag) << (lane * 16), Ordering::AcqRel);
+                return true;
             }
+            vacant &= vacant - 1;
         }
         false
     }
@@ -298,12 +356,21 @@ mod tests {
         (0..count).map(|i| secret.hash(FlowKey { addresses: u64::from(i), ports: 0, protocol: 6 })).collect()
     }
 
+    fn insert(
+        index: &Index,
+        hash: u64,
+        reference: Reference,
+        hash_of: impl Fn(Reference) -> Option<u64>,
+    ) -> bool {
+        index.insert((&index.places(hash), hash), reference, hash_of)
+    }
+
     #[test]
     fn what_was_inserted_is_found_and_what_was_removed_is_not() {
         let index = Index::new(1000);
         let hashes = hashes(2000);
         for (i, hash) in hashes.iter().enumerate() {
-            assert!(index.insert(*hash, Reference::new(i as u32, (i % 2) as u32), |_| None));
+            assert!(insert(&index, *hash, Reference::new(i as u32, (i % 2) as u32), |_| None));
         }
         for (i, hash) in hashes.iter().enumerate() {
             let found = index.find(*hash, |r| (r.position() == i as u32).then_some(r));
@@ -324,7 +391,7 @@ mod tests {
         let hashes = hashes(connections * 2);
         for (i, hash) in hashes.iter().enumerate() {
             let hash_of = |r: Reference| hashes.get(r.position() as usize).copied();
-            assert!(index.insert(*hash, Reference::new(i as u32, 0), hash_of), "key {i}");
+            assert!(insert(&index, *hash, Reference::new(i as u32, 0), hash_of), "key {i}");
         }
         for (i, hash) in hashes.iter().enumerate() {
             assert!(index.find(*hash, |r| (r.position() == i as u32).then_some(())).is_some(), "key {i}");
@@ -338,7 +405,11 @@ mod tests {
         let hashes = hashes(20_000 * 2 * 8 / 10 * 8 / 5);
         for (i, hash) in hashes.iter().enumerate() {
             let hash_of = |r: Reference| hashes.get(r.position() as usize).copied();
-            assert!(index.insert(*hash, Reference::new(i as u32, 0), hash_of), "key {i} of {}", hashes.len());
+            assert!(
+                insert(&index, *hash, Reference::new(i as u32, 0), hash_of),
+                "key {i} of {}",
+                hashes.len()
+            );
         }
         assert!(hashes.len() as f64 > 0.79 * (index.buckets.len() * SLOTS) as f64);
         for (i, hash) in hashes.iter().enumerate() {
@@ -354,7 +425,7 @@ mod tests {
         let hashes = hashes(connections * 2);
         for (i, hash) in hashes.iter().enumerate() {
             let hash_of = |r: Reference| hashes.get(r.position() as usize).copied();
-            assert!(index.insert(*hash, Reference::new(i as u32, 0), hash_of));
+            assert!(insert(&index, *hash, Reference::new(i as u32, 0), hash_of));
         }
         let mut second = 0;
         for (i, hash) in hashes.iter().enumerate() {
@@ -372,7 +443,7 @@ mod tests {
     fn a_full_pair_of_buckets_refuses() {
         let index = Index::new(1);
         let hash = 0xFFFF_FFFF_0000_0001;
-        let taken = (0..100).filter(|i| index.insert(hash, Reference::new(*i, 0), |_| Some(hash))).count();
+        let taken = (0..100).filter(|i| insert(&index, hash, Reference::new(*i, 0), |_| Some(hash))).count();
         assert_eq!(taken, 2 * SLOTS);
     }
 
@@ -383,11 +454,11 @@ mod tests {
         assert_eq!(empty(0x0000_0001_0000_8000), 0x8000_0000_8000_0000);
         let bucket = Bucket::default();
         for slot in 0..SLOTS as u32 {
-            assert_eq!(bucket.filled(), slot);
+            assert_eq!(count(bucket.vacant()), 8 - slot);
             assert!(bucket.insert(0x8000 >> slot, Reference::new(slot, 0)));
         }
-        assert!(bucket.filled() == 8 && !bucket.insert(1, Reference::new(9, 0)));
-        assert!(bucket.remove(Reference::new(5, 0)) && bucket.filled() == 7);
+        assert!(count(bucket.vacant()) == 0 && !bucket.insert(1, Reference::new(9, 0)));
+        assert!(bucket.remove(Reference::new(5, 0)) && count(bucket.vacant()) == 1);
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub use entry::{Connection, Entry, Hit, Kind, Segment};
 pub use glance::Glance;
 pub use index::Reference;
 pub use key::{FlowKey, Secret};
-pub use side::Side;
+pub use side::{Created, Side};
 pub use table::{FlowTable, Refused};
 pub use tcp::{Direction, State};
 
@@ -252,20 +252,43 @@ impl Flows {
         timeouts: &Timeouts,
         counters: &WorkerCounters,
     ) -> Result<Hit<P>, Refused> {
-        self.replace(connection, None, now, timeouts, counters)
+        let hash = self.tables.secret.hash(connection.request);
+        self.replace((connection, hash), None, now, timeouts, counters)
     }
 
-    /// Creates a connection in place of one that it has lost, if any: see [`Side::create`].
+    /// Creates a connection, whose request has this hash, in place of one that it has lost, if any: see [`Side::create`].
     pub fn replace<P: Pair>(
         &mut self,
-        connection: &Connection<P>,
+        (connection, request_hash): (&Connection<P>, u64),
         lost: Option<&Hit<P>>,
         now: Tick,
         timeouts: &Timeouts,
         counters: &WorkerCounters,
     ) -> Result<Hit<P>, Refused> {
-        let now = Moment { coarse: now.coarse(), clock_us: self.clock_us };
-        P::side_mut(self).create(connection, lost, now, timeouts, counters)
+        let now = self.moment(now);
+        let side = P::side_mut(self);
+        let Created { position, .. } =
+            side.create((connection, request_hash), lost, now, timeouts, counters)?;
+        let entry = side.table().entry(position);
+        entry.read(position, connection.request, Direction::Request).ok_or(Refused::Raced)
+    }
+
+    /// Creates a connection, whose request has this hash, and reads nothing of it: see [`Side::create`].
+    #[inline(always)]
+    pub fn open<P: Pair>(
+        &mut self,
+        (connection, request_hash): (&Connection<P>, u64),
+        now: Tick,
+        timeouts: &Timeouts,
+        counters: &WorkerCounters,
+    ) -> Result<Created, Refused> {
+        let now = self.moment(now);
+        P::side_mut(self).create((connection, request_hash), None, now, timeouts, counters)
+    }
+
+    #[inline]
+    fn moment(&self, now: Tick) -> Moment {
+        Moment { coarse: now.coarse(), clock_us: self.clock_us }
     }
 
     /// Whether there may be clients who must be told that their connection is over.

@@ -9,7 +9,7 @@ use crate::sys::{huge, prefetch};
 use crate::tables::BackendId;
 
 use super::entry::{Connection, Entry, Hit, Moment};
-use super::index::{Index, Reference};
+use super::index::{Index, Places, Reference};
 use super::key::{FlowKey, Secret};
 use super::sync::{AtomicU32, Chains, Ordering, fence};
 use super::tcp::{Direction, State};
@@ -52,6 +52,7 @@ pub struct FlowTable<P: Pair = V4> {
 }
 
 impl<P: Pair> Links for FlowTable<P> {
+    #[inline]
     fn link(&self, position: u32) -> &AtomicU32 {
         &self.entries[position as usize].next
     }
@@ -149,90 +150,125 @@ impl<P: Pair> FlowTable<P> {
         })
     }
 
-    /// Enters `connection` at the free `position`. On refusal the position is free again, unless another worker is just ending
-    /// what was entered (no `state`): then it is soon. `make_way` is called once nothing but
-    /// the index can refuse it.
+    /// Whether some frame with this key has a connection.
+    #[inline(always)]
+    pub fn has(&self, key: FlowKey<P>, hash: u64) -> bool {
+        self.has_at(&self.index.places(hash), key, hash)
+    }
+
+    #[inline(always)]
+    fn has_at(&self, places: &Places<'_>, key: FlowKey<P>, hash: u64) -> bool {
+        !places.are_free() && self.has_one(key.addresses, key.ports, key.protocol, hash)
+    }
+
+    /// In parts, so that keys need not lie in memory for the sake of this call.
+    #[cold]
+    fn has_one(&self, addresses: P, ports: u32, protocol: u8, hash: u64) -> bool {
+        let key = FlowKey { addresses, ports, protocol };
+        let is_it = |reference: Reference| {
+            let direction = if reference.is_reply() { Direction::Reply } else { Direction::Request };
+            self.referred(reference)?.glance(key, direction).map(|_| ())
+        };
+        self.index.find(hash, is_it).is_some()
+    }
+
+    /// Enters `connection`, whose request has this hash, at the free `position`. On refusal the position is free again, unless
+    /// another worker is just ending what was entered (no `state`): then it is soon. `make_way` is called once nothing but the index
+    /// can refuse it. The changes of checksums, as [`Entry::fill`] has them.
+    #[inline(always)]
     pub(super) fn enter(
         &self,
         position: u32,
         owner: u16,
-        connection: &Connection<P>,
+        (connection, request_hash): (&Connection<P>, u64),
         now: Moment,
         make_way: impl FnOnce(),
-    ) -> Result<(), Withdrawn> {
+    ) -> Result<u32, Withdrawn> {
         let one_way = connection.kind.one_way();
-        let request_hash = self.secret.hash(connection.request);
         let reply_hash = if one_way { 0 } else { self.secret.hash(connection.reply) };
-        if !one_way {
-            self.index.prefetch(reply_hash);
-            self.index.prefetch_second(reply_hash);
-        }
-        if !one_way && self.find(connection.reply, reply_hash).is_some() {
+        let reply_places = self.index.places(reply_hash);
+        if !one_way && self.has_at(&reply_places, connection.reply, reply_hash) {
             return Err(Withdrawn { why: Refused::Conflict, state: Some(connection.state) });
         }
         make_way();
-        let entry = self.entry(position);
-        entry.fill(owner, connection, now);
+        let deltas = self.entry(position).fill(owner, connection, now);
         let request = Reference::new(position, 0);
-        if !self.insert(request_hash, request) {
-            let state = entry.kill(None).map(|(_, state)| state);
-            entry.bury();
-            return Err(Withdrawn { why: Refused::BucketFull, state });
+        if !self.insert(&self.index.places(request_hash), request_hash, request) {
+            return Err(self.withdraw(position, None));
         }
-        if !one_way && !self.insert(reply_hash, Reference::new(position, 1)) {
-            let state = entry.kill(None).map(|(_, state)| state);
-            self.index.remove(request_hash, request);
-            if state.is_some() {
-                // Else who ended it does, and must not do so to a successor.
-                entry.bury();
-            }
-            return Err(Withdrawn { why: Refused::BucketFull, state });
+        if !one_way && !self.insert(&reply_places, reply_hash, Reference::new(position, 1)) {
+            return Err(self.withdraw(position, Some(request_hash)));
         }
         if self.shared {
-            let gives_way = self.lost_race(position, connection, request_hash, reply_hash);
-            if gives_way && let Some(state) = self.take_out(position, None) {
-                return Err(Withdrawn { why: Refused::Raced, state: Some(state) });
-            }
-            if !entry.is_live() {
-                // Another worker found it by its first key and ended it before it had its second. That was counted as
-                // the end of a connection that existed; what remains is to leave no key behind.
-                self.index.remove(request_hash, request);
-                self.index.remove(reply_hash, Reference::new(position, 1));
-            }
+            let Connection { request, reply, .. } = *connection;
+            self.settle_race(position, [(request, request_hash), (reply, reply_hash)], one_way)?;
+        }
+        Ok(deltas)
+    }
+
+    /// Takes back an entry for which the index has no room. It may have its request key already, of this hash.
+    #[cold]
+    fn withdraw(&self, position: u32, request_hash: Option<u64>) -> Withdrawn {
+        let entry = self.entry(position);
+        let state = entry.kill(None).map(|(_, state)| state);
+        if let Some(hash) = request_hash {
+            self.index.remove(hash, Reference::new(position, 0));
+        }
+        if state.is_some() {
+            // Else who ended it does, and must not do so to a successor.
+            entry.bury();
+        }
+        Withdrawn { why: Refused::BucketFull, state }
+    }
+
+    /// Looks whether another worker was as fast, with the request or the reply.
+    #[inline(never)]
+    fn settle_race(
+        &self,
+        position: u32,
+        keys: [(FlowKey<P>, u64); 2],
+        one_way: bool,
+    ) -> Result<(), Withdrawn> {
+        let gives_way = self.lost_race(position, keys, one_way);
+        if gives_way && let Some(state) = self.take_out(position, None) {
+            return Err(Withdrawn { why: Refused::Raced, state: Some(state) });
+        }
+        if !self.entry(position).is_live() {
+            // Another worker found it by its first key and ended it before it had its second. That was counted as the end of a
+            // connection that existed; what remains is to leave no key behind.
+            let [(_, request_hash), (_, reply_hash)] = keys;
+            self.index.remove(request_hash, Reference::new(position, 0));
+            self.index.remove(reply_hash, Reference::new(position, 1));
         }
         Ok(())
     }
 
-    fn insert(&self, hash: u64, reference: Reference) -> bool {
-        self.index.insert(hash, reference, |other| {
-            let key = self.entries.get(other.position() as usize)?.key(other.is_reply())?;
-            Some(self.secret.hash(key))
-        })
+    #[inline(always)]
+    fn insert(&self, places: &Places<'_>, hash: u64, reference: Reference) -> bool {
+        self.index.insert((places, hash), reference, |other| self.hash_of(other))
+    }
+
+    /// The hash of what is referred to, while it lives.
+    fn hash_of(&self, reference: Reference) -> Option<u64> {
+        let key = self.referred(reference)?.key(reference.is_reply())?;
+        Some(self.secret.hash(key))
     }
 
     /// Whether another worker entered one of the keys at the same time.
     ///
     /// Both publish, then both look, so at least one sees the other, and whoever sees another gives way. Where both do,
     /// the client's retransmission finds the keys free: rare, and better than two connections with one reply key.
-    fn lost_race(
-        &self,
-        position: u32,
-        connection: &Connection<P>,
-        request_hash: u64,
-        reply_hash: u64,
-    ) -> bool {
+    fn lost_race(&self, position: u32, [request, reply]: [(FlowKey<P>, u64); 2], one_way: bool) -> bool {
         fence(Ordering::SeqCst);
-        let rival = |key, hash, direction| {
-            self.index
-                .find(hash, |reference| {
-                    let other = reference.position();
-                    let entry = self.entries.get(other as usize).filter(|_| other != position)?;
-                    entry.read(other, key, direction).map(|_| ())
-                })
-                .is_some()
+        let rival = |(key, hash), direction| {
+            let is_one = |reference: Reference| {
+                let other = reference.position();
+                let entry = self.entries.get(other as usize).filter(|_| other != position)?;
+                entry.read(other, key, direction).map(|_| ())
+            };
+            self.index.find(hash, is_one).is_some()
         };
-        rival(connection.request, request_hash, Direction::Request)
-            || (!connection.kind.one_way() && rival(connection.reply, reply_hash, Direction::Reply))
+        rival(request, Direction::Request) || (!one_way && rival(reply, Direction::Reply))
     }
 
     /// Takes a connection out of service: that of `of`, or whatever the entry holds. For the one caller that did, the state

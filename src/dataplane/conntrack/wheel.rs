@@ -49,10 +49,11 @@ impl Wheel {
     }
 
     /// Asks to look at `position` after `delay` coarse units (at least one slot, at most the horizon).
+    #[inline(always)]
     pub fn arm(&mut self, links: &impl Links, position: u32, now: Coarse, delay: u32) {
         let due = now.0.wrapping_add(delay.min(HORIZON)) / SLOT + 1;
         // A wheel that lags behind must not be handed slots further away than it is long.
-        let due = due.clamp(self.slot + 1, self.slot + SLOTS as u32 - 1);
+        let due = due.max(self.slot + 1).min(self.slot + SLOTS as u32 - 1);
         self.filling = (self.filling + 1) % LISTS;
         let head = &mut self.heads[due as usize % SLOTS][self.filling];
         links.link(position).store(*head, Ordering::Relaxed);
