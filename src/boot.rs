@@ -173,7 +173,7 @@ impl Plant {
         }
         let there: Vec<bool> = crew.interfaces.iter().map(|attached| attached.link != Link::Gone).collect();
         for queue in 0..self.queues {
-            let (opened, sockets) = rings::open(&self.switch, queue, &there)?;
+            let (opened, sockets) = rings::open(&self.switch, (queue, self.queues), &there)?;
             for (attached, socket) in crew.interfaces.iter_mut().zip(sockets) {
                 attached.sockets.extend(socket);
             }
@@ -195,7 +195,15 @@ impl Plant {
                 continue;
             }
             match Deferral::set(name) {
-                Ok(deferral) => attached.deferral = Some(deferral),
+                Ok(deferral) => {
+                    if deferral.was_set() {
+                        tracing::warn!(
+                            interface = name,
+                            "its interrupts were deferred before, maybe by an xswitch that was killed; they will stay so"
+                        );
+                    }
+                    attached.deferral = Some(deferral);
+                }
                 Err(error) => tracing::warn!(interface = name, %error, "cannot defer its interrupts"),
             }
         }

@@ -9,5 +9,6 @@ pub mod limits;
 pub mod memory;
 pub mod napi;
 pub mod packet;
+pub mod pages;
 pub mod prefetch;
 pub mod wait;
