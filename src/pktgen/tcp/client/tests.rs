@@ -130,6 +130,10 @@ fn connections_without_a_request_are_opened_and_closed() {
     let script = Script { request: Vec::new(), ..script(Until::Acknowledged) };
     let (client, served) = run(plan(50, script), Some(&server(false)), &mut perfect(), 200);
     assert_eq!((client.counts().completed, client.failed(), served.segments), (200, 0, 0));
+}
+
+#[test]
+fn an_answer_of_no_bytes_is_there_at_once() {
     let script = Script { request: Vec::new(), ..script(Until::Bytes(0)) };
     let (client, _) = run(plan(50, script), Some(&server(false)), &mut perfect(), 200);
     assert_eq!((client.counts().completed, client.failed()), (200, 0), "no bytes are there at once");
