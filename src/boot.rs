@@ -14,9 +14,9 @@ use crate::config::valid::{Config, Idle, Switch, Topology, XdpMode};
 use crate::control::dataplane::{DataPlane, PortStatus, SteeredStatus, WorkerHandle};
 use crate::dataplane::worker::{Shared, Worker};
 use crate::dataplane::{FlowTables, Flows, Secret};
-use crate::sys::interface;
 use crate::sys::napi::Deferral;
 use crate::sys::wait::Waker;
+use crate::sys::{interface, memory};
 use crate::tables::counters::MAX_BACKENDS;
 use crate::tables::{InterfaceId, Loads, Mailbox, Snapshot, Steering, Tick, WorkerCounters};
 use crate::xsk::steer::MAX_QUEUES;
@@ -94,6 +94,7 @@ impl Plant {
         let table = FlowTables::new(v4, v6, switch.max_fragmented, queues as u16, secret)
             .with_affinities(switch.max_affinities);
         let table = Arc::new(table.with_loads(Arc::clone(&loads)));
+        report_memory();
         let cores = core_affinity::get_core_ids().unwrap_or_default();
         let started = Instant::now();
         let mut crew = Crew { shared: Vec::new(), threads: Vec::new(), interfaces: Vec::new() };
@@ -172,7 +173,7 @@ impl Plant {
         }
         let there: Vec<bool> = crew.interfaces.iter().map(|attached| attached.link != Link::Gone).collect();
         for queue in 0..self.queues {
-            let (opened, sockets) = rings::open(&self.switch, queue, &there)?;
+            let (opened, sockets) = rings::open(&self.switch, (queue, self.queues), &there)?;
             for (attached, socket) in crew.interfaces.iter_mut().zip(sockets) {
                 attached.sockets.extend(socket);
             }
@@ -194,7 +195,15 @@ impl Plant {
                 continue;
             }
             match Deferral::set(name) {
-                Ok(deferral) => attached.deferral = Some(deferral),
+                Ok(deferral) => {
+                    if deferral.was_set() {
+                        tracing::warn!(
+                            interface = name,
+                            "its interrupts were deferred before, maybe by an xswitch that was killed; they will stay so"
+                        );
+                    }
+                    attached.deferral = Some(deferral);
+                }
                 Err(error) => tracing::warn!(interface = name, %error, "cannot defer its interrupts"),
             }
         }
@@ -243,6 +252,13 @@ impl Plant {
             }
         }
         Ok(())
+    }
+}
+
+/// Says how much memory the tables take, and how much of it is in huge pages.
+fn report_memory() {
+    if let (Ok(resident), Ok(huge)) = (memory::resident_bytes(), memory::huge_bytes()) {
+        tracing::info!(resident_mib = resident >> 20, huge_pages_mib = huge >> 20, "tables allocated");
     }
 }
 

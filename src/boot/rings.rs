@@ -1,26 +1,31 @@
 //! The rings of one worker, opened as the configuration asks.
 
 use std::os::fd::RawFd;
+use std::time::Duration;
 
 use crate::config::valid::{HugePages, Switch, ZeroCopy};
-use crate::sys::interface;
-use crate::xsk::{CopyMode, Port, RingSet, Umem, jumbo};
+use crate::sys::{interface, pages};
+use crate::xsk::{CopyMode, Port, RingSet, Umem, jumbo, umem};
 
 use super::BootError;
+
+/// How often huge pages that are in use are tried again, and how long it waits in between: a second in all.
+const PAGE_TRIES: u32 = 25;
+const PAGE_WAIT: Duration = Duration::from_millis(40);
 
 /// What the XDP program and `status` must know of a socket.
 pub(super) type Socket = (RawFd, CopyMode);
 
-/// Rings of one worker over the interfaces that are `there`, in the first copy mode that all of them can do: they share
+/// Rings of the worker of `queue`, of so many, over the interfaces that are `there`, in the first copy mode that all of them can do: they share
 /// packet memory, and a driver with zero copy cannot share it with one without. With the sockets, by interface.
 pub(super) fn open(
     switch: &Switch,
-    queue: u32,
+    (queue, queues): (u32, u32),
     there: &[bool],
 ) -> Result<(RingSet, Vec<Option<Socket>>), BootError> {
     let mut refused = String::from("no copy mode is allowed");
     for mode in copy_modes(switch.zero_copy) {
-        match open_in(switch, queue, there, *mode) {
+        match open_in(switch, (queue, queues), there, *mode) {
             Ok(rings) => {
                 let sockets =
                     rings.ports.iter().map(|port| port.as_ref().map(|port| (port.fd(), port.copy_mode)));
@@ -35,12 +40,12 @@ pub(super) fn open(
 
 fn open_in(
     switch: &Switch,
-    queue: u32,
+    (queue, queues): (u32, u32),
     there: &[bool],
     mode: CopyMode,
 ) -> Result<RingSet, Box<dyn std::error::Error>> {
     let jumbo = needs_jumbo(&switch.interfaces)?;
-    let umem = packet_memory(switch, jumbo)?;
+    let umem = packet_memory(switch, queues, jumbo)?;
     let mut ports = Vec::new();
     for (name, there) in switch.interfaces.iter().zip(there) {
         let mut port = None;
@@ -60,23 +65,40 @@ fn open_in(
 }
 
 /// For each port a full fill ring and a full TX ring; besides, a batch in hand and some to breathe.
-fn packet_memory(switch: &Switch, jumbo: bool) -> Result<Umem, Box<dyn std::error::Error>> {
+fn packet_memory(switch: &Switch, workers: u32, jumbo: bool) -> Result<Umem, Box<dyn std::error::Error>> {
     let ring = switch.ring_size;
     let frames = switch.interfaces.len() as u32 * 2 * ring + 256;
     match switch.huge_pages {
         HugePages::Off => Ok(Umem::new(frames, ring, jumbo)?),
-        HugePages::On => Ok(Umem::in_huge_pages(frames, ring, jumbo).map_err(|error| {
-            let workers = if switch.workers == 0 { String::new() } else { format!(" × {}", switch.workers) };
+        HugePages::On => Ok(in_huge_pages(frames, ring, jumbo).map_err(|error| {
             let pages = Umem::huge_pages(frames);
+            let all = pages * workers.max(1);
             format!(
                 "{error}; `huge_pages = \"on\"` needs {pages} free pages of 2 MiB for each worker: \
-                 `sysctl vm.nr_hugepages={pages}`{workers}, or huge_pages = \"auto\""
+                 `sysctl vm.nr_hugepages={all}`, or huge_pages = \"auto\""
             )
         })?),
-        HugePages::Auto => match Umem::in_huge_pages(frames, ring, jumbo) {
-            Ok(umem) => Ok(umem),
+        HugePages::Auto => match in_huge_pages(frames, ring, jumbo) {
+            Ok(umem) => {
+                tracing::info!("packet memory lies in huge pages");
+                Ok(umem)
+            }
             Err(_) => Ok(Umem::new(frames, ring, jumbo)?),
         },
+    }
+}
+
+/// The kernel takes its time to give back what former rings had: those of a copy mode that cannot be, or those of before an
+/// interface returned. So where enough are reserved, they are waited for.
+fn in_huge_pages(frames: u32, ring: u32, jumbo: bool) -> Result<Umem, umem::Error> {
+    let are_reserved = pages::reserved() >= Umem::huge_pages(frames);
+    let mut tries = if are_reserved { PAGE_TRIES } else { 1 };
+    loop {
+        tries -= 1;
+        match Umem::in_huge_pages(frames, ring, jumbo) {
+            Err(_) if tries > 0 => std::thread::sleep(PAGE_WAIT),
+            outcome => return outcome,
+        }
     }
 }
 

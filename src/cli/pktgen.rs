@@ -49,7 +49,7 @@ pub fn run(command: &Command) -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("xswitch pktgen {name}: {error}");
+            common::say(format_args!("{name}: {error}"));
             ExitCode::from(if error.is_input() { super::BAD_INPUT } else { super::FAILED })
         }
     }

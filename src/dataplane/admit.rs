@@ -65,17 +65,19 @@ pub fn resume<P: Pair>(
     known::forward_first(frame, meta, &hit, turn)
 }
 
-fn count_refused(service: &Service, turn: &Turn<'_>) {
+pub(super) fn count_refused(service: &Service, turn: &Turn<'_>) {
     if let Some(counters) = turn.counters.service(service.id) {
         counters.refused.add(1);
     }
 }
 
+#[inline(always)]
 fn protocol<P: Pair>(key: &FlowKey<P>) -> Protocol {
     if key.protocol == TCP { Protocol::Tcp } else { Protocol::Udp }
 }
 
 /// The service that a frame is addressed to.
+#[inline(always)]
 pub fn service_of<'a, P: Pair>(key: &FlowKey<P>, tables: &'a Snapshot) -> Option<&'a Service> {
     let to = key.addresses.destination();
     let id: ServiceId = tables.service_map.get(to, key.destination_port(), protocol(key))?;
@@ -165,15 +167,25 @@ fn enter_first<P: Pair>(
     hash: u64,
     turn: &mut Turn<'_>,
 ) -> Result<(Hit<P>, bool), DropReason> {
-    match turn.flows.replace(connection, lost, turn.now, &turn.tables.timeouts, turn.counters) {
+    let connection_and_hash = (connection, hash);
+    match turn.flows.replace(connection_and_hash, lost, turn.now, &turn.tables.timeouts, turn.counters) {
         Ok(hit) => Ok((hit, true)),
-        Err(Refused::TableFull) => Err(DropReason::TableFull),
-        Err(Refused::BucketFull) => Err(DropReason::BucketFull),
-        Err(Refused::Conflict) => Err(DropReason::TupleConflict),
-        Err(Refused::Raced) => {
-            let theirs = turn.flows.find(connection.request, hash).ok_or(DropReason::TupleConflict)?;
-            Ok((theirs, false))
-        }
+        Err(refused) => not_entered(refused, connection.request, hash, turn).map(|theirs| (theirs, false)),
+    }
+}
+
+/// What becomes of a frame whose connection could not be entered: it is dropped, or has the one that another worker entered.
+pub(super) fn not_entered<P: Pair>(
+    refused: Refused,
+    request: FlowKey<P>,
+    hash: u64,
+    turn: &Turn<'_>,
+) -> Result<Hit<P>, DropReason> {
+    match refused {
+        Refused::TableFull => Err(DropReason::TableFull),
+        Refused::BucketFull => Err(DropReason::BucketFull),
+        Refused::Conflict => Err(DropReason::TupleConflict),
+        Refused::Raced => turn.flows.find(request, hash).ok_or(DropReason::TupleConflict),
     }
 }
 
@@ -208,6 +220,7 @@ fn note_sender(frame: &Frame, meta: &Meta, client: IpAddr, turn: &Turn<'_>) {
 }
 
 /// Whether this can be a client's address: no host, or we ourselves, would answer to it (RFC 1812 §5.3.7, RFC 4291 §2.7).
+#[inline(always)]
 pub fn may_connect(client: IpAddr, tables: &Snapshot) -> bool {
     let reserved = match client {
         IpAddr::V4(v4) => matches!(v4.octets()[0], 0 | 127 | 224..),

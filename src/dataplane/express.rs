@@ -10,12 +10,12 @@
 
 use crate::tables::{BackendId, Coarse, DropReason, Snapshot, VerifyChecksums, Way, WorkerCounters};
 use crate::wire::ethernet;
-use crate::wire::plain::{self, Brief, Translation};
+use crate::wire::plain::{self, Translation};
 use crate::wire::tunnel::Outer;
 use crate::xsk::Frame;
 
 use super::batch::{Batch, Lane, Meta};
-use super::conntrack::{Direction, FlowTable, FlowTables, Flows, Glance, Kind, Reference};
+use super::conntrack::{Direction, Entry, FlowTable, FlowTables, Flows, Glance, Kind, Reference};
 use super::family::{Pair, V4, V6};
 use super::known;
 use super::verdict::Verdict;
@@ -28,11 +28,28 @@ const FITS_EVERY_PATH: u16 = 500;
 #[inline]
 pub fn prefetch(batch: &mut Batch, shared: &FlowTables) {
     let (v4, v6) = (&*shared.v4, &*shared.v6);
+    let mut missed = false;
     for meta in batch.metas_mut() {
         meta.candidate = match meta.lane {
             Lane::V4 => v4.prefetch_entry(meta.hash),
             Lane::V6 => v6.prefetch_entry(meta.hash),
-            Lane::Full => Reference::NONE,
+            Lane::Full => continue,
+        };
+        missed |= meta.candidate == Reference::NONE;
+    }
+    if missed {
+        prefetch_missed(batch, shared);
+    }
+}
+
+/// The same for those that the first bucket of their flow does not know: they are in the second, or new.
+#[inline(never)]
+fn prefetch_missed(batch: &mut Batch, shared: &FlowTables) {
+    for meta in batch.metas_mut().iter_mut().filter(|meta| meta.candidate == Reference::NONE) {
+        meta.candidate = match meta.lane {
+            Lane::V4 => shared.v4.prefetch_second(meta.hash),
+            Lane::V6 => shared.v6.prefetch_second(meta.hash),
+            Lane::Full => continue,
         };
     }
 }
@@ -76,7 +93,7 @@ impl Express<'_> {
     }
 
     /// Compiled once for each direction and kind, as what is read and written differs. The entry is read only now, so that each
-    /// frame sees what those before it in the batch have changed.
+    /// frame sees what those before it in the batch have changed; and after the checksum, so that there are registers for both.
     #[inline(always)]
     fn flow<P: Pair>(
         &self,
@@ -85,18 +102,23 @@ impl Express<'_> {
         meta: &Meta,
         flows: &mut Flows,
     ) -> Option<Verdict> {
+        if meta.candidate == Reference::NONE {
+            return None;
+        }
+        let kept = self.tables.verify_checksums == VerifyChecksums::State;
+        let ip_len = P::vet(frame.bytes(), P::key(meta).protocol, kept)?;
         let (key, entry) = (P::key(meta), table.referred(meta.candidate)?);
         if meta.candidate.is_reply() {
-            let glance = entry.glance(key, Direction::Reply)?;
+            let glance = entry.glance_flowing(key, Direction::Reply, Kind::Nat)?;
             let next_hop = glance.client_next_hop(self.tables.routes_epoch);
             let way = self.tables.ways.to_next_hop(next_hop)?;
-            self.translate(frame, meta, (&glance, Direction::Reply), (table, way))
+            self.translate(frame, meta, (&glance, Direction::Reply), (entry, way), ip_len)
         } else if entry.kind() == Kind::Nat {
-            let glance = entry.glance(key, Direction::Request)?;
+            let glance = entry.glance_flowing(key, Direction::Request, Kind::Nat)?;
             let way = self.tables.ways.to_backend(glance.backend)?;
-            self.translate(frame, meta, (&glance, Direction::Request), (table, way))
+            self.translate(frame, meta, (&glance, Direction::Request), (entry, way), ip_len)
         } else {
-            self.send_whole(table, frame, meta, flows)
+            self.send_whole(entry, frame, meta, ip_len, flows)
         }
     }
 
@@ -107,17 +129,17 @@ impl Express<'_> {
         frame: &mut Frame,
         meta: &Meta,
         (glance, direction): (&Glance<P>, Direction),
-        (table, way): (&FlowTable<P>, &Way),
+        (entry, way): (&Entry<P>, &Way),
+        ip_len: u16,
     ) -> Option<Verdict> {
-        let (protocol, brief) = (P::key(meta).protocol, P::brief(frame.bytes())?);
-        if !glance.is(Kind::Nat) || frame.has_room() || brief.ip_len > way.mtu {
+        let protocol = P::key(meta).protocol;
+        if frame.has_room() || ip_len > way.mtu {
             return None;
         }
-        self.admits(frame, protocol, glance, brief)?;
-        self.note(frame, meta, (glance, direction), table);
+        let bytes = frame.bytes_mut();
+        self.note(bytes, meta, (glance, direction), entry);
         let (address_delta, transport_delta) = glance.deltas(direction);
         let (addresses, ports) = (glance.addresses, glance.ports);
-        let bytes = frame.bytes_mut();
         P::translate(bytes, protocol, &Translation { addresses, ports, address_delta, transport_delta });
         ethernet::set_macs(bytes, &way.macs);
         Some(Verdict::Forward(way.interface))
@@ -127,57 +149,39 @@ impl Express<'_> {
     #[inline(never)]
     fn send_whole<P: Pair>(
         &self,
-        table: &FlowTable<P>,
+        entry: &Entry<P>,
         frame: &mut Frame,
         meta: &Meta,
+        ip_len: u16,
         flows: &mut Flows,
     ) -> Option<Verdict> {
-        let glance = &table.referred(meta.candidate)?.glance(P::key(meta), Direction::Request)?;
+        let is_tunnel = entry.kind() == Kind::Tunnel;
+        let kind = if is_tunnel { Kind::Tunnel } else { Kind::Dsr };
+        let glance = entry.glance_flowing(P::key(meta), Direction::Request, kind)?;
         let way = self.tables.ways.to_backend(glance.backend)?;
-        let (protocol, brief) = (P::key(meta).protocol, P::brief(frame.bytes())?);
-        let outer = way.outer.as_ref().filter(|_| glance.is(Kind::Tunnel));
+        let outer = way.outer.as_ref().filter(|_| is_tunnel);
         let fits = match outer {
-            Some(outer) => self.fits_tunnel(frame, glance.backend, brief.ip_len, (way, outer)),
-            None => glance.is(Kind::Dsr) && !frame.has_room() && brief.ip_len <= way.mtu,
+            Some(outer) => self.fits_tunnel(frame, glance.backend, ip_len, outer),
+            None => !is_tunnel && !frame.has_room(),
         };
-        if !fits {
+        if !fits || ip_len > way.mtu {
             return None;
         }
-        self.admits(frame, protocol, glance, brief)?;
-        self.note(frame, meta, (glance, Direction::Request), table);
+        self.note(frame.bytes(), meta, (&glance, Direction::Request), entry);
         match outer {
             None => ethernet::set_macs(frame.bytes_mut(), &way.macs),
-            Some(outer) => {
-                let dont_fragment = P::details(frame.bytes(), protocol).dont_fragment;
-                let id = if dont_fragment { 0 } else { flows.next_id() };
-                if !encapsulate::<P>(frame, meta, brief.ip_len, (outer, &way.macs), id) {
-                    return Some(Verdict::Drop(DropReason::NoHeadroom));
-                }
+            Some(outer) if !encapsulate::<P>(frame, meta, ip_len, (outer, &way.macs), flows) => {
+                return Some(Verdict::Drop(DropReason::NoHeadroom));
             }
+            Some(_) => {}
         }
         Some(Verdict::Forward(way.interface))
     }
 
-    /// Whether the frame may take a way that it fits.
+    /// Whether the room is that of the outer header, and the path carries the packet.
     #[inline(always)]
-    fn admits<P: Pair>(&self, frame: &Frame, protocol: u8, glance: &Glance<P>, brief: Brief) -> Option<()> {
-        if !glance.is_flowing(protocol, brief.flags) || brief.ttl <= 1 {
-            return None;
-        }
-        let kept = self.tables.verify_checksums == VerifyChecksums::State;
-        (kept || P::is_intact(frame.bytes(), protocol, brief.ip_len)).then_some(())
-    }
-
-    #[inline(always)]
-    fn fits_tunnel(
-        &self,
-        frame: &Frame,
-        backend: BackendId,
-        ip_len: u16,
-        (way, outer): (&Way, &Outer),
-    ) -> bool {
+    fn fits_tunnel(&self, frame: &Frame, backend: BackendId, ip_len: u16, outer: &Outer) -> bool {
         frame.room() == outer.len()
-            && ip_len <= way.mtu.saturating_sub(outer.overhead())
             && (ip_len <= FITS_EVERY_PATH || self.shared.paths.get(backend, self.now).is_none())
     }
 
@@ -185,13 +189,13 @@ impl Express<'_> {
     #[inline(always)]
     fn note<P: Pair>(
         &self,
-        frame: &Frame,
+        frame: &[u8],
         meta: &Meta,
         (glance, direction): (&Glance<P>, Direction),
-        table: &FlowTable<P>,
+        entry: &Entry<P>,
     ) {
         if glance.last_seen != self.now {
-            touch(frame.bytes(), meta, direction, table, self.now);
+            touch(frame, meta, direction, entry, self.now);
         }
         known::count_at(self.counters, glance.backend, direction, frame.len());
     }
@@ -199,9 +203,9 @@ impl Express<'_> {
 
 /// Notes where the connection stands, once in a while.
 #[inline(never)]
-fn touch<P: Pair>(frame: &[u8], meta: &Meta, direction: Direction, table: &FlowTable<P>, now: Coarse) {
+fn touch<P: Pair>(frame: &[u8], meta: &Meta, direction: Direction, entry: &Entry<P>, now: Coarse) {
     let (key, position) = (P::key(meta), meta.candidate.position());
-    let (details, entry) = (P::details(frame, key.protocol), table.entry(position));
+    let details = P::details(frame, key.protocol);
     if let Some(hit) = entry.read(position, key, direction) {
         entry.touch_with(&hit, details.sequence, details.acknowledgment, now);
     }
@@ -214,10 +218,19 @@ fn encapsulate<P: Pair>(
     meta: &Meta,
     ip_len: u16,
     (outer, macs): (&Outer, &[u8; 12]),
-    id: u16,
+    flows: &mut Flows,
 ) -> bool {
+    let dont_fragment = P::details(frame.bytes(), P::key(meta).protocol).dont_fragment;
+    let id = if dont_fragment { 0 } else { flows.next_id() };
     if !frame.resize(plain::IP + usize::from(ip_len)) || !frame.set_header(0, outer.len()) {
         return false;
+    }
+    if P::IS_V4
+        && outer.is_ipip_v4()
+        && let Some(head) = frame.bytes_mut().first_chunk_mut()
+    {
+        outer.wrap_v4(head, macs, ip_len, id);
+        return true;
     }
     let Some((link, rest)) = frame.bytes_mut().split_first_chunk_mut::<{ plain::IP }>() else { return false };
     let Some((room, inner)) = rest.split_at_mut_checked(outer.len()) else { return false };

@@ -5,14 +5,14 @@
 
 use std::fmt::Debug;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::tables::SnatPool;
 use crate::wire::checksum::{self, Delta, Verified};
-use crate::wire::plain::{self, Brief, Details, Translation};
+use crate::wire::plain::{self, Details, Translation};
 use crate::wire::{ethernet, ipv4, ipv6};
 
 use super::batch::Meta;
+use super::conntrack::sync::{AtomicU64, Ordering};
 use super::conntrack::{FlowKey, FlowTable, FlowTables, Flows, Side};
 
 /// Source and destination of an IPv4 packet: source in the high half.
@@ -24,6 +24,8 @@ pub type V6 = [u128; 2];
 pub trait Pair: Copy + Eq + Default + Debug + Send + Sync + 'static {
     /// A pair that all workers share.
     type Cell: Default + Debug + Send + Sync;
+    /// Whether they are of IPv4.
+    const IS_V4: bool;
     /// EtherType of the packets.
     const ETHERTYPE: u16;
     /// Whether UDP may go without a checksum (RFC 768; RFC 8200 §8.1).
@@ -60,8 +62,8 @@ pub trait Pair: Copy + Eq + Default + Debug + Send + Sync + 'static {
     fn side_mut(flows: &mut Flows) -> &mut Side<Self>;
     /// The connections of this family.
     fn table(tables: &FlowTables) -> &FlowTable<Self>;
-    /// What decides whether a plain frame passes.
-    fn brief(frame: &[u8]) -> Option<Brief>;
+    /// Whether a plain frame may pass as those before it did: the length of its packet.
+    fn vet(frame: &[u8], protocol: u8, kept: bool) -> Option<u16>;
     /// What a plain frame says besides its flow.
     fn details(frame: &[u8], protocol: u8) -> Details;
     /// Whether the TCP or UDP checksum of a plain frame is right, or rightly absent.
@@ -81,6 +83,7 @@ pub trait Pair: Copy + Eq + Default + Debug + Send + Sync + 'static {
 
 impl Pair for V4 {
     type Cell = AtomicU64;
+    const IS_V4: bool = true;
     const ETHERTYPE: u16 = ethernet::IPV4;
     const CHECKSUM_OPTIONAL: bool = true;
 
@@ -165,8 +168,8 @@ impl Pair for V4 {
     }
 
     #[inline(always)]
-    fn brief(frame: &[u8]) -> Option<Brief> {
-        plain::brief_v4(frame)
+    fn vet(frame: &[u8], protocol: u8, kept: bool) -> Option<u16> {
+        plain::vet_v4(frame, protocol, kept)
     }
 
     #[inline(always)]
@@ -207,6 +210,7 @@ impl Pair for V4 {
 
 impl Pair for V6 {
     type Cell = [AtomicU64; 4];
+    const IS_V4: bool = false;
     const ETHERTYPE: u16 = ethernet::IPV6;
     const CHECKSUM_OPTIONAL: bool = false;
 
@@ -299,8 +303,8 @@ impl Pair for V6 {
     }
 
     #[inline(always)]
-    fn brief(frame: &[u8]) -> Option<Brief> {
-        plain::brief_v6(frame)
+    fn vet(frame: &[u8], protocol: u8, kept: bool) -> Option<u16> {
+        plain::vet_v6(frame, protocol, kept)
     }
 
     #[inline(always)]

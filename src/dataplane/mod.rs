@@ -15,6 +15,8 @@ pub mod known;
 
 pub mod passive;
 
+pub mod opening;
+
 pub mod admit;
 pub mod place;
 

@@ -4,7 +4,8 @@
 //! |---|---|---|
 //! | 1, [`express`] | plain, of a connection in which data flows | one lookup, a stored rewrite |
 //! | 1, [`known`] | any other of a connection that exists | the same, and every condition |
-//! | 2, [`admit`] | that may start one | service, scheduler, insert |
+//! | 2, [`opening`] | plain, that start one with a `nat` service | service, scheduler, insert |
+//! | 2, [`admit`] | any other that may start one | the same, and every condition |
 //! | both, [`fragments`] | that are pieces of a datagram | a lookup more; the first has the ports |
 //! | 3, [`answer`] | ARP, neighbour discovery, ICMP, what no service takes | rare |
 
@@ -16,7 +17,7 @@ use super::conntrack::Flows;
 use super::express::Express;
 use super::turn::Turn;
 use super::verdict::Verdict;
-use super::{admit, answer, express, fragments, known, parse, sweep};
+use super::{admit, answer, express, fragments, known, opening, parse, sweep};
 
 /// Gives every frame of `batch` its verdict, and makes those that leave look as they must.
 ///
@@ -39,21 +40,24 @@ pub fn process(
         Express { tables, shared: &shared, v4: &shared.v4, v6: &shared.v6, counters, now: now.coarse() };
     let kernel_reachable = batch.kernel_reachable();
     let (entries, extras) = batch.parts();
+    let mut turn = Turn { tables, flows, now, counters, extras };
     for (frame, meta) in entries {
-        if !express.run(frame, meta, flows) {
-            in_full(frame, meta, &mut Turn { tables, flows, now, counters, extras }, kernel_reachable);
+        if !express.run(frame, meta, turn.flows) && !opening::run(frame, meta, &mut turn) {
+            in_full(frame, meta, &mut turn, kernel_reachable);
         }
     }
     fragments::finish(batch, tables, flows, now, counters);
     sweep::run(batch, tables, flows, now, counters);
 }
 
-/// What is not in the express lane.
+/// What is in none of the lanes, or was refused there.
 #[inline(never)]
 fn in_full(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>, kernel_reachable: bool) {
-    parse::complete(frame.bytes(), meta);
-    known::run(frame, meta, turn);
-    admit::run(frame, meta, turn);
+    if meta.verdict.is_none() {
+        parse::complete(frame.bytes(), meta);
+        known::run(frame, meta, turn);
+        admit::run(frame, meta, turn);
+    }
     fragments::run(frame, meta, turn);
     if !meta.waits {
         answer::run(frame, meta, turn, kernel_reachable);

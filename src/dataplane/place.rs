@@ -1,7 +1,11 @@
 //! Which backend a new connection gets: the one that its client had, or the one whose turn it is.
 
+use std::net::IpAddr;
+
 use crate::tables::hash::{flow_hash, source_hash};
-use crate::tables::{Affinity, Backend, DropReason, Service, ServiceId, Snapshot};
+use crate::tables::{
+    Affinity, Backend, BackendId, DropReason, Loads, SchedulerTable, Service, ServiceId, Snapshot,
+};
 
 use super::conntrack::affinity::Client;
 use super::conntrack::{FlowKey, Hit};
@@ -71,22 +75,36 @@ fn backend_on<'a>(server: u32, affinity: &Affinity, tables: &'a Snapshot) -> Opt
 }
 
 /// The backend that the scheduler names.
-fn by_turn<'a, P: Pair>(
+#[inline(always)]
+pub(super) fn by_turn<'a, P: Pair>(
     service: &Service,
     key: &FlowKey<P>,
     turn: &mut Turn<'a>,
 ) -> Result<Choice<'a>, DropReason> {
-    let client = key.addresses.source();
-    let (vip, protocol) = (service.vip, service.protocol as u8);
-    let (flow_hash, source_hash) = match service.table.is_hashed() {
-        true => (flow_hash(client, key.source_port(), vip.ip(), vip.port(), protocol), source_hash(client)),
-        false => (0, 0),
-    };
     let (cursor, loads) = turn.flows.scheduling(service.id).ok_or(DropReason::NoBackend)?;
     let before = *cursor;
-    let id = service.table.pick(Candidate { flow_hash, source_hash, cursor, loads });
+    let id = match &*service.table {
+        SchedulerTable::RoundRobin(round) => round.advance(cursor),
+        _ => named(service, key.addresses.source(), key.source_port(), (cursor, loads)),
+    };
     let backend = id.and_then(|id| turn.tables.backend(id)).ok_or(DropReason::NoBackend)?;
     Ok(Choice { backend, turned: Some((service.id, before)), remembered: None })
+}
+
+/// The same where it is more than a round. In a function of its own, so that registers are left for the most usual.
+#[inline(never)]
+fn named(
+    service: &Service,
+    client: IpAddr,
+    port: u16,
+    (cursor, loads): (&mut u32, &Loads),
+) -> Option<BackendId> {
+    let (vip, protocol) = (service.vip, service.protocol as u8);
+    let (flow_hash, source_hash) = match service.table.is_hashed() {
+        true => (flow_hash(client, port, vip.ip(), vip.port(), protocol), source_hash(client)),
+        false => (0, 0),
+    };
+    service.table.pick(Candidate { flow_hash, source_hash, cursor, loads })
 }
 
 impl Choice<'_> {
@@ -114,7 +132,8 @@ impl Choice<'_> {
         entered.map(|(hit, _)| hit)
     }
 
-    fn give_turn_back(&self, turn: &mut Turn<'_>) {
+    /// Lets the service's round stand where it stood before.
+    pub(super) fn give_turn_back(&self, turn: &mut Turn<'_>) {
         if let Some((service, before)) = self.turned
             && let Some((cursor, _)) = turn.flows.scheduling(service)
         {

@@ -289,13 +289,14 @@ impl Worker {
             in_flight += port.levels().1;
         }
         self.shared.counters.sleeps.add(1);
-        self.wait.wait(match (in_flight, self.batch.waiting()) {
+        let something_came = self.wait.wait(match (in_flight, self.batch.waiting()) {
             (0, 0) => SLEEP_MS,
             (0, _) => WAITING_SLEEP_MS,
             _ => SHORT_SLEEP_MS,
         });
         self.shared.waker.clear();
-        self.idle_turns = 0;
+        // Where nothing came, one turn for the timers, and on it sleeps.
+        self.idle_turns = if something_came { 0 } else { SPINS - 1 };
     }
 }
 

@@ -126,19 +126,26 @@ impl Generator {
         let template = Template::new(profile).map_err(|error| Error::Input(error.to_string()))?;
         let before = Statistics::of(&self.interface);
         let started = Instant::now();
-        let (lost_in_rings, took) = match &mut self.way {
-            Way::Live(live) => (0, live.send(profile, &template, pace, meter)?),
+        let former = if let Way::Xsk(rings) = &self.way { rings.not_sent(0) } else { 0 };
+        let took = match &mut self.way {
+            Way::Live(live) => live.send(profile, &template, pace, meter)?,
             Way::Xsk(rings) => {
-                let before = rings.lost();
                 send_through(rings, profile, &template, pace, meter);
-                (rings.lost() - before, started.elapsed())
+                let took = started.elapsed();
+                drain(rings);
+                took
             }
         };
         let after = Statistics::of(&self.interface);
+        let dropped = after.dropped.saturating_sub(before.dropped);
+        let lost = match &self.way {
+            Way::Live(_) => dropped,
+            Way::Xsk(rings) => rings.not_sent(0).saturating_sub(former).max(dropped),
+        };
         Ok(Sent {
             frames: meter.sent(),
             bytes: meter.bytes(),
-            lost: lost_in_rings + after.dropped.saturating_sub(before.dropped),
+            lost,
             interface_sent: after.sent.saturating_sub(before.sent),
             took,
         })
@@ -215,7 +222,6 @@ fn send_through(rings: &mut Rings, profile: &Profile, template: &Template, pace:
         meter.set(sent, bytes);
         idle(&pacer, due);
     }
-    drain(rings);
     meter.set(sent, bytes);
 }
 

@@ -49,7 +49,8 @@ impl Programs {
                     let Error::Failed(mut text) = Error::from_source(&what, &error) else { continue };
                     if is_taken {
                         text.push_str(&format!(
-                            "; another one is attached: end what uses the interface, or `ip link set dev {interface} xdp off`"
+                            "; another one is attached: end the program that holds it (`bpftool link` lists them); `ip link set dev {interface} \
+                             xdp off` takes off only what `ip` attached"
                         ));
                         return Err(Error::Failed(text));
                     }

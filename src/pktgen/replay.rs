@@ -72,13 +72,13 @@ pub fn replay(
         Timing::Rate(rate) => run.at_rate(frames, Pacer::new(rate, start_ns), rounds),
         Timing::Captured(speed) => run.as_captured(frames, Schedule::new(frames, speed, start_ns), rounds),
     }
-    drain(run.rings);
     let took = started.elapsed();
+    drain(run.rings);
     let after = Statistics::of(name);
     Ok(Sent {
         frames: meter.sent(),
         bytes: meter.bytes(),
-        lost: rings.lost() + after.dropped.saturating_sub(before.dropped),
+        lost: rings.not_sent(after.dropped.saturating_sub(before.dropped)),
         interface_sent: after.sent.saturating_sub(before.sent),
         took,
     })

@@ -22,6 +22,7 @@ const TRIES: usize = 1000;
 pub(super) struct Rings {
     set: RingSet,
     counters: Vec<PortCounters>,
+    refused: u64,
 }
 
 impl Rings {
@@ -44,7 +45,7 @@ impl Rings {
             _ => open(CopyMode::Copy)?,
         };
         let counters = set.ports.iter().map(|_| PortCounters::default()).collect();
-        Ok(Self { set, counters })
+        Ok(Self { set, counters, refused: 0 })
     }
 
     /// The sockets, by queue.
@@ -71,9 +72,7 @@ impl Rings {
             }
             self.flush();
         }
-        if let Some(counters) = self.counters.first() {
-            counters.tx_lost.add(1);
-        }
+        self.refused += 1;
         self.give_back(frame);
     }
 
@@ -115,7 +114,18 @@ impl Rings {
 
     /// Frames that the kernel or the device did not take.
     pub fn lost(&self) -> u64 {
+        self.refused + self.thrown_away()
+    }
+
+    /// Of those, frames that the device threw away. A veth counts the same ones in its `tx_dropped`.
+    fn thrown_away(&self) -> u64 {
         self.counters.iter().map(|counters| counters.tx_lost.get()).sum()
+    }
+
+    /// Frames that did not leave since these rings were opened, each counted once: refused, still here, or thrown away.
+    pub fn not_sent(&self, dropped_by_interface: u64) -> u64 {
+        let here: u32 = self.set.ports.iter().flatten().map(|port| port.levels().1).sum();
+        self.refused + u64::from(here) + self.thrown_away().max(dropped_by_interface)
     }
 
     /// Frames that came and found no room.

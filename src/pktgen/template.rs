@@ -44,7 +44,9 @@ pub struct Profile {
 
 /// Frames that cannot be built.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("frames of {size} bytes are too short for {protocol} over {family}: its headers have {headers}")]
+#[error(
+    "frames of {size} bytes are too short for {protocol} over {family}: its headers have {headers} (--size {headers} or more, and 18 more for a stamp)"
+)]
 pub struct TooShort {
     size: u16,
     headers: usize,

@@ -247,8 +247,8 @@ impl Tuples {
 
     /// The flow between these two, if it is one of ours.
     pub fn find(&self, source: SocketAddr, destination: SocketAddr) -> Option<u32> {
-        let index = self.destination.index(destination)? * self.source.len() + self.source.index(source)?;
-        u32::try_from(index).ok().filter(|flow| *flow < self.flows)
+        let index = self.destination.index(destination)?.checked_mul(self.source.len())?;
+        u32::try_from(index.checked_add(self.source.index(source)?)?).ok().filter(|flow| *flow < self.flows)
     }
 
     /// Addresses of flow `flow`, as headers have them.

@@ -11,8 +11,20 @@ pub fn resident_bytes() -> io::Result<u64> {
         .ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "/proc/self/status has no VmRSS in kB"))
 }
 
+/// Bytes of that which lie in huge pages (`AnonHugePages` of proc_pid_smaps(5)). The kernel walks the whole address space:
+/// some milliseconds per GiB without them.
+pub fn huge_bytes() -> io::Result<u64> {
+    let rollup = fs::read_to_string("/proc/self/smaps_rollup")?;
+    value(&rollup, "AnonHugePages:")
+        .ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "smaps_rollup has no AnonHugePages in kB"))
+}
+
 fn read(status: &str) -> Option<u64> {
-    let value = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    value(status, "VmRSS:")
+}
+
+fn value(lines: &str, name: &str) -> Option<u64> {
+    let value = lines.lines().find_map(|line| line.strip_prefix(name))?;
     let kibibytes: u64 = value.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes * 1024)
 }
@@ -36,5 +48,10 @@ mod tests {
         assert_eq!(read("Name:\txswitch\nVmRSS:\t  2048 kB\n"), Some(2 << 20));
         assert_eq!(read("Name:\tkthreadd\n"), None);
         assert_eq!(read("VmRSS:\tmuch\n"), None);
+    }
+
+    #[test]
+    fn huge_pages_are_part_of_what_is_resident() {
+        assert!(huge_bytes().unwrap() <= resident_bytes().unwrap() + (1 << 20));
     }
 }

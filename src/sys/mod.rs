@@ -2,11 +2,13 @@
 //! each block says why it is sound, and what is exported is safe to call. One kernel concept per file.
 
 pub mod clock;
+pub mod huge;
 pub mod interface;
 pub mod interrupt;
 pub mod limits;
 pub mod memory;
 pub mod napi;
 pub mod packet;
+pub mod pages;
 pub mod prefetch;
 pub mod wait;

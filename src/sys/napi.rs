@@ -17,6 +17,7 @@ const KNOBS: [(&str, &str); 2] = [
 #[derive(Debug)]
 pub struct Deferral {
     former: Vec<(PathBuf, String, &'static str)>,
+    was_set: bool,
 }
 
 impl Deferral {
@@ -26,11 +27,17 @@ impl Deferral {
         Self::set_in(&Path::new("/sys/class/net").join(interface))
     }
 
+    /// Whether the interface had these settings before: maybe left behind by a process that was killed, and then they stay.
+    pub fn was_set(&self) -> bool {
+        self.was_set
+    }
+
     fn set_in(directory: &Path) -> io::Result<Self> {
-        let mut deferral = Self { former: Vec::new() };
+        let mut deferral = Self { former: Vec::new(), was_set: false };
         for (knob, value) in KNOBS {
             let path = directory.join(knob);
             let former = fs::read_to_string(&path)?.trim().to_owned();
+            deferral.was_set |= former == value;
             fs::write(&path, value)?;
             deferral.former.push((path, former, value));
         }
@@ -68,6 +75,7 @@ mod tests {
         interface(directory.path());
         let deferral = Deferral::set_in(directory.path()).unwrap();
         assert_eq!(values(directory.path()), ["2", "200000"]);
+        assert!(!deferral.was_set() && Deferral::set_in(directory.path()).unwrap().was_set());
         fs::write(directory.path().join("napi_defer_hard_irqs"), "5\n").unwrap();
         drop(deferral);
         assert_eq!(values(directory.path()), ["5", "7"]);

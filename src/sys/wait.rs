@@ -74,10 +74,11 @@ impl<const N: usize> WaitSet<N> {
         }
     }
 
-    /// Sleeps until one is readable or the time is up.
-    pub fn wait(&mut self, timeout_ms: i32) {
+    /// Sleeps until one is readable or the time is up. Whether one is.
+    pub fn wait(&mut self, timeout_ms: i32) -> bool {
         // SAFETY: the first `len` structures are initialised and live.
-        unsafe { libc::poll(self.fds.as_mut_ptr(), self.len as libc::nfds_t, timeout_ms) };
+        let ready = unsafe { libc::poll(self.fds.as_mut_ptr(), self.len as libc::nfds_t, timeout_ms) };
+        ready > 0
     }
 
     /// The same for times below a millisecond.
@@ -103,12 +104,12 @@ mod tests {
         set.add(waker.as_raw_fd());
         waker.wake();
         waker.wake();
-        set.wait(10_000);
+        assert!(set.wait(10_000));
         assert_eq!(set.fds[0].revents & libc::POLLIN, libc::POLLIN);
         set.wait_for(Duration::from_secs(10));
         assert_eq!(set.fds[0].revents & libc::POLLIN, libc::POLLIN);
         waker.clear();
-        set.wait(0);
+        assert!(!set.wait(0));
         assert_eq!(set.fds[0].revents, 0);
         set.wait_for(Duration::from_micros(1));
         assert_eq!(set.fds[0].revents, 0);

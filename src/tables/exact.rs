@@ -91,12 +91,12 @@ impl<K: Key, V: Copy> Slots<K, V> {
     }
 
     #[inline(always)]
-    fn get(&self, key: K) -> Option<V> {
+    fn find(&self, key: K) -> Option<&V> {
         let mask = self.slots.len() - 1;
         let mut at = key.hash() as usize & mask;
         // Ends: at least half of the slots are empty.
-        while let Some((found, value)) = *self.slots.get(at)? {
-            if found == key {
+        while let Some((found, value)) = self.slots.get(at)? {
+            if *found == key {
                 return Some(value);
             }
             at = (at + 1) & mask;
@@ -128,9 +128,15 @@ impl<V: Copy> ExactMap<V> {
     /// The value of `key`.
     #[inline(always)]
     pub fn get(&self, key: ExactKey) -> Option<V> {
+        self.find(key).copied()
+    }
+
+    /// The same where it lies.
+    #[inline(always)]
+    pub fn find(&self, key: ExactKey) -> Option<&V> {
         match key {
-            ExactKey::V4(key) => self.v4.get(key),
-            ExactKey::V6(address, rest) => self.v6.get((address, rest)),
+            ExactKey::V4(key) => self.v4.find(key),
+            ExactKey::V6(address, rest) => self.v6.find((address, rest)),
         }
     }
 

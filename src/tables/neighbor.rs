@@ -69,8 +69,8 @@ pub enum Resolution {
 /// and a full internet table 33 at the most. Only new connections and changed routes look here.
 #[derive(Debug, Clone, Default)]
 pub struct Routes {
-    v4: Vec<(u8, ExactMap<Route>)>,
-    v6: Vec<(u8, ExactMap<Route>)>,
+    v4: Masked<u32>,
+    v6: Masked<u128>,
     neighbors: ExactMap<NextHopId>,
 }
 
@@ -82,9 +82,18 @@ impl Routes {
     ) -> Self {
         let (mut v4, mut v6) = (BTreeMap::new(), BTreeMap::new());
         for (prefix, length, route) in routes {
-            let (lengths, most) = if prefix.is_ipv4() { (&mut v4, 32) } else { (&mut v6, 128) };
-            let length = length.min(most);
-            lengths.entry(length).or_insert_with(Vec::new).push((prefix_key(prefix, length), route));
+            match prefix {
+                IpAddr::V4(prefix) => {
+                    let mask = !u32::MAX.checked_shr(length.into()).unwrap_or(0);
+                    let key = ExactKey::V4(u64::from(u32::from(prefix) & mask) << 32);
+                    v4.entry(mask).or_insert_with(Vec::new).push((key, route));
+                }
+                IpAddr::V6(prefix) => {
+                    let mask = !u128::MAX.checked_shr(length.into()).unwrap_or(0);
+                    let key = ExactKey::V6(u128::from(prefix) & mask, 0);
+                    v6.entry(mask).or_insert_with(Vec::new).push((key, route));
+                }
+            }
         }
         let neighbors =
             neighbors.into_iter().map(|(interface, address, id)| (on_link(address, interface), id));
@@ -92,48 +101,62 @@ impl Routes {
     }
 
     /// Where a packet to `destination` goes next.
-    #[inline]
+    #[inline(always)]
     pub fn resolve(&self, destination: IpAddr) -> Resolution {
-        for (length, routes) in if destination.is_ipv4() { &self.v4 } else { &self.v6 } {
-            match routes.get(prefix_key(destination, *length)) {
-                None => {}
-                Some(Route::Via(NextHopId::NONE)) => return Resolution::Unroutable,
-                Some(Route::Via(next_hop)) => return Resolution::NextHop(next_hop),
-                Some(Route::OnLink(interface)) => {
-                    return match self.neighbors.get(on_link(destination, interface)) {
-                        Some(next_hop) => Resolution::NextHop(next_hop),
-                        None => Resolution::Unknown(interface),
-                    };
-                }
+        match destination {
+            IpAddr::V4(v4) => self.resolve_v4(v4.into()),
+            IpAddr::V6(v6) => self.resolve_v6(v6.into()),
+        }
+    }
+
+    fn resolve_v4(&self, destination: u32) -> Resolution {
+        for (mask, routes) in &self.v4 {
+            if let Some(route) = routes.find(ExactKey::V4(u64::from(destination & mask) << 32)) {
+                return self.follow(route, || IpAddr::V4(destination.into()));
             }
         }
         Resolution::Unroutable
     }
+
+    fn resolve_v6(&self, destination: u128) -> Resolution {
+        for (mask, routes) in &self.v6 {
+            if let Some(route) = routes.find(ExactKey::V6(destination & mask, 0)) {
+                return self.follow(route, || IpAddr::V6(destination.into()));
+            }
+        }
+        Resolution::Unroutable
+    }
+
+    #[inline(always)]
+    fn follow(&self, route: &Route, destination: impl FnOnce() -> IpAddr) -> Resolution {
+        match *route {
+            Route::Via(NextHopId::NONE) => Resolution::Unroutable,
+            Route::Via(next_hop) => Resolution::NextHop(next_hop),
+            Route::OnLink(interface) => self.neighbor(interface, destination()),
+        }
+    }
+
+    /// In a function of its own, so that few registers are needed for the most usual.
+    #[inline(never)]
+    fn neighbor(&self, interface: InterfaceId, address: IpAddr) -> Resolution {
+        match self.neighbors.get(on_link(address, interface)) {
+            Some(next_hop) => Resolution::NextHop(next_hop),
+            None => Resolution::Unknown(interface),
+        }
+    }
 }
 
-/// A map for each prefix length, the longest first.
-fn maps(lengths: BTreeMap<u8, Vec<(ExactKey, Route)>>) -> Vec<(u8, ExactMap<Route>)> {
-    lengths.into_iter().rev().map(|(length, entries)| (length, ExactMap::build(entries))).collect()
+/// Routes by the mask of their prefix.
+type Masked<M> = Vec<(M, ExactMap<Route>)>;
+
+/// A map for each mask, the longest first.
+fn maps<M: Ord>(masks: BTreeMap<M, Vec<(ExactKey, Route)>>) -> Masked<M> {
+    masks.into_iter().rev().map(|(mask, entries)| (mask, ExactMap::build(entries))).collect()
 }
 
 #[inline(always)]
 fn on_link(address: IpAddr, interface: InterfaceId) -> ExactKey {
     ExactKey::new(address, u32::from(interface.0))
-}
-
-/// The key of the prefix of `length` bits that `address` lies in.
-#[inline(always)]
-fn prefix_key(address: IpAddr, length: u8) -> ExactKey {
-    match address {
-        IpAddr::V4(v4) => {
-            let host_bits = u32::MAX.checked_shr(u32::from(length)).unwrap_or(0);
-            ExactKey::V4(u64::from(u32::from(v4) & !host_bits) << 32)
-        }
-        IpAddr::V6(v6) => {
-            let host_bits = u128::MAX.checked_shr(u32::from(length)).unwrap_or(0);
-            ExactKey::V6(u128::from(v6) & !host_bits, 0)
-        }
-    }
 }
 
 #[cfg(test)]

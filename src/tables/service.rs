@@ -206,12 +206,13 @@ impl ServiceMap {
     }
 
     /// The service at this address, port and protocol.
-    #[inline]
+    #[inline(always)]
     pub fn get(&self, address: IpAddr, port: u16, protocol: Protocol) -> Option<ServiceId> {
         self.0.get(service_key(address, port, protocol))
     }
 }
 
+#[inline(always)]
 fn service_key(address: IpAddr, port: u16, protocol: Protocol) -> ExactKey {
     ExactKey::new(address, u32::from(port) << 8 | protocol as u32)
 }

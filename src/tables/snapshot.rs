@@ -264,7 +264,7 @@ impl Snapshot {
     }
 
     /// Whether this is a VIP or an address of the switch itself.
-    #[inline]
+    #[inline(always)]
     pub fn is_ours(&self, address: IpAddr) -> bool {
         self.ours.get(ExactKey::new(address, 0)).is_some()
     }

@@ -14,7 +14,7 @@ use super::{Backend, BackendId, Fate, Interface, InterfaceId, NextHop, NextHopId
 pub struct Way {
     /// The Ethernet header of frames that go there, but for the EtherType.
     pub macs: [u8; 12],
-    /// Largest IP packet that fits, in bytes. 0 where the way is not open to tier 1, for whatever reason: no MAC address is
+    /// Largest IP packet that fits, outer headers deducted, in bytes. 0 where the way is not open to tier 1, for whatever reason: no MAC address is
     /// known, the backend's connections are not to go on, there are tags to be written. The other tiers see which.
     pub mtu: u16,
     /// Where frames leave.
@@ -31,6 +31,12 @@ impl Way {
             return Self::CLOSED;
         }
         Self { macs: next_hop.macs, mtu: next_hop.mtu, interface: next_hop.interface, outer: None }
+    }
+
+    /// The same through a tunnel, if any.
+    fn through(self, outer: Option<Outer>) -> Self {
+        let overhead = outer.map_or(0, |outer| outer.overhead());
+        Self { outer, mtu: self.mtu.saturating_sub(overhead), ..self }
     }
 }
 
@@ -65,7 +71,7 @@ impl Ways {
             let backend = backend.as_ref().filter(|backend| backend.fate == Fate::Keep);
             let way = backend.and_then(|backend| {
                 let next_hop = next_hops.get(backend.next_hop.index())?;
-                Some(Way { outer: backend.outer, ..Way::to(next_hop) })
+                Some(Way::to(next_hop).through(backend.outer))
             });
             way.unwrap_or(Way::CLOSED)
         };

@@ -21,7 +21,7 @@ impl Delta {
     /// The change from `old` to `new`, two 64-bit words (such as a pair of addresses).
     #[inline]
     pub fn of_u64(old: u64, new: u64) -> Self {
-        Self::of_u32((old >> 32) as u32, (new >> 32) as u32).and(Self::of_u32(old as u32, new as u32))
+        Self::from_sum(add_64(!old, new))
     }
 
     /// The change from `old` to `new`, one 16-bit word.

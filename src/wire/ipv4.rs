@@ -101,17 +101,18 @@ pub fn rewrite_addresses(packet: &mut [u8], addresses: u64, delta: Delta) {
 }
 
 /// Takes one from the TTL.
-#[inline]
+#[inline(always)]
 pub fn decrement_ttl(packet: &mut [u8]) {
     let Some(header) = packet.first_chunk_mut::<HEADER>() else { return };
     update_checksum(header, Delta::TTL_MINUS_ONE);
     header[TTL] = header[TTL].wrapping_sub(1);
 }
 
-#[inline]
+#[inline(always)]
 fn update_checksum(header: &mut [u8; HEADER], delta: Delta) {
-    let old = u16::from_be_bytes([header[CHECKSUM], header[CHECKSUM + 1]]);
-    header[CHECKSUM..CHECKSUM + 2].copy_from_slice(&checksum::update(old, delta).to_be_bytes());
+    let old = u16::from_ne_bytes([header[CHECKSUM], header[CHECKSUM + 1]]);
+    let new = !checksum::add(!old, delta.as_written() as u16);
+    [header[CHECKSUM], header[CHECKSUM + 1]] = new.to_ne_bytes();
 }
 
 /// Writes a header without options: neither TOS nor identification, and not to be cut.

@@ -134,31 +134,27 @@ fn has_room_for_transport<const N: usize>(head: &[u8; N], begin: usize, protocol
     }
 }
 
-/// What decides whether a named frame may pass as those before it did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Brief {
-    /// Time to live, or hop limit.
-    pub ttl: u8,
-    /// Length of the IP packet.
-    pub ip_len: u16,
-    /// TCP control bits; meaningless of UDP.
-    pub flags: Flags,
-}
-
-/// Reads that of an IPv4 frame.
+/// Whether a named IPv4 frame may pass as those before it did, as far as it says itself: its time is not up, it does not move its
+/// connection, and its TCP or UDP checksum is right or rightly absent, which is not asked where `kept`. The length of its packet.
 #[inline(always)]
-pub fn brief_v4(frame: &[u8]) -> Option<Brief> {
+pub fn vet_v4(frame: &[u8], protocol: u8, kept: bool) -> Option<u16> {
     let head = frame.first_chunk::<HEAD_V4>()?;
+    if head[IP + 8] <= 1 || (protocol == TCP && !Flags(head[TRANSPORT_V4 + 13]).carries_on()) {
+        return None;
+    }
     let ip_len = at(head, IP + 2, u16::from_be_bytes);
-    Some(Brief { ttl: head[IP + 8], ip_len, flags: Flags(head[TRANSPORT_V4 + 13]) })
+    (kept || is_intact_v4(frame, protocol, ip_len)).then_some(ip_len)
 }
 
-/// Reads that of an IPv6 frame.
+/// The same of an IPv6 frame.
 #[inline(always)]
-pub fn brief_v6(frame: &[u8]) -> Option<Brief> {
+pub fn vet_v6(frame: &[u8], protocol: u8, kept: bool) -> Option<u16> {
     let head = frame.first_chunk::<HEAD_V6>()?;
+    if head[IP + 7] <= 1 || (protocol == TCP && !Flags(head[TRANSPORT_V6 + 13]).carries_on()) {
+        return None;
+    }
     let ip_len = at(head, IP + 4, u16::from_be_bytes).wrapping_add(ipv6::HEADER as u16);
-    Some(Brief { ttl: head[IP + 7], ip_len, flags: Flags(head[TRANSPORT_V6 + 13]) })
+    (kept || is_intact_v6(frame, protocol, ip_len)).then_some(ip_len)
 }
 
 /// Reads what a named IPv4 frame says besides.
@@ -204,9 +200,9 @@ fn transport_details<const N: usize>(head: &[u8; N], begin: usize, protocol: u8)
 pub fn is_intact_v4(frame: &[u8], protocol: u8, ip_len: u16) -> bool {
     let Some(head) = frame.first_chunk::<HEAD_V4>() else { return false };
     let end = IP + usize::from(ip_len);
-    let addresses = at(head, IP + 12, u64::from_le_bytes);
-    let pseudo = checksum::add_64(addresses, pseudo(protocol, end - TRANSPORT_V4));
-    checksum::is_complete(checksum::add_64(pseudo, segment(frame, head, TRANSPORT_V4, end)))
+    let sum = segment(frame, head, TRANSPORT_V4, end);
+    let sum = checksum::add_64(sum, at(head, IP + 12, u64::from_le_bytes));
+    checksum::is_complete(checksum::add_64(sum, pseudo(protocol, end - TRANSPORT_V4)))
         || (protocol == UDP && at(head, TRANSPORT_V4 + 6, u16::from_le_bytes) == 0)
 }
 
@@ -215,11 +211,11 @@ pub fn is_intact_v4(frame: &[u8], protocol: u8, ip_len: u16) -> bool {
 pub fn is_intact_v6(frame: &[u8], protocol: u8, ip_len: u16) -> bool {
     let Some(head) = frame.first_chunk::<HEAD_V6>() else { return false };
     let end = IP + usize::from(ip_len);
-    let mut sum = pseudo(protocol, end - TRANSPORT_V6);
+    let mut sum = segment(frame, head, TRANSPORT_V6, end);
     for word in [IP + 8, IP + 16, IP + 24, IP + 32] {
         sum = checksum::add_64(sum, at(head, word, u64::from_le_bytes));
     }
-    checksum::is_complete(checksum::add_64(sum, segment(frame, head, TRANSPORT_V6, end)))
+    checksum::is_complete(checksum::add_64(sum, pseudo(protocol, end - TRANSPORT_V6)))
         && (protocol != UDP || at(head, TRANSPORT_V6 + 6, u16::from_le_bytes) != 0)
 }
 

@@ -77,7 +77,7 @@ impl Frame {
     /// Makes the first `old` bytes of the packet `new` bytes long; what they hold afterwards is arbitrary. What follows them
     /// stays where it is if the room in front is just right, and is moved otherwise. False, and nothing is changed, where the
     /// chunk is too small.
-    #[inline]
+    #[inline(always)]
     pub fn set_header(&mut self, old: usize, new: usize) -> bool {
         let Some(rest) = (self.len as usize).checked_sub(old) else { return false };
         if self.front as usize + old != new && !self.shift(old, new, rest) {

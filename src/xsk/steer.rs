@@ -228,7 +228,8 @@ fn explain(error: &dyn std::error::Error, interface: &str) -> String {
     let taken = ["(os error 16)", "(os error 17)"].iter().any(|code| text.contains(code));
     if taken {
         format!(
-            "{text}: another XDP program is attached, maybe another xswitch; `ip link set dev {interface} xdp off` takes it off"
+            "{text}: another XDP program is attached, maybe by another xswitch: end what holds it (`bpftool link` lists them); \
+             `ip link set dev {interface} xdp off` takes off only what `ip` attached"
         )
     } else {
         text

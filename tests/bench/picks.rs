@@ -3,7 +3,7 @@
 //!
 //! Without `--scene` this program runs itself under valgrind, once per scene, and prints two tables.
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
@@ -12,7 +12,9 @@ use xswitch::tables::hash::mix;
 use xswitch::tables::scheduler::DEFAULT_TABLE_SIZE;
 use xswitch::tables::{BackendId, Loads, Maglev, MaglevMember, RoundRobin, SchedulerTable, Weighted};
 
-type Error = Box<dyn std::error::Error>;
+mod callgrind;
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// Picks that are counted.
 const PICKS: u32 = 10_000;
@@ -84,7 +86,9 @@ fn print_tables() -> Result<(), Error> {
             let mut times = (0..ROUNDS).map(|_| run_scene(name, backends)).collect::<Result<Vec<_>, _>>()?;
             times.sort_unstable();
             let ns = times.first().map_or(0.0, |time| time.as_nanos() as f64 / f64::from(PICKS));
-            println!("{name:<20} {backends:>10} {:>14.0} {ns:>10.1}", count(name, backends)?);
+            let arguments = ["--scene", name, "--backends", &backends.to_string()];
+            let count = callgrind::count("measured_pick", &arguments, PICKS)?;
+            println!("{name:<20} {backends:>10} {count:>14.0} {ns:>10.1}");
         }
     }
     println!("\n{:<20} {:>10} {:>14}", "building a table", "backends", "ms");
@@ -101,25 +105,6 @@ fn print_tables() -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-/// Instructions per pick.
-fn count(scene: &str, backends: u32) -> Result<f64, Error> {
-    let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--toggle-collect=*measured_pick*"])
-        .arg(std::env::current_exe()?)
-        .args(["--scene", scene, "--backends", &backends.to_string()])
-        .output()
-        .map_err(|error| format!("cannot run valgrind: {error}"))?;
-    let text = String::from_utf8_lossy(&output.stderr);
-    let collected =
-        text.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse::<u64>().ok());
-    match collected {
-        Some(instructions) if output.status.success() && instructions > 0 => {
-            Ok(instructions as f64 / f64::from(PICKS))
-        }
-        _ => Err(format!("{scene}: valgrind counted nothing:\n{text}").into()),
-    }
 }
 
 /// Picks, and says how long that took. Backends have connections open, unlike many, and every pick adds one.

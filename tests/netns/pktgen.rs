@@ -212,6 +212,39 @@ fn what_is_lost_is_seen_by_its_stamps() {
     let (followed, missing) = (number(flows, "followed"), number(flows, "missing"));
     assert!(followed > 0 && (3 * followed..=4 * followed).contains(&missing), "{flows}");
     assert_eq!(number(flows, "with_loss"), followed);
+
+    // What comes late, and then on another processor, is not missed from the beginning.
+    let sink = pair.start("sink", "late.json");
+    for (core, cut) in [(0, "1-1600 2401-3200"), (1, "1-2400")] {
+        let part = pair.path().join(format!("part{core}.pcap"));
+        process::run(&format!("editcap -F pcap {} {} {cut}", only.display(), part.display()));
+        let line = format!("pktgen replay --interface v0 --in {} --rate 20k", part.display());
+        pair.left.run(&format!("taskset --cpu-list {core} {BINARY} {line}"));
+    }
+    let seen = sink.stop();
+    let run = &seen["runs"][0];
+    assert_eq!((number(run, "frames"), number(run, "missing"), number(run, "late")), (1600, 0, 0), "{seen}");
+}
+
+#[test]
+fn what_the_interface_does_not_take_is_counted_once() {
+    let pair = Pair::new();
+    pair.right.ip("link set v1 down");
+    let line = format!("send --interface v0 --to {} --source 198.19.0.1 --destination 198.18.0.1:9", MACS[1]);
+    let sent = run(&pair.left, &format!("{line} --mode xsk --rate 1k --count 500"));
+    assert_eq!(sent.code, 1, "{}", sent.stderr);
+    assert!(sent.stderr.contains("is what is at its other end up?"), "{}", sent.stderr);
+    assert_eq!(number(&parse(&sent.stdout), "lost"), 500, "{}", sent.stdout);
+}
+
+#[test]
+fn an_interface_that_goes_away_is_told_of() {
+    let pair = Pair::new();
+    let log = pair.path().join("gone.json");
+    let mut sink = start(&pair.right, "v1", "sink --duration 30", &log);
+    pair.left.ip("link delete v0");
+    assert_eq!(sink.0.wait_for_end(Duration::from_secs(5)), 1, "{}", sink.0.log());
+    assert!(sink.0.log().contains("v1 is gone"), "{}", sink.0.log());
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod fragments;
 mod frames;
 mod model;
 mod modes;
+mod opening;
 mod outbound;
 mod schedulers;
 mod sequences;

@@ -11,13 +11,15 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::FAILED;
 use crate::pktgen::Error;
+use crate::pktgen::generator::{Mode, Sent};
 use crate::pktgen::histogram::Latency;
 use crate::pktgen::sizes::ON_THE_WIRE;
+use crate::sys::interface;
 
 /// How often something is looked at.
 pub const LOOK: Duration = Duration::from_millis(10);
 
-/// A flag that SIGINT and SIGTERM raise.
+/// A flag that SIGINT and SIGTERM raise. The second of them ends the process.
 pub fn stop_on_signals() -> Result<Arc<AtomicBool>, Error> {
     let stop = Arc::new(AtomicBool::new(false));
     let failed = |error: std::io::Error| Error::Failed(format!("cannot wait for signals: {error}"));
@@ -29,14 +31,66 @@ pub fn stop_on_signals() -> Result<Arc<AtomicBool>, Error> {
     let raised = Arc::clone(&stop);
     std::thread::spawn(move || {
         runtime.block_on(async {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
+            let mut next = async || {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+            };
+            next().await;
+            raised.store(true, Ordering::Relaxed);
+            // Whoever asks twice does not want to wait for what is still open, nor for a summary. The kernel tidies up.
+            next().await;
+            std::process::exit(i32::from(FAILED));
         });
-        raised.store(true, Ordering::Relaxed);
     });
     Ok(stop)
+}
+
+/// Says something on standard error, where somebody may listen or not.
+pub fn say(text: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "xswitch pktgen {text}");
+}
+
+/// Whether an interface is still the one that it was.
+pub struct Presence {
+    name: String,
+    index: Option<u32>,
+}
+
+impl Presence {
+    /// The interface as it is now.
+    pub fn of(name: &str) -> Self {
+        Self { name: name.to_owned(), index: interface::index(name) }
+    }
+
+    /// An error where it is gone, or another one has its name.
+    pub fn check(&self) -> Result<(), Error> {
+        match interface::index(&self.name) == self.index {
+            true => Ok(()),
+            false => Err(Error::Failed(format!("{} is gone", self.name))),
+        }
+    }
+
+    /// Says why next to nothing of what was `sent` left the interface, should it be so.
+    pub fn explain(&self, sent: &Sent, mode: Mode) -> Result<bool, Error> {
+        self.check()?;
+        // The kernel says a word of its own now and then.
+        let has_left = sent.interface_sent.saturating_mul(100) >= sent.frames;
+        if !has_left && sent.lost >= sent.frames {
+            say(format_args!(
+                "{}: it took no frame: is what is at its other end up? `ip link` says so by NO-CARRIER",
+                self.name
+            ));
+        } else if !has_left && mode == Mode::Live {
+            say(format_args!(
+                "{}: no frame left, it takes no redirected frames: of a veth pair the other end needs an XDP program or GRO \
+                 (`ethtool -K PEER gro on`); --mode xsk works without",
+                self.name
+            ));
+        }
+        Ok(has_left)
+    }
 }
 
 /// When a run is over: signals, or its time.
@@ -92,14 +146,20 @@ impl Progress {
         let rate = things.saturating_sub(self.before) as f64 / since.as_secs_f64();
         (self.before, self.last) = (things, Instant::now());
         let seconds = self.started.elapsed().as_secs();
-        eprint!("\r{seconds:>5} s  {} {unit}/s  {} {unit}  {}\x1b[K", short(rate), grouped(things), rest());
+        let _ = write!(
+            std::io::stderr(),
+            "\r{seconds:>5} s  {} {unit}/s  {} {unit}  {}\x1b[K",
+            short(rate),
+            grouped(things),
+            rest()
+        );
         let _ = std::io::stderr().flush();
     }
 
     /// Leaves the line.
     pub fn end(&self) {
         if self.is_shown {
-            eprint!("\r\x1b[K");
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
         }
     }
 }

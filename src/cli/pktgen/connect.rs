@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use serde::Serialize;
 
-use super::common::{End, Progress, Table, ended, grouped, per_second, print, rounded};
+use super::common::{End, Presence, Progress, Table, ended, grouped, per_second, print, rounded, say};
 use super::values::{self, CLIENT_PORTS, Mac};
 use crate::pktgen::Error;
 use crate::pktgen::histogram::Latency;
@@ -21,6 +21,8 @@ use crate::pktgen::tuples::{Range, Tuples};
 const WEB: [u16; 2] = [80, 80];
 /// Flows that are used in turn where their number is not given.
 const FLOWS: u64 = 1 << 20;
+/// And when it is asked: each takes memory.
+const MOST_FLOWS: u32 = 1 << 26;
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
@@ -116,23 +118,25 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
     let pace = ConnectPace { rate: arguments.rate.per_second(0.0), limit: arguments.count };
     let mut host = Host::open(&arguments.interface, plan.tuples.source)?;
     let end = End::after(arguments.duration)?;
+    let presence = Presence::of(&arguments.interface);
     let mut progress = Progress::new();
     let client = connect(&mut host, plan, arguments.to.0, pace, |client| {
         let counts = client.counts();
         progress.show(counts.completed, "connections", || {
             format!("{} open, {} failed", client.open_now(), client.failed())
         });
-        end.has_come()
+        end.has_come() || presence.check().is_err()
     });
     progress.end();
+    presence.check()?;
     let report = report(arguments, &client, &host, &end);
     print(&report, arguments.json, &table(&report))?;
     let nothing_came = report.counts.opened > 0 && report.host.segments_received == 0;
     if nothing_came {
-        eprintln!(
-            "xswitch pktgen connect: no segment came back: is --to the right MAC address, and does the server know a way to {}?",
+        say(format_args!(
+            "connect: no segment came back: is --to the right MAC address, and does the server know a way to {}?",
             arguments.source
-        );
+        ));
     }
     Ok(ended(report.failed == 0 && !nothing_came))
 }
@@ -146,6 +150,9 @@ fn plan(arguments: &Arguments) -> Result<ClientPlan, Error> {
     let input = |text: String| Err(Error::Input(text));
     if !(1..=1400).contains(&arguments.segment_size) {
         return input("--segment-size: 1 to 1400 bytes fit one segment".into());
+    }
+    if flows.max(arguments.concurrent) > MOST_FLOWS {
+        return input(format!("--flows, --concurrent: at most {MOST_FLOWS}"));
     }
     if arguments.concurrent == 0 || arguments.timeout < Duration::from_millis(250) {
         return input("--concurrent is at least 1, --timeout at least 250ms".into());

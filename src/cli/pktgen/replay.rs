@@ -6,11 +6,11 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::common::{
-    End, LOOK, Progress, Table, ended, grouped, per_second, print, rounded, short, wire_rate,
+    End, LOOK, Presence, Progress, Table, ended, grouped, per_second, print, rounded, short, wire_rate,
 };
 use crate::cli::replay::capture::Capture;
 use crate::pktgen::Error;
-use crate::pktgen::generator::{Meter, Sent};
+use crate::pktgen::generator::{Meter, Mode, Sent};
 use crate::pktgen::rate::Rate;
 use crate::pktgen::replay::{LONGEST, Recorded, Timing, replay};
 use crate::sys::interface;
@@ -75,14 +75,18 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
     let (frames, skipped) = load(arguments)?;
     let mean = frames.iter().map(|frame| frame.bytes.len() as f64).sum::<f64>() / frames.len().max(1) as f64;
     let timing = match (arguments.multiply, arguments.as_captured) {
-        (Some(factor), _) if factor.is_finite() && factor > 0.0 => Timing::Captured(factor),
-        (Some(_), _) => return Err(Error::Input("--multiply: a factor above 0, such as 2 or 0.5".into())),
+        (Some(factor), _) if (1e-6..=1e6).contains(&factor) => Timing::Captured(factor),
+        (Some(_), _) => {
+            let text = "--multiply: a factor between 0.000001 and 1000000, such as 2 or 0.5";
+            return Err(Error::Input(text.into()));
+        }
         (None, true) => Timing::Captured(1.0),
         (None, false) => Timing::Rate(arguments.rate.unwrap_or_default().per_second(mean)),
     };
     let rounds = if arguments.rounds == 0 { u64::MAX } else { arguments.rounds };
     let (meter, end) = (Meter::default(), End::after(None)?);
     let name = &arguments.interface;
+    let presence = Presence::of(name);
     let sent = std::thread::scope(|scope| {
         let sender = scope.spawn(|| replay(name, &frames, timing, rounds, &meter));
         let mut progress = Progress::new();
@@ -108,7 +112,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
         interrupted: end.was_interrupted(),
     };
     print(&report, arguments.json, &table(&report))?;
-    Ok(ended(true))
+    Ok(ended(presence.explain(&report.sent, Mode::Xsk)?))
 }
 
 /// The frames that can be sent.
@@ -117,18 +121,16 @@ fn load(arguments: &Arguments) -> Result<(Vec<Recorded>, Skipped), Error> {
     let mut capture = Capture::open(&arguments.input).map_err(input)?;
     let mtu = interface::mtu(&arguments.interface).unwrap_or(1500) as usize;
     let longest = LONGEST.min(mtu + LINK_HEADER);
-    let (mut frames, mut skipped, mut bytes, mut first) = (Vec::new(), Skipped::default(), 0, None);
+    let (mut frames, mut skipped, mut bytes) = (Vec::<Recorded>::new(), Skipped::default(), 0);
     while capture.advance().map_err(input)? {
         let frame = capture.frame();
-        let start = *first.get_or_insert(frame.time_ns);
         if !frame.whole {
             skipped.cut += 1;
         } else if frame.bytes.len() > longest || frame.bytes.len() < 14 {
             skipped.large += 1;
         } else {
             bytes += frame.bytes.len();
-            frames
-                .push(Recorded { after_ns: frame.time_ns.saturating_sub(start), bytes: frame.bytes.clone() });
+            frames.push(Recorded { after_ns: frame.time_ns, bytes: frame.bytes.clone() });
         }
         if bytes > MOST_BYTES {
             let path = arguments.input.display();
@@ -139,6 +141,10 @@ fn load(arguments: &Arguments) -> Result<(Vec<Recorded>, Skipped), Error> {
     }
     // Captures of several interfaces are not always in order.
     frames.sort_by_key(|frame| frame.after_ns);
+    let first = frames.first().map_or(0, |frame| frame.after_ns);
+    for frame in &mut frames {
+        frame.after_ns -= first;
+    }
     Ok((frames, skipped))
 }
 
@@ -163,7 +169,10 @@ fn table(report: &Report<'_>) -> Table {
     if cut + large > 0 {
         table.row(
             "skipped",
-            format!("{cut} whose end was not captured, {large} that do not fit {}", report.interface),
+            format!(
+                "{cut} whose end was not captured, {large} that do not fit {} or are larger than {LONGEST} bytes",
+                report.interface
+            ),
         );
     }
     table

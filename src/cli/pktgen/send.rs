@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::common::{
-    End, LOOK, Progress, Table, ended, grouped, per_second, print, rounded, short, wire_rate,
+    End, LOOK, Presence, Progress, Table, ended, grouped, per_second, print, rounded, short, wire_rate,
 };
 use super::values::{self, CLIENT_PORTS, Mac, Order, Protocol};
 use crate::pktgen::Error;
@@ -127,6 +127,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
     };
     let is_stamped = Template::new(&profile).map_err(|error| Error::Input(error.to_string()))?.is_stamped();
     let mut generator = Generator::open(name, mode)?;
+    let presence = Presence::of(name);
     let rate = arguments.rate.per_second(profile.sizes.mean());
     let (meter, end) = (Meter::default(), End::after(arguments.duration)?);
     let pace = Pace { rate, limit: arguments.count };
@@ -166,15 +167,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
         interrupted: end.was_interrupted(),
     };
     print(&report, arguments.json, &table(&report))?;
-    // The kernel says a word of its own now and then.
-    let nothing_left = mode == Mode::Live && sent.interface_sent.saturating_mul(100) < sent.frames;
-    if nothing_left {
-        eprintln!(
-            "xswitch pktgen send: no frame left {name}: it takes no redirected frames. Of a veth pair the other end needs an XDP \
-             program or GRO (`ethtool -K PEER gro on`); --mode xsk works without"
-        );
-    }
-    Ok(ended(!nothing_left))
+    Ok(ended(presence.explain(&report.sent, mode)?))
 }
 
 fn profile(arguments: &Arguments) -> Result<Profile, Error> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::common::{End, Progress, Table, ended, grouped, per_second, print, rounded};
+use super::common::{End, Presence, Progress, Table, ended, grouped, per_second, print, rounded};
 use super::values;
 use crate::pktgen::Error;
 use crate::pktgen::host::{Host, HostCounts, serve};
@@ -66,12 +66,14 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
     let server = Server { reply, closes: !arguments.keep_open, secret: u64::from_ne_bytes(secret) };
     let end = End::after(arguments.duration)?;
     let mut host = Host::open(&arguments.interface, arguments.address)?;
+    let presence = Presence::of(&arguments.interface);
     let mut progress = Progress::new();
     let served = serve(&mut host, &server, |served, _| {
         progress.show(served.replies, "replies", || format!("{} SYNs", grouped(served.syns)));
-        end.has_come()
+        end.has_come() || presence.check().is_err()
     });
     progress.end();
+    presence.check()?;
     let took = end.elapsed();
     let report = Report {
         command: "serve",

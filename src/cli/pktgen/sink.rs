@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::common::{
-    End, LOOK, Progress, Table, ended, grouped, per_second, print, rounded, short, wire_rate,
+    End, LOOK, Presence, Progress, Table, ended, grouped, per_second, print, rounded, say, short, wire_rate,
 };
 use super::values::{self, Protocol};
 use crate::pktgen::Error;
@@ -14,7 +14,6 @@ use crate::pktgen::filter::Filter;
 use crate::pktgen::histogram::Latency;
 use crate::pktgen::sink::{FlowsSeen, Received, RunSeen, Sink, SinkPlan};
 use crate::pktgen::tuples::Range;
-use crate::sys::interface;
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
@@ -78,13 +77,16 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
         measures_latency: arguments.latency,
     };
     let end = End::after(arguments.duration)?;
-    let sink = Sink::attach(name, &plan)?;
-    if arguments.destination.is_none() && interface::is_hardware(name) {
-        eprintln!(
-            "xswitch pktgen sink: all TCP and UDP that comes to {name} ends here, SSH included; --destination takes less"
-        );
+    let presence = Presence::of(name);
+    if arguments.destination.is_none() || arguments.everything {
+        let what = if arguments.everything { "everything" } else { "all TCP and UDP" };
+        say(format_args!(
+            "sink: {what} that comes to {name} ends here, SSH included; --destination{} takes less",
+            if arguments.everything { " without --everything" } else { "" }
+        ));
     }
-    let activity = watch(&sink, &end, arguments.count)?;
+    let sink = Sink::attach(name, &plan)?;
+    let activity = watch(&sink, &end, &presence, arguments.count)?;
     let received = sink.received()?;
     let took = activity.map_or(Duration::ZERO, |(first, last)| last - first);
     let latency = if arguments.latency { sink.latency()?.summary() } else { None };
@@ -107,11 +109,17 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
 }
 
 /// Waits until it is over; when the first frames came, and the last.
-fn watch(sink: &Sink, end: &End, count: Option<u64>) -> Result<Option<(Instant, Instant)>, Error> {
+fn watch(
+    sink: &Sink,
+    end: &End,
+    presence: &Presence,
+    count: Option<u64>,
+) -> Result<Option<(Instant, Instant)>, Error> {
     let mut progress = Progress::new();
     let mut activity: Option<(Instant, Instant)> = None;
     let (mut before, mut looked) = (0, Instant::now());
     loop {
+        presence.check()?;
         let is_over = end.has_come();
         let frames = sink.received()?.frames;
         let now = Instant::now();

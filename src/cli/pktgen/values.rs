@@ -26,6 +26,9 @@ impl FromStr for Mac {
     }
 }
 
+/// What is longer is a mistake, and nanoseconds of it would not fit 64 bits some day.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+
 /// Seconds, or another unit: `10`, `1.5`, `500ms`, `2m`.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || "a time is a number of seconds, or has a unit: 10, 1.5, 500ms, 2m".to_owned();
@@ -33,7 +36,8 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     let found = units.iter().find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, *seconds)));
     let (digits, unit) = found.unwrap_or((text, 1.0));
     let number: f64 = digits.trim().parse().map_err(|_| wrong())?;
-    Duration::try_from_secs_f64(number * unit).map_err(|_| wrong())
+    let duration = Duration::try_from_secs_f64(number * unit).map_err(|_| wrong())?;
+    if duration > LONGEST { Err("a year at the most".into()) } else { Ok(duration) }
 }
 
 /// Text with \r, \n, \t, \0, \\ and \xHH.

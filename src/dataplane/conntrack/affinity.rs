@@ -15,6 +15,7 @@
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::sys::huge;
 use crate::tables::exact::address_bits;
 use crate::tables::hash::mix;
 use crate::tables::{Affinity, Coarse};
@@ -97,7 +98,7 @@ impl Affinities {
     /// Room for so many clients, rounded up to a multiple of eight. Allocates everything.
     pub fn new(clients: u32) -> Self {
         let sets = (clients as usize).div_ceil(WAYS).max(1);
-        Self { sets: (0..sets).map(|_| Set::default()).collect() }
+        Self { sets: huge::filled(sets, |_| Set::default()) }
     }
 
     fn set(&self, client: Client) -> &[[AtomicU64; 2]; WAYS] {

@@ -7,15 +7,15 @@
 //! Readers are optimistic: they read `status`, copy what they need, and read `status` again. A generation in it
 //! changes with every reuse, so a copy that spans a reuse is noticed and thrown away.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
-
-use crate::dataplane::family::{Pair, V4, V6};
+use crate::dataplane::family::{Pair, V4};
 use crate::tables::{BackendId, Coarse, Forwarding, NextHopId};
 use crate::wire::checksum::Delta;
+use crate::wire::ip::TCP;
 
 use super::glance::Glance;
 use super::key::FlowKey;
 use super::route::Route;
+use super::sync::{AtomicU32, AtomicU64, Ordering, fence};
 use super::tcp::{Direction, State};
 
 /// `status`: generation (16 bits) | phase (2 bits) at 8 | state (4 bits) at 0.
@@ -23,9 +23,9 @@ const GENERATION: u32 = 0xFFFF_0000;
 const PHASE: u32 = 0x0000_0300;
 const LIVE: u32 = 0x0000_0100;
 const DYING: u32 = 0x0000_0200;
-pub(super) const STATE: u32 = 0x0000_000F;
+const STATE: u32 = 0x0000_000F;
 /// `traits`: the kind.
-pub(super) const KIND: u32 = 0x0000_0700;
+const KIND: u32 = 0x0000_0700;
 
 /// What is done to the frames of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +59,7 @@ impl Kind {
         matches!(self, Self::Dsr | Self::Tunnel)
     }
 
+    #[inline(always)]
     pub(super) const fn from_bits(bits: u32) -> Self {
         match bits & 7 {
             0 => Self::Nat,
@@ -95,8 +96,11 @@ pub struct Entry<P: Pair = V4> {
     pub(super) next: AtomicU32,
 }
 
-const _: () = assert!(size_of::<Entry<V4>>() == 64, "an entry is one cache line");
-const _: () = assert!(size_of::<Entry<V6>>() == 128, "an IPv6 entry is two");
+#[cfg(not(all(test, feature = "models")))]
+const _: () = {
+    assert!(size_of::<Entry<V4>>() == 64, "an entry is one cache line");
+    assert!(size_of::<Entry<crate::dataplane::family::V6>>() == 128, "an IPv6 entry is two");
+};
 
 /// The time, as an entry notes it.
 #[derive(Debug, Clone, Copy)]
@@ -211,6 +215,30 @@ impl<P: Pair> Entry<P> {
     /// The same, as it lies in the entry.
     #[inline(always)]
     pub fn glance(&self, key: FlowKey<P>, direction: Direction) -> Option<Glance<P>> {
+        self.glance_if(key, direction, |status, traits| {
+            status & PHASE == LIVE && traits as u8 == key.protocol
+        })
+    }
+
+    /// The same if its frames are treated like this, and data flows: a datagram, or a segment that
+    /// [carries on](crate::wire::tcp::Flags::carries_on), does not change the state.
+    #[inline(always)]
+    pub fn glance_flowing(&self, key: FlowKey<P>, direction: Direction, kind: Kind) -> Option<Glance<P>> {
+        let state = if key.protocol == TCP { State::Established } else { State::Udp };
+        self.glance_if(key, direction, |status, traits| {
+            status & (PHASE | STATE) == LIVE | state as u32
+                && traits & (KIND | 0xFF) == (kind as u32) << 8 | u32::from(key.protocol)
+        })
+    }
+
+    /// `fits` is asked about status and traits.
+    #[inline(always)]
+    fn glance_if(
+        &self,
+        key: FlowKey<P>,
+        direction: Direction,
+        fits: impl FnOnce(u32, u32) -> bool,
+    ) -> Option<Glance<P>> {
         let status = self.status.load(Ordering::Acquire);
         let request = P::load(&self.request_addresses);
         let reply = P::load(&self.reply_addresses);
@@ -220,11 +248,7 @@ impl<P: Pair> Entry<P> {
             Direction::Reply => (reply, ports as u32, request, (ports >> 32) as u32),
         };
         let traits = self.traits.load(Ordering::Relaxed);
-        if mine != key.addresses
-            || mine_ports != key.ports
-            || traits as u8 != key.protocol
-            || status & PHASE != LIVE
-        {
+        if mine != key.addresses || mine_ports != key.ports || !fits(status, traits) {
             return None;
         }
         let glance = Glance {
@@ -242,8 +266,10 @@ impl<P: Pair> Entry<P> {
         if (again ^ status) & (GENERATION | PHASE) == 0 { Some(glance) } else { None }
     }
 
-    /// Fills a free entry and makes it live under a new generation. Owner only.
-    pub(super) fn fill(&self, owner: u16, connection: &Connection<P>, now: Moment) {
+    /// Fills a free entry and makes it live under a new generation. Owner only. The changes of both checksums of requests, as
+    /// they are written: addresses << 16 | addresses and ports.
+    #[inline(always)]
+    pub(super) fn fill(&self, owner: u16, connection: &Connection<P>, now: Moment) -> u32 {
         let generation = self.status.load(Ordering::Relaxed).wrapping_add(0x0001_0000) & GENERATION;
         self.status.store(generation, Ordering::Relaxed);
         fence(Ordering::Release);
@@ -256,7 +282,8 @@ impl<P: Pair> Entry<P> {
         let leaves = reply.reversed();
         let addresses = P::delta(request.addresses, leaves.addresses);
         let transport = addresses.and(Delta::of_u32(request.ports, leaves.ports));
-        self.deltas.store(addresses.as_written() << 16 | transport.as_written(), Ordering::Relaxed);
+        let deltas = addresses.as_written() << 16 | transport.as_written();
+        self.deltas.store(deltas, Ordering::Relaxed);
         self.backend.store(connection.backend.0, Ordering::Relaxed);
         let (client, epoch) = (connection.client_next_hop, connection.routes_epoch);
         let route = match connection.kind {
@@ -268,6 +295,7 @@ impl<P: Pair> Entry<P> {
         self.sequences[0].store(connection.sequence, Ordering::Relaxed);
         self.sequences[1].store(now.clock_us, Ordering::Relaxed);
         self.status.store(generation | LIVE | connection.state as u32, Ordering::Release);
+        deltas
     }
 
     /// Remembers the next hop towards the client, for as long as the entry holds the connection of `hit`.

@@ -3,12 +3,10 @@
 use crate::dataplane::family::Pair;
 use crate::tables::{BackendId, Coarse, NextHopId};
 use crate::wire::checksum::Delta;
-use crate::wire::ip::TCP;
-use crate::wire::tcp::Flags;
 
-use super::entry::{Hit, KIND, Kind, STATE};
+use super::entry::{Hit, Kind};
 use super::route::Route;
-use super::tcp::{Direction, State};
+use super::tcp::Direction;
 
 /// A consistent copy of what lies in an entry, of which one direction is meant.
 #[derive(Debug, Clone, Copy)]
@@ -28,24 +26,6 @@ pub struct Glance<P> {
 }
 
 impl<P: Pair> Glance<P> {
-    /// Whether data flows: a segment with these `flags` of TCP, or a datagram, does not change the state.
-    #[inline(always)]
-    pub fn is_flowing(&self, protocol: u8, flags: Flags) -> bool {
-        // One comparison of state and flags together.
-        const CARRIES_ON: u32 = (State::Established as u32) << 8 | Flags::ACK.0 as u32;
-        let state = self.status & STATE;
-        match protocol {
-            TCP => state << 8 | u32::from(flags.control().0) == CARRIES_ON,
-            _ => state == State::Udp as u32,
-        }
-    }
-
-    /// Whether this is what is done to its frames.
-    #[inline(always)]
-    pub fn is(&self, kind: Kind) -> bool {
-        self.traits & KIND == (kind as u32) << 8
-    }
-
     /// The changes of the IP checksum and of that of TCP or UDP, as they are written.
     #[inline(always)]
     pub fn deltas(&self, direction: Direction) -> (u16, u16) {
@@ -59,8 +39,7 @@ impl<P: Pair> Glance<P> {
     /// Next hop towards the client of a connection of a service, as of these routes.
     #[inline(always)]
     pub fn client_next_hop(&self, routes_epoch: u16) -> NextHopId {
-        let route = Route::of_service(self.route, (self.status >> 16) as u16);
-        if route.epoch == routes_epoch { route.client } else { NextHopId::NONE }
+        Route::client_of_service(self.route, routes_epoch, (self.status >> 16) as u16)
     }
 }
 

@@ -62,7 +62,7 @@ impl Secret {
     }
 
     /// Keyed hash of a flow direction: two multiplications to 128 bits, each folded.
-    #[inline]
+    #[inline(always)]
     pub fn hash<P: Pair>(&self, key: FlowKey<P>) -> u64 {
         let rest = u64::from(key.ports) << 8 | u64::from(key.protocol);
         let addresses = key.addresses.hash([self.0[0], self.0[2]]);
@@ -77,7 +77,7 @@ impl Secret {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn fold_multiply(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     (product as u64) ^ ((product >> 64) as u64)

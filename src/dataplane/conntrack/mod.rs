@@ -11,6 +11,7 @@
 //! | [`index`] | from hash to entries |
 //! | [`table`] | the two together, shared by all workers |
 //! | [`side`] | one worker's hold on the connections of one family |
+//! | [`sync`] | the atomics that all of this shares, which models replace |
 //! | [`wheel`] | when to look at which again |
 //! | [`ports`] | source ports of full NAT and outbound NAT |
 //! | [`nearby`] | on-link clients that the kernel does not know yet |
@@ -33,10 +34,12 @@ pub mod path;
 pub mod ports;
 mod route;
 pub mod side;
+pub mod sync;
 pub mod table;
 pub mod tcp;
 pub mod wheel;
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -44,7 +47,7 @@ pub use entry::{Connection, Entry, Hit, Kind, Segment};
 pub use glance::Glance;
 pub use index::Reference;
 pub use key::{FlowKey, Secret};
-pub use side::Side;
+pub use side::{Created, Side};
 pub use table::{FlowTable, Refused};
 pub use tcp::{Direction, State};
 
@@ -130,10 +133,25 @@ impl FlowTables {
     }
 }
 
+/// A worker's own reference to what all share. It is counted for every batch who holds it, on a cache line that no other
+/// worker writes to.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct Hold(Arc<FlowTables>);
+
+impl Deref for Hold {
+    type Target = FlowTables;
+
+    #[inline(always)]
+    fn deref(&self) -> &FlowTables {
+        &self.0
+    }
+}
+
 /// One worker's hold on the connections: what it shares with the others, and what is its own.
 #[derive(Debug)]
 pub struct Flows {
-    tables: Arc<FlowTables>,
+    tables: Arc<Hold>,
     /// IPv4 connections.
     pub v4: Side<V4>,
     /// IPv6 connections.
@@ -173,13 +191,13 @@ impl Flows {
             clock_us: 0,
             id: worker,
             id_step: workers.max(1).next_power_of_two(),
-            tables,
+            tables: Arc::new(Hold(tables)),
         }
     }
 
     /// The same, to be held on to while this is changed.
     #[inline]
-    pub fn shared(&self) -> Arc<FlowTables> {
+    pub fn shared(&self) -> Arc<Hold> {
         Arc::clone(&self.tables)
     }
 
@@ -234,20 +252,43 @@ impl Flows {
         timeouts: &Timeouts,
         counters: &WorkerCounters,
     ) -> Result<Hit<P>, Refused> {
-        self.replace(connection, None, now, timeouts, counters)
+        let hash = self.tables.secret.hash(connection.request);
+        self.replace((connection, hash), None, now, timeouts, counters)
     }
 
-    /// Creates a connection in place of one that it has lost, if any: see [`Side::create`].
+    /// Creates a connection, whose request has this hash, in place of one that it has lost, if any: see [`Side::create`].
     pub fn replace<P: Pair>(
         &mut self,
-        connection: &Connection<P>,
+        (connection, request_hash): (&Connection<P>, u64),
         lost: Option<&Hit<P>>,
         now: Tick,
         timeouts: &Timeouts,
         counters: &WorkerCounters,
     ) -> Result<Hit<P>, Refused> {
-        let now = Moment { coarse: now.coarse(), clock_us: self.clock_us };
-        P::side_mut(self).create(connection, lost, now, timeouts, counters)
+        let now = self.moment(now);
+        let side = P::side_mut(self);
+        let Created { position, .. } =
+            side.create((connection, request_hash), lost, now, timeouts, counters)?;
+        let entry = side.table().entry(position);
+        entry.read(position, connection.request, Direction::Request).ok_or(Refused::Raced)
+    }
+
+    /// Creates a connection, whose request has this hash, and reads nothing of it: see [`Side::create`].
+    #[inline(always)]
+    pub fn open<P: Pair>(
+        &mut self,
+        (connection, request_hash): (&Connection<P>, u64),
+        now: Tick,
+        timeouts: &Timeouts,
+        counters: &WorkerCounters,
+    ) -> Result<Created, Refused> {
+        let now = self.moment(now);
+        P::side_mut(self).create((connection, request_hash), None, now, timeouts, counters)
+    }
+
+    #[inline]
+    fn moment(&self, now: Tick) -> Moment {
+        Moment { coarse: now.coarse(), clock_us: self.clock_us }
     }
 
     /// Whether there may be clients who must be told that their connection is over.
@@ -282,6 +323,8 @@ impl Flows {
     }
 }
 
+#[cfg(all(test, feature = "models"))]
+mod models;
 #[cfg(test)]
 mod open_tests;
 #[cfg(test)]

@@ -30,6 +30,13 @@ impl Route {
         u64::from(client.0) | u64::from(epoch) << 32 | u64::from(generation) << 48
     }
 
+    /// The next hop towards the client, if the word is of this `epoch` of the routes and this `generation` of the entry.
+    #[inline(always)]
+    pub fn client_of_service(word: u64, epoch: u16, generation: u16) -> NextHopId {
+        let told = u32::from(epoch) | u32::from(generation) << 16;
+        if (word >> 32) as u32 == told { NextHopId(word as u32) } else { NextHopId::NONE }
+    }
+
     /// Reads the word of a connection of a service. One that another worker stored for the entry's former connection has
     /// another generation, and says nothing.
     #[inline]

@@ -4,14 +4,27 @@ use std::sync::Arc;
 
 use super::entry::{Connection, Hit, Kind, Moment};
 use super::mapping;
-use super::table::{CHAIN, FlowTable, Refused, Withdrawn};
-use super::tcp::{Direction, State};
+use super::table::{CHAIN, FlowTable, NONE, Refused};
+use super::tcp::State;
 use super::wheel::{HORIZON, Wheel};
 use crate::dataplane::family::Pair;
 use crate::tables::{BackendId, Coarse, Loads, Tick, Timeouts, WorkerCounters};
 
 /// Entries that a full table examines for one that is over, per refused connection.
 const RECLAIM_BUDGET: u32 = 32;
+/// Free entries from which a worker gives some to the others.
+const KEPT: usize = 3 * CHAIN as usize;
+/// Entries that are looked at together, so that their cache misses overlap.
+const TOGETHER: usize = 16;
+
+/// A connection that was created.
+#[derive(Debug, Clone, Copy)]
+pub struct Created {
+    /// Where its entry is.
+    pub position: u32,
+    /// The changes of both checksums of its requests, as they are written: addresses << 16 | addresses and ports.
+    pub deltas: u32,
+}
 
 /// One worker's hold on the connections of one family.
 #[derive(Debug)]
@@ -21,6 +34,8 @@ pub struct Side<P: Pair> {
     worker: u16,
     /// Free entries at hand.
     free: Vec<u32>,
+    /// The first of a chain of more.
+    chain: u32,
     wheel: Wheel,
     /// Where the search for an entry to reclaim stands.
     hand: u32,
@@ -32,9 +47,19 @@ pub struct Side<P: Pair> {
 impl<P: Pair> Side<P> {
     /// The hold of `worker`.
     pub(super) fn new(table: Arc<FlowTable<P>>, loads: Arc<Loads>, worker: u16, now: Tick) -> Self {
-        let free = Vec::with_capacity(table.capacity() as usize);
+        let free = Vec::with_capacity(KEPT + CHAIN as usize);
         let now = now.coarse();
-        Self { table, loads, worker, free, wheel: Wheel::new(now), hand: 0, looked: now, resumed: now }
+        Self {
+            table,
+            loads,
+            worker,
+            free,
+            chain: NONE,
+            wheel: Wheel::new(now),
+            hand: 0,
+            looked: now,
+            resumed: now,
+        }
     }
 
     /// The table.
@@ -48,14 +73,15 @@ impl<P: Pair> Side<P> {
     /// A full table takes back a connection that is over, if one is near; otherwise it refuses. It never touches one
     /// that is not over, other than `lost`, whose request key the new one has: that ends as soon as there is an entry for the new
     /// one and its reply key is free. So it is gone without a successor only where a bucket is full, or another worker was faster.
+    #[inline(always)]
     pub fn create(
         &mut self,
-        connection: &Connection<P>,
+        (connection, request_hash): (&Connection<P>, u64),
         lost: Option<&Hit<P>>,
         now: Moment,
         timeouts: &Timeouts,
         counters: &WorkerCounters,
-    ) -> Result<Hit<P>, Refused> {
+    ) -> Result<Created, Refused> {
         let (position, armed) = match self.free_entry() {
             Some(position) => (position, false),
             None => (self.reclaim(counters).ok_or(Refused::TableFull)?, true),
@@ -64,37 +90,47 @@ impl<P: Pair> Side<P> {
         if !connection.state.is_finished(connection.kind) {
             self.loads.opened(self.worker, connection.backend);
         }
-        let make_way = || lost.into_iter().for_each(|lost| self.end(lost, counters));
-        let entered = self.table.enter(position, self.worker, connection, now, make_way);
-        if !armed {
-            match entered {
-                Ok(()) => {
+        let make_way = || {
+            if let Some(lost) = lost {
+                self.end(lost, counters);
+            }
+        };
+        let entered = self.table.enter(position, self.worker, (connection, request_hash), now, make_way);
+        match entered {
+            Ok(deltas) => {
+                if !armed {
                     let delay = timeout(connection.kind, connection.state, timeouts);
                     self.wheel.arm(self.table.as_ref(), position, now.coarse, delay);
+                    counters.connections_active.add(1);
                 }
-                Err(_) => self.free.push(position),
+                count_created(connection, counters);
+                Ok(Created { position, deltas })
+            }
+            Err(withdrawn) => {
+                match withdrawn.state {
+                    Some(state) => {
+                        if !armed {
+                            self.free.push(position);
+                        }
+                        self.count_ended(connection.kind, connection.backend, state);
+                    }
+                    None => {
+                        // One that another worker ended has existed, and is free once that is done with it: the wheel looks.
+                        if !armed {
+                            let delay = timeout(connection.kind, connection.state, timeouts);
+                            self.wheel.arm(self.table.as_ref(), position, now.coarse, delay);
+                            counters.connections_active.add(1);
+                        }
+                        count_created(connection, counters);
+                    }
+                }
+                Err(withdrawn.why)
             }
         }
-        if let Err(Withdrawn { why, state: Some(state) }) = entered {
-            self.count_ended(connection.kind, connection.backend, state);
-            return Err(why);
-        }
-        if !armed && entered.is_ok() {
-            counters.connections_active.add(1);
-        }
-        if connection.kind != Kind::Mapping {
-            counters.connections_new.add(1);
-        }
-        if let Some(backend) = counters.backend(connection.backend) {
-            backend.connections_new.add(1);
-        }
-        // One that another worker ended has existed.
-        entered.map_err(|withdrawn| withdrawn.why)?;
-        let entry = self.table.entry(position);
-        entry.read(position, connection.request, Direction::Request).ok_or(Refused::Raced)
     }
 
     /// Ends a connection before its time.
+    #[inline(never)]
     pub(super) fn end(&self, hit: &Hit<P>, counters: &WorkerCounters) {
         if let Some(state) = self.table.take_out(hit.entry, Some(hit)) {
             self.count_closed(counters, hit.kind, hit.backend, state);
@@ -140,11 +176,34 @@ impl<P: Pair> Side<P> {
             self.resumed = now;
         }
         self.looked = now;
-        for looked in 0..budget {
-            let Some(position) = self.wheel.next_due(self.table.as_ref(), now) else { return looked };
-            self.visit(position, now, timeouts, counters);
+        let mut looked = 0;
+        while looked < budget {
+            let (mut due, mut count) = ([NONE; TOGETHER], 0);
+            for place in due.iter_mut().take(budget - looked) {
+                let Some(position) = self.wheel.next_due(self.table.as_ref(), now) else { break };
+                (*place, count) = (position, count + 1);
+            }
+            let due = due.get(..count).unwrap_or_default();
+            for position in due {
+                if self.is_idle(*position, now, timeouts) {
+                    self.table.prefetch_keys(*position);
+                }
+            }
+            due.iter().for_each(|position| self.visit(*position, now, timeouts, counters));
+            looked += count;
+            if count < TOGETHER {
+                break;
+            }
         }
-        budget
+        looked
+    }
+
+    /// Whether a visit most likely ends what the entry holds.
+    fn is_idle(&self, position: u32, now: Coarse, timeouts: &Timeouts) -> bool {
+        let entry = self.table.entry(position);
+        let (state, last_seen, _) = entry.age();
+        let idle = now.since(last_seen);
+        entry.is_live() && idle >= timeout(entry.kind(), state, timeouts) && idle <= u32::MAX / 2
     }
 
     fn visit(&mut self, position: u32, now: Coarse, timeouts: &Timeouts, counters: &WorkerCounters) {
@@ -180,21 +239,28 @@ impl<P: Pair> Side<P> {
         }
     }
 
+    #[inline(always)]
     fn free_entry(&mut self) -> Option<u32> {
-        if self.free.is_empty() {
-            self.table.take_chain(&mut self.free);
+        if let Some(position) = self.free.pop() {
+            return Some(position);
         }
-        self.free.pop()
+        if self.chain == NONE {
+            self.chain = self.table.take_chain()?;
+        }
+        let (position, rest) = self.table.split_chain(self.chain)?;
+        self.chain = rest;
+        Some(position)
     }
 
     fn release(&mut self, position: u32) {
         self.free.push(position);
-        if self.free.len() >= 3 * CHAIN as usize {
+        if self.free.len() >= KEPT {
             self.table.give_chain(&mut self.free);
         }
     }
 
     /// Takes out one of this worker's connections that is over. Its place in the wheel goes to the successor.
+    #[cold]
     fn reclaim(&mut self, counters: &WorkerCounters) -> Option<u32> {
         for _ in 0..RECLAIM_BUDGET {
             self.hand = (self.hand + 1) % self.table.capacity();
@@ -214,7 +280,18 @@ impl<P: Pair> Side<P> {
     }
 }
 
+#[inline]
+fn count_created<P>(connection: &Connection<P>, counters: &WorkerCounters) {
+    if connection.kind != Kind::Mapping {
+        counters.connections_new.add(1);
+    }
+    if let Some(backend) = counters.backend(connection.backend) {
+        backend.connections_new.add(1);
+    }
+}
+
 /// How long what an entry holds may stay idle.
+#[inline]
 fn timeout(kind: Kind, state: State, timeouts: &Timeouts) -> u32 {
     if kind == Kind::Mapping { mapping::LINGERS } else { state.timeout(timeouts) }
 }

@@ -4,22 +4,19 @@
 //! every entry, without a lock. An entry is created by one worker, its *owner*, which alone arms its timer and frees
 //! it; any worker may mark it as seen, move its state or take it out of service. See docs/design/0003.
 
-use std::sync::atomic::{AtomicU32, Ordering, fence};
-
-use crossbeam::queue::ArrayQueue;
-
 use crate::dataplane::family::{Pair, V4};
-use crate::sys::prefetch;
+use crate::sys::{huge, prefetch};
 use crate::tables::BackendId;
 
 use super::entry::{Connection, Entry, Hit, Moment};
-use super::index::{Index, Reference};
+use super::index::{Index, Places, Reference};
 use super::key::{FlowKey, Secret};
+use super::sync::{AtomicU32, Chains, Ordering, fence};
 use super::tcp::{Direction, State};
 use super::wheel::Links;
 
 /// Free entries change hands between workers in chains of this many.
-pub(super) const CHAIN: u32 = 64;
+pub(super) const CHAIN: u32 = if cfg!(all(test, feature = "models")) { 2 } else { 64 };
 pub(super) const NONE: u32 = u32::MAX;
 
 /// Why a connection could not be entered.
@@ -50,13 +47,19 @@ pub struct FlowTable<P: Pair = V4> {
     index: Index,
     secret: Secret,
     /// Heads of chains of free entries.
-    chains: ArrayQueue<u32>,
+    chains: Chains,
     shared: bool,
 }
 
 impl<P: Pair> Links for FlowTable<P> {
+    #[inline]
     fn link(&self, position: u32) -> &AtomicU32 {
         &self.entries[position as usize].next
+    }
+
+    #[inline]
+    fn prefetch(&self, position: u32) {
+        self.entries.get(position as usize).into_iter().for_each(prefetch::read);
     }
 }
 
@@ -64,8 +67,8 @@ impl<P: Pair> FlowTable<P> {
     /// A table for `max_connections` (rounded up to a multiple of 64) and so many `workers`. Allocates everything.
     pub fn new(max_connections: u32, workers: u16, secret: Secret) -> Self {
         let chains = max_connections.div_ceil(CHAIN).max(u32::from(workers));
-        let entries: Box<[Entry<P>]> = (0..chains * CHAIN).map(|_| Entry::default()).collect();
-        let queue = ArrayQueue::new(chains as usize);
+        let entries = huge::filled((chains * CHAIN) as usize, |_| Entry::<P>::default());
+        let queue = Chains::new(chains as usize);
         for chain in 0..chains {
             for position in chain * CHAIN..(chain + 1) * CHAIN {
                 let last = (position + 1) % CHAIN == 0;
@@ -102,16 +105,34 @@ impl<P: Pair> FlowTable<P> {
         self.index.prefetch(hash);
     }
 
-    /// Asks for the entry that a hash most likely leads to, and says which it is.
+    /// Asks for the entry that a hash most likely leads to, and says which it is. Where the first bucket does not know it, the
+    /// second is asked for, to be looked at by [`FlowTable::prefetch_second`].
     #[inline(always)]
     pub fn prefetch_entry(&self, hash: u64) -> Reference {
-        if let Some(reference) = self.index.candidate(hash)
-            && let Some(entry) = self.entries.get(reference.position() as usize)
-        {
-            prefetch::read(entry);
-            return reference;
+        let reference = self.index.candidate(hash);
+        match self.referred(reference) {
+            Some(entry) => prefetch::read(entry),
+            None => self.index.prefetch_second(hash),
         }
-        Reference::NONE
+        reference
+    }
+
+    /// The same by the second bucket.
+    #[inline]
+    pub fn prefetch_second(&self, hash: u64) -> Reference {
+        let reference = self.index.second_candidate(hash);
+        self.referred(reference).into_iter().for_each(prefetch::read);
+        reference
+    }
+
+    /// Asks for all that [`FlowTable::take_out`] touches besides the entry.
+    pub(super) fn prefetch_keys(&self, position: u32) {
+        let entry = self.entry(position);
+        for key in [entry.key(false), entry.key(true)].into_iter().flatten() {
+            let hash = self.secret.hash(key);
+            self.index.prefetch(hash);
+            self.index.prefetch_second(hash);
+        }
     }
 
     /// The entry that a reference names, should there be one.
@@ -129,82 +150,125 @@ impl<P: Pair> FlowTable<P> {
         })
     }
 
-    /// Enters `connection` at the free `position`. On refusal the position is free again. `make_way` is called once nothing but
-    /// the index can refuse it.
+    /// Whether some frame with this key has a connection.
+    #[inline(always)]
+    pub fn has(&self, key: FlowKey<P>, hash: u64) -> bool {
+        self.has_at(&self.index.places(hash), key, hash)
+    }
+
+    #[inline(always)]
+    fn has_at(&self, places: &Places<'_>, key: FlowKey<P>, hash: u64) -> bool {
+        !places.are_free() && self.has_one(key.addresses, key.ports, key.protocol, hash)
+    }
+
+    /// In parts, so that keys need not lie in memory for the sake of this call.
+    #[cold]
+    fn has_one(&self, addresses: P, ports: u32, protocol: u8, hash: u64) -> bool {
+        let key = FlowKey { addresses, ports, protocol };
+        let is_it = |reference: Reference| {
+            let direction = if reference.is_reply() { Direction::Reply } else { Direction::Request };
+            self.referred(reference)?.glance(key, direction).map(|_| ())
+        };
+        self.index.find(hash, is_it).is_some()
+    }
+
+    /// Enters `connection`, whose request has this hash, at the free `position`. On refusal the position is free again, unless
+    /// another worker is just ending what was entered (no `state`): then it is soon. `make_way` is called once nothing but the index
+    /// can refuse it. The changes of checksums, as [`Entry::fill`] has them.
+    #[inline(always)]
     pub(super) fn enter(
         &self,
         position: u32,
         owner: u16,
-        connection: &Connection<P>,
+        (connection, request_hash): (&Connection<P>, u64),
         now: Moment,
         make_way: impl FnOnce(),
-    ) -> Result<(), Withdrawn> {
+    ) -> Result<u32, Withdrawn> {
         let one_way = connection.kind.one_way();
-        let request_hash = self.secret.hash(connection.request);
         let reply_hash = if one_way { 0 } else { self.secret.hash(connection.reply) };
-        if !one_way && self.find(connection.reply, reply_hash).is_some() {
+        let reply_places = self.index.places(reply_hash);
+        if !one_way && self.has_at(&reply_places, connection.reply, reply_hash) {
             return Err(Withdrawn { why: Refused::Conflict, state: Some(connection.state) });
         }
         make_way();
-        let entry = self.entry(position);
-        entry.fill(owner, connection, now);
+        let deltas = self.entry(position).fill(owner, connection, now);
         let request = Reference::new(position, 0);
-        if !self.insert(request_hash, request) {
-            let state = entry.kill(None).map(|(_, state)| state);
-            entry.bury();
-            return Err(Withdrawn { why: Refused::BucketFull, state });
+        if !self.insert(&self.index.places(request_hash), request_hash, request) {
+            return Err(self.withdraw(position, None));
         }
-        if !one_way && !self.insert(reply_hash, Reference::new(position, 1)) {
-            let state = entry.kill(None).map(|(_, state)| state);
-            self.index.remove(request_hash, request);
-            entry.bury();
-            return Err(Withdrawn { why: Refused::BucketFull, state });
+        if !one_way && !self.insert(&reply_places, reply_hash, Reference::new(position, 1)) {
+            return Err(self.withdraw(position, Some(request_hash)));
         }
         if self.shared {
-            let gives_way = self.lost_race(position, connection, request_hash, reply_hash);
-            if gives_way && let Some(state) = self.take_out(position, None) {
-                return Err(Withdrawn { why: Refused::Raced, state: Some(state) });
-            }
-            if !entry.is_live() {
-                // Another worker found it by its first key and ended it before it had its second. That was counted as
-                // the end of a connection that existed; what remains is to leave no key behind.
-                self.index.remove(request_hash, request);
-                self.index.remove(reply_hash, Reference::new(position, 1));
-            }
+            let Connection { request, reply, .. } = *connection;
+            self.settle_race(position, [(request, request_hash), (reply, reply_hash)], one_way)?;
+        }
+        Ok(deltas)
+    }
+
+    /// Takes back an entry for which the index has no room. It may have its request key already, of this hash.
+    #[cold]
+    fn withdraw(&self, position: u32, request_hash: Option<u64>) -> Withdrawn {
+        let entry = self.entry(position);
+        let state = entry.kill(None).map(|(_, state)| state);
+        if let Some(hash) = request_hash {
+            self.index.remove(hash, Reference::new(position, 0));
+        }
+        if state.is_some() {
+            // Else who ended it does, and must not do so to a successor.
+            entry.bury();
+        }
+        Withdrawn { why: Refused::BucketFull, state }
+    }
+
+    /// Looks whether another worker was as fast, with the request or the reply.
+    #[inline(never)]
+    fn settle_race(
+        &self,
+        position: u32,
+        keys: [(FlowKey<P>, u64); 2],
+        one_way: bool,
+    ) -> Result<(), Withdrawn> {
+        let gives_way = self.lost_race(position, keys, one_way);
+        if gives_way && let Some(state) = self.take_out(position, None) {
+            return Err(Withdrawn { why: Refused::Raced, state: Some(state) });
+        }
+        if !self.entry(position).is_live() {
+            // Another worker found it by its first key and ended it before it had its second. That was counted as the end of a
+            // connection that existed; what remains is to leave no key behind.
+            let [(_, request_hash), (_, reply_hash)] = keys;
+            self.index.remove(request_hash, Reference::new(position, 0));
+            self.index.remove(reply_hash, Reference::new(position, 1));
         }
         Ok(())
     }
 
-    fn insert(&self, hash: u64, reference: Reference) -> bool {
-        self.index.insert(hash, reference, |other| {
-            let key = self.entries.get(other.position() as usize)?.key(other.is_reply())?;
-            Some(self.secret.hash(key))
-        })
+    #[inline(always)]
+    fn insert(&self, places: &Places<'_>, hash: u64, reference: Reference) -> bool {
+        self.index.insert((places, hash), reference, |other| self.hash_of(other))
+    }
+
+    /// The hash of what is referred to, while it lives.
+    fn hash_of(&self, reference: Reference) -> Option<u64> {
+        let key = self.referred(reference)?.key(reference.is_reply())?;
+        Some(self.secret.hash(key))
     }
 
     /// Whether another worker entered one of the keys at the same time.
     ///
     /// Both publish, then both look, so at least one sees the other, and whoever sees another gives way. Where both do,
     /// the client's retransmission finds the keys free: rare, and better than two connections with one reply key.
-    fn lost_race(
-        &self,
-        position: u32,
-        connection: &Connection<P>,
-        request_hash: u64,
-        reply_hash: u64,
-    ) -> bool {
+    fn lost_race(&self, position: u32, [request, reply]: [(FlowKey<P>, u64); 2], one_way: bool) -> bool {
         fence(Ordering::SeqCst);
-        let rival = |key, hash, direction| {
-            self.index
-                .find(hash, |reference| {
-                    let other = reference.position();
-                    let entry = self.entries.get(other as usize).filter(|_| other != position)?;
-                    entry.read(other, key, direction).map(|_| ())
-                })
-                .is_some()
+        let rival = |(key, hash), direction| {
+            let is_one = |reference: Reference| {
+                let other = reference.position();
+                let entry = self.entries.get(other as usize).filter(|_| other != position)?;
+                entry.read(other, key, direction).map(|_| ())
+            };
+            self.index.find(hash, is_one).is_some()
         };
-        rival(connection.request, request_hash, Direction::Request)
-            || (!connection.kind.one_way() && rival(connection.reply, reply_hash, Direction::Reply))
+        rival(request, Direction::Request) || (!one_way && rival(reply, Direction::Reply))
     }
 
     /// Takes a connection out of service: that of `of`, or whatever the entry holds. For the one caller that did, the state
@@ -221,14 +285,19 @@ impl<P: Pair> FlowTable<P> {
         Some(state)
     }
 
-    /// Moves one chain of free entries into `free`, if there is one.
-    pub(super) fn take_chain(&self, free: &mut Vec<u32>) -> bool {
-        let Some(mut position) = self.chains.pop() else { return false };
-        while position != NONE {
-            free.push(position);
-            position = self.entry(position).next.load(Ordering::Relaxed);
+    /// The first of a chain of free entries, which belongs to the caller from now on, if there is one.
+    pub(super) fn take_chain(&self) -> Option<u32> {
+        self.chains.pop()
+    }
+
+    /// The first entry of a chain and the rest, which is asked for: it is written next.
+    pub(super) fn split_chain(&self, head: u32) -> Option<(u32, u32)> {
+        if head == NONE {
+            return None;
         }
-        true
+        let rest = self.entry(head).next.load(Ordering::Relaxed);
+        self.prefetch(rest);
+        Some((head, rest))
     }
 
     /// Gives one chain back from the end of `free`.
@@ -245,10 +314,10 @@ impl<P: Pair> FlowTable<P> {
         }
     }
 
-    fn recover(&self, mut position: u32, free: &mut Vec<u32>) {
-        while position != NONE {
+    fn recover(&self, mut head: u32, free: &mut Vec<u32>) {
+        while let Some((position, rest)) = self.split_chain(head) {
             free.push(position);
-            position = self.entry(position).next.load(Ordering::Relaxed);
+            head = rest;
         }
     }
 

@@ -181,7 +181,13 @@ fn a_lost_connection_gives_way_to_its_successor_and_to_nothing_else() {
     let blocked = Connection { reply: connection(1, State::Established).reply, ..successor };
     let replace = |bench: &mut Bench, by: &Connection| {
         let hit = bench.find(lost.request);
-        bench.flows.replace(by, hit.as_ref(), Tick(0), &bench.timeouts, &bench.counters)
+        bench.flows.replace(
+            (by, Secret::from_seed(1).hash(by.request)),
+            hit.as_ref(),
+            Tick(0),
+            &bench.timeouts,
+            &bench.counters,
+        )
     };
     assert_eq!(replace(&mut bench, &blocked).unwrap_err(), Refused::Conflict);
     assert_eq!(bench.find(lost.request).map(|hit| hit.backend), Some(BackendId(3)));

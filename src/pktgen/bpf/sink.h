@@ -230,6 +230,12 @@ static __always_inline void count_run(__u32 id, __u64 sequence)
 		bpf_map_update_elem(&runs, &id, &first, BPF_ANY);
 		return;
 	}
+	if (!run->frames) {
+		/* Another processor began with this run; what there is of it here is zeros. */
+		run->frames = 1;
+		run->first = run->last = sequence;
+		return;
+	}
 	run->frames++;
 	if (sequence > run->last) {
 		run->last = sequence;

@@ -214,7 +214,8 @@ impl Client {
     }
 
     fn complete_at_once(&mut self, place: u32, now_ns: u64, emit: &mut impl FnMut(Out)) {
-        if self.plan.script.until != super::connection::Until::Acknowledged {
+        use super::connection::Until;
+        if !matches!(self.plan.script.until, Until::Acknowledged | Until::Bytes(0)) {
             return;
         }
         let Some(slot) = self.slots.get_mut(place as usize) else { return };

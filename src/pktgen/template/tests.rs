@@ -138,6 +138,9 @@ fn frames_that_are_too_short_are_refused_with_the_least_that_would_do() {
     let [_, profile] =
         both_families(Protocol::Tcp).map(|profile| Profile { sizes: Sizes::one(73), ..profile });
     let error = Template::new(&profile).unwrap_err().to_string();
-    assert_eq!(error, "frames of 73 bytes are too short for TCP over IPv6: its headers have 74");
+    assert_eq!(
+        error,
+        "frames of 73 bytes are too short for TCP over IPv6: its headers have 74 (--size 74 or more, and 18 more for a stamp)"
+    );
     assert!(Template::new(&Profile { sizes: Sizes::one(74), ..profile }).is_ok());
 }

@@ -93,8 +93,8 @@ fn verified(frame: &[u8], (named, details): (Either, Details)) -> bool {
     }
 }
 
-fn brief(frame: &[u8]) -> Brief {
-    if frame[12] == 0x08 { brief_v4(frame).unwrap() } else { brief_v6(frame).unwrap() }
+fn vet(frame: &[u8], protocol: u8, kept: bool) -> Option<u16> {
+    if frame[12] == 0x08 { vet_v4(frame, protocol, kept) } else { vet_v6(frame, protocol, kept) }
 }
 
 #[test]
@@ -163,10 +163,12 @@ proptest! {
         let expected = read(&frame);
         if let Some(read) = plain(&frame) {
             prop_assert_eq!(Some(read), expected);
-            let (ttl, ip_len) = (read.1.ttl, read.1.ip_len);
-            let flags = if read.0.protocol == TCP { read.1.flags } else { brief(&frame).flags };
-            prop_assert_eq!(brief(&frame), Brief { ttl, ip_len, flags });
-            prop_assert_eq!(is_intact(&frame), Some(verified(&frame, read)));
+            let (protocol, Details { ttl, ip_len, flags, .. }) = (read.0.protocol, read.1);
+            let passes = ttl > 1 && (protocol == UDP || flags.carries_on());
+            prop_assert_eq!(vet(&frame, protocol, true), passes.then_some(ip_len));
+            let intact = verified(&frame, read);
+            prop_assert_eq!(is_intact(&frame), Some(intact));
+            prop_assert_eq!(vet(&frame, protocol, false), (passes && intact).then_some(ip_len));
         }
     }
 

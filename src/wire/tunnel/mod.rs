@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use super::icmp::Quote;
 pub use super::ip::Family;
 use super::ip::{self, Addresses};
-use super::{checksum, ipv4, ipv6, udp};
+use super::{checksum, ethernet, ipv4, ipv6, udp};
 
 /// TTL or hop limit of the outer header: how far the backend is, not how far the client was (RFC 2003 §3.1).
 const TTL: u8 = 64;
@@ -19,6 +19,9 @@ const GUE: usize = 4;
 const DONT_FRAGMENT: u8 = 0x40;
 /// The longest outer header: IPv6, UDP, and that.
 pub const LONGEST: usize = ipv6::HEADER + udp::HEADER + GUE;
+
+/// Ethernet, and IPv4 in IPv4.
+const WRAPPED_V4: usize = ethernet::HEADER + 2 * ipv4::HEADER;
 
 /// How a packet stands inside another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -158,18 +161,38 @@ impl Outer {
         true
     }
 
+    /// Whether it is a header of IPv4 alone.
+    #[inline(always)]
+    pub const fn is_ipip_v4(&self) -> bool {
+        self.len as usize == ipv4::HEADER
+    }
+
+    /// Does all that is to be done to a plain IPv4 packet that leaves behind such a header: writes the Ethernet header, but for
+    /// its addresses given by `macs`; the outer header as [`Outer::write`] does; and takes one from the TTL. `head` is those
+    /// two and the packet's own header; `inner_len` is known to fit.
+    #[inline(always)]
+    pub fn wrap_v4(&self, head: &mut [u8; WRAPPED_V4], macs: &[u8; 12], inner_len: u16, id: u16) {
+        let Some((link, packets)) = head.split_first_chunk_mut::<{ ethernet::HEADER }>() else { return };
+        let Some((outer, inner)) = packets.split_first_chunk_mut::<{ ipv4::HEADER }>() else { return };
+        let [high, low] = ethernet::IPV4.to_be_bytes();
+        let [a, b, c, d, e, f, g, h, i, j, k, l] = *macs;
+        *link = [a, b, c, d, e, f, g, h, i, j, k, l, high, low];
+        let seen = Inside { traffic_class: inner[1], dont_fragment: inner[6] & DONT_FRAGMENT != 0 };
+        self.write_v4(outer, seen, inner_len + ipv4::HEADER as u16, id);
+        ipv4::decrement_ttl(inner);
+    }
+
     #[inline(always)]
     fn write_v4(&self, outer: &mut [u8; ipv4::HEADER], inner: Inside, total: u16, id: u16) {
-        let Some(template) = self.template.first_chunk() else { return };
+        let Some(template) = self.template.first_chunk::<{ ipv4::HEADER }>() else { return };
         *outer = *template;
         let (flags, id) = if inner.dont_fragment { (DONT_FRAGMENT, 0) } else { (0, id) };
-        outer[1] = inner.traffic_class;
-        [outer[2], outer[3]] = total.to_be_bytes();
-        [outer[4], outer[5]] = id.to_be_bytes();
-        outer[6] = flags;
-        let changing = [u16::from(inner.traffic_class), total, id, u16::from(flags) << 8];
-        let sum: u64 = changing.iter().map(|word| u64::from(*word)).sum();
-        [outer[10], outer[11]] = (!checksum::fold_words(sum + u64::from(self.sum))).to_be_bytes();
+        let [a, b] = total.to_be_bytes();
+        let [c, d] = id.to_be_bytes();
+        outer[1..7].copy_from_slice(&[inner.traffic_class, a, b, c, d, flags]);
+        let changing = u32::from(inner.traffic_class) + u32::from(total) + u32::from(id);
+        let sum = changing + (u32::from(flags) << 8) + u32::from(self.sum);
+        [outer[10], outer[11]] = (!checksum::fold_words(sum.into())).to_be_bytes();
     }
 
     #[inline(always)]

@@ -133,6 +133,13 @@ fn connections_without_a_request_are_opened_and_closed() {
 }
 
 #[test]
+fn an_answer_of_no_bytes_is_there_at_once() {
+    let script = Script { request: Vec::new(), ..script(Until::Bytes(0)) };
+    let (client, _) = run(plan(50, script), Some(&server(false)), &mut perfect(), 200);
+    assert_eq!((client.counts().completed, client.failed()), (200, 0), "no bytes are there at once");
+}
+
+#[test]
 fn a_request_goes_in_as_many_segments_as_it_needs() {
     let script = Script { segment: 5, ..script(Until::Closed) };
     let (client, served) = run(plan(50, script), Some(&server(true)), &mut perfect(), 20);
