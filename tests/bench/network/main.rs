@@ -77,7 +77,10 @@ struct Measure {
     /// Only throughput.
     #[arg(long)]
     throughput_only: bool,
-    /// One JSON object instead of tables.
+    /// Only new connections, and connections of clients.
+    #[arg(long, conflicts_with = "throughput_only")]
+    connections_only: bool,
+    /// JSON objects instead of tables, one per line.
     #[arg(long)]
     json: bool,
 }
@@ -96,55 +99,35 @@ fn main() -> ExitCode {
     }
 }
 
+/// Measures one thing after the other, and prints each as soon as it is there.
 fn measure(arguments: &Measure) -> Result<(), Error> {
     let core = arguments.generator_core;
     if !core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
         return Err(format!("cannot run on core {core}").into());
     }
-    let mut ends = ends::Ends::open()?;
-    let throughput = throughput::measure(arguments, &mut ends)?;
-    if arguments.throughput_only {
-        return finish(arguments, &throughput, None);
-    }
-    let rest = Rest {
-        latency: latency::measure(arguments, &mut ends, &throughput)?,
-        loss_free: search::measure(arguments, &mut ends)?,
-        phases: connections::phases(arguments, &mut ends)?,
-        connected: {
-            // Clients and server need the interfaces to themselves.
-            drop(ends);
-            connections::through(arguments)?
-        },
+    let print = |name: &str, json: serde_json::Value, table: &dyn Fn()| match arguments.json {
+        true => println!("{}", serde_json::json!({ name: json })),
+        false => table(),
     };
-    finish(arguments, &throughput, Some(&rest))
-}
-
-/// Everything but throughput.
-struct Rest {
-    latency: latency::Latencies,
-    loss_free: Vec<search::Found>,
-    phases: connections::Phases,
-    connected: Vec<connections::Connected>,
-}
-
-fn finish(arguments: &Measure, throughput: &throughput::Results, rest: Option<&Rest>) -> Result<(), Error> {
-    if arguments.json {
-        let mut all = serde_json::json!({ "throughput": report::json(throughput) });
-        if let Some(rest) = rest {
-            all["latency"] = rest.latency.json();
-            all["loss_free"] = search::json(&rest.loss_free);
-            all["new_connections"] = rest.phases.json();
-            all["clients"] = connections::json(&rest.connected);
+    let mut ends = ends::Ends::open()?;
+    let mut verdict = Ok(());
+    if !arguments.connections_only {
+        let throughput = throughput::measure(arguments, &mut ends)?;
+        print("throughput", report::json(&throughput), &|| report::tables(&throughput));
+        verdict = report::verdict(&throughput);
+        if arguments.throughput_only {
+            return verdict;
         }
-        println!("{all}");
-    } else {
-        report::tables(throughput);
-        if let Some(rest) = rest {
-            rest.latency.tables();
-            search::table(&rest.loss_free);
-            rest.phases.table();
-            connections::table(&rest.connected);
-        }
+        let latency = latency::measure(arguments, &mut ends, &throughput)?;
+        print("latency", latency.json(), &|| latency.tables());
+        let found = search::measure(arguments, &mut ends)?;
+        print("loss_free", search::json(&found), &|| search::table(&found));
     }
-    report::verdict(throughput)
+    let phases = connections::phases(arguments, &mut ends)?;
+    print("new_connections", phases.json(), &|| phases.table());
+    // Clients and server need the interfaces to themselves.
+    drop(ends);
+    let connected = connections::through(arguments)?;
+    print("clients", connections::json(&connected), &|| connections::table(&connected));
+    verdict
 }
