@@ -91,7 +91,14 @@ impl Ends {
         let before = self.count(plan)?;
         let (samples, sent, took) = self.generate(plan, frames)?;
         let arrived = self.rest(plan)? - before;
-        Ok(Run { sent, arrived, rate: rate(&samples), offered: sent as f64 / took.as_secs_f64() })
+        // A run may be too short for windows where the sampler was kept from its core.
+        let mean = arrived as f64 / took.as_secs_f64();
+        Ok(Run {
+            sent,
+            arrived,
+            rate: rate(&samples).unwrap_or(mean),
+            offered: sent as f64 / took.as_secs_f64(),
+        })
     }
 
     /// Tells the sinks what to count.
@@ -166,8 +173,8 @@ fn count(sinks: &[Option<Sink>; 2], elsewhere: bool) -> Result<u64, Error> {
 type Sample = (Duration, u64);
 
 /// Frames per second: the median of windows of [`WINDOW`] samples, without the first fifth and the end of the run. What
-/// else runs on the machine takes a core away for moments; a median forgets those.
-fn rate(samples: &[Sample]) -> f64 {
+/// else runs on the machine takes a core away for moments; a median forgets those. None of too few samples.
+fn rate(samples: &[Sample]) -> Option<f64> {
     let steady = samples.get(samples.len() / 5..samples.len() * 19 / 20).unwrap_or_default();
     let mut rates: Vec<f64> = steady
         .windows(WINDOW)
@@ -177,7 +184,7 @@ fn rate(samples: &[Sample]) -> f64 {
             Some((after - before) as f64 / (to - from).as_secs_f64())
         })
         .collect();
-    median(&mut rates)
+    (!rates.is_empty()).then(|| median(&mut rates))
 }
 
 /// The middle one; zero of none.

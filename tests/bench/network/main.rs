@@ -77,6 +77,9 @@ struct Measure {
     /// Only throughput.
     #[arg(long)]
     throughput_only: bool,
+    /// Only new connections, and connections of clients.
+    #[arg(long, conflicts_with = "throughput_only")]
+    connections_only: bool,
     /// JSON objects instead of tables, one per line.
     #[arg(long)]
     json: bool,
@@ -107,19 +110,24 @@ fn measure(arguments: &Measure) -> Result<(), Error> {
         false => table(),
     };
     let mut ends = ends::Ends::open()?;
-    let throughput = throughput::measure(arguments, &mut ends)?;
-    print("throughput", report::json(&throughput), &|| report::tables(&throughput));
-    if !arguments.throughput_only {
+    let mut verdict = Ok(());
+    if !arguments.connections_only {
+        let throughput = throughput::measure(arguments, &mut ends)?;
+        print("throughput", report::json(&throughput), &|| report::tables(&throughput));
+        verdict = report::verdict(&throughput);
+        if arguments.throughput_only {
+            return verdict;
+        }
         let latency = latency::measure(arguments, &mut ends, &throughput)?;
         print("latency", latency.json(), &|| latency.tables());
         let found = search::measure(arguments, &mut ends)?;
         print("loss_free", search::json(&found), &|| search::table(&found));
-        let phases = connections::phases(arguments, &mut ends)?;
-        print("new_connections", phases.json(), &|| phases.table());
-        // Clients and server need the interfaces to themselves.
-        drop(ends);
-        let connected = connections::through(arguments)?;
-        print("clients", connections::json(&connected), &|| connections::table(&connected));
     }
-    report::verdict(&throughput)
+    let phases = connections::phases(arguments, &mut ends)?;
+    print("new_connections", phases.json(), &|| phases.table());
+    // Clients and server need the interfaces to themselves.
+    drop(ends);
+    let connected = connections::through(arguments)?;
+    print("clients", connections::json(&connected), &|| connections::table(&connected));
+    verdict
 }
