@@ -144,6 +144,12 @@ impl Batch {
         (self.frames.iter_mut().zip(self.metas.iter_mut()), &mut self.extras)
     }
 
+    /// The same in slices of equal length.
+    #[inline]
+    pub(super) fn slices(&mut self) -> (&mut [Frame], &mut [Meta], &mut Extras) {
+        (&mut self.frames, &mut self.metas, &mut self.extras)
+    }
+
     /// Lends spare frames, as many as `take` gives, for packets that leave in several pieces. The batch keeps them until
     /// they are used or taken back.
     #[inline]

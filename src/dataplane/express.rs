@@ -8,14 +8,14 @@
 //!   plain? ─▶ entry asked for ─▶ glance ─▶ data flows? ─▶ way open? ─▶ intact? ─▶ rewrite, count
 //! ```
 
-use crate::tables::{BackendId, Coarse, DropReason, Snapshot, VerifyChecksums, Way, WorkerCounters};
+use crate::tables::{BackendCounters, BackendId, Coarse, DropReason, Snapshot, VerifyChecksums, Way};
 use crate::wire::ethernet;
 use crate::wire::plain::{self, Translation};
-use crate::wire::tunnel::Outer;
+use crate::wire::tunnel::{Ipip, Outer};
 use crate::xsk::Frame;
 
 use super::batch::{Batch, Lane, Meta};
-use super::conntrack::{Direction, Entry, FlowTable, FlowTables, Flows, Glance, Kind, Reference};
+use super::conntrack::{Direction, Entry, FlowTables, Flows, Glance, Kind, Reference};
 use super::family::{Pair, V4, V6};
 use super::known;
 use super::verdict::Verdict;
@@ -27,18 +27,25 @@ const FITS_EVERY_PATH: u16 = 500;
 /// Asks for the entries that the flows of the batch most likely lead to, so that their cache misses overlap.
 #[inline]
 pub fn prefetch(batch: &mut Batch, shared: &FlowTables) {
-    let (v4, v6) = (&*shared.v4, &*shared.v6);
+    let v4 = &*shared.v4;
     let mut missed = false;
     for meta in batch.metas_mut() {
-        meta.candidate = match meta.lane {
-            Lane::V4 => v4.prefetch_entry(meta.hash),
-            Lane::V6 => v6.prefetch_entry(meta.hash),
-            Lane::Full => continue,
+        meta.candidate = if meta.lane == Lane::V4 {
+            v4.prefetch_entry(meta.hash, &mut missed)
+        } else {
+            prefetch_other(meta, shared, &mut missed)
         };
-        missed |= meta.candidate == Reference::NONE;
     }
     if missed {
         prefetch_missed(batch, shared);
+    }
+}
+
+#[inline(never)]
+fn prefetch_other(meta: &Meta, shared: &FlowTables, missed: &mut bool) -> Reference {
+    match meta.lane {
+        Lane::V6 => shared.v6.prefetch_entry(meta.hash, missed),
+        _ => Reference::NONE,
     }
 }
 
@@ -62,11 +69,11 @@ pub struct Express<'a> {
     /// What all workers share.
     pub shared: &'a FlowTables,
     /// Of that, the connections.
-    pub v4: &'a FlowTable<V4>,
+    pub v4: &'a [Entry<V4>],
     /// Likewise.
-    pub v6: &'a FlowTable<V6>,
-    /// What is counted.
-    pub counters: &'a WorkerCounters,
+    pub v6: &'a [Entry<V6>],
+    /// What is counted of backends.
+    pub counters: &'a [BackendCounters],
     /// The time.
     pub now: Coarse,
 }
@@ -75,21 +82,19 @@ impl Express<'_> {
     /// Forwards the frame, if it is as almost all are. Whether it was.
     #[inline(always)]
     pub fn run(&self, frame: &mut Frame, meta: &mut Meta, flows: &mut Flows) -> bool {
-        let verdict = match meta.lane {
-            Lane::V4 => self.flow(self.v4, frame, meta, flows),
-            Lane::V6 => self.flow_v6(frame, meta, flows),
-            Lane::Full => return false,
-        };
-        if verdict.is_some() {
-            meta.verdict = verdict;
+        if meta.candidate == Reference::NONE {
+            return false;
         }
-        verdict.is_some()
+        match meta.lane {
+            Lane::V4 => self.flow(self.v4, frame, meta, flows).is_some(),
+            _ => self.flow_v6(frame, meta, flows),
+        }
     }
 
     /// In a function of its own, so that registers are left for the most usual.
     #[inline(never)]
-    fn flow_v6(&self, frame: &mut Frame, meta: &Meta, flows: &mut Flows) -> Option<Verdict> {
-        self.flow(self.v6, frame, meta, flows)
+    fn flow_v6(&self, frame: &mut Frame, meta: &mut Meta, flows: &mut Flows) -> bool {
+        meta.lane == Lane::V6 && self.flow(self.v6, frame, meta, flows).is_some()
     }
 
     /// Compiled once for each direction and kind, as what is read and written differs. The entry is read only now, so that each
@@ -97,26 +102,31 @@ impl Express<'_> {
     #[inline(always)]
     fn flow<P: Pair>(
         &self,
-        table: &FlowTable<P>,
+        entries: &[Entry<P>],
         frame: &mut Frame,
-        meta: &Meta,
+        meta: &mut Meta,
         flows: &mut Flows,
-    ) -> Option<Verdict> {
-        if meta.candidate == Reference::NONE {
-            return None;
-        }
+    ) -> Option<()> {
         let kept = self.tables.verify_checksums == VerifyChecksums::State;
         let ip_len = P::vet(frame.bytes(), P::key(meta).protocol, kept)?;
-        let (key, entry) = (P::key(meta), table.referred(meta.candidate)?);
+        let (key, entry) = (P::key(meta), entries.get(meta.candidate.position() as usize)?);
         if meta.candidate.is_reply() {
-            let glance = entry.glance_flowing(key, Direction::Reply, Kind::Nat)?;
+            let glance = entry.glance_flowing(key, Direction::Reply)?;
+            if !glance.is(Kind::Nat, key.protocol) {
+                return None;
+            }
             let next_hop = glance.client_next_hop(self.tables.routes_epoch);
             let way = self.tables.ways.to_next_hop(next_hop)?;
-            self.translate(frame, meta, (&glance, Direction::Reply), (entry, way), ip_len)
-        } else if entry.kind() == Kind::Nat {
-            let glance = entry.glance_flowing(key, Direction::Request, Kind::Nat)?;
-            let way = self.tables.ways.to_backend(glance.backend)?;
+            return self.translate(frame, meta, (&glance, Direction::Reply), (entry, way), ip_len);
+        }
+        let glance = entry.glance_flowing(key, Direction::Request)?;
+        let way = self.tables.ways.to_backend(glance.backend)?;
+        if glance.is(Kind::Nat, key.protocol) {
             self.translate(frame, meta, (&glance, Direction::Request), (entry, way), ip_len)
+        } else if P::IS_V4
+            && let Some(ipip) = &way.ipip
+        {
+            self.wrap(frame, meta, &glance, (entry, way, ipip), ip_len, flows)
         } else {
             self.send_whole(entry, frame, meta, ip_len, flows)
         }
@@ -127,11 +137,11 @@ impl Express<'_> {
     fn translate<P: Pair>(
         &self,
         frame: &mut Frame,
-        meta: &Meta,
+        meta: &mut Meta,
         (glance, direction): (&Glance<P>, Direction),
         (entry, way): (&Entry<P>, &Way),
         ip_len: u16,
-    ) -> Option<Verdict> {
+    ) -> Option<()> {
         let protocol = P::key(meta).protocol;
         if frame.has_room() || ip_len > way.mtu {
             return None;
@@ -142,46 +152,78 @@ impl Express<'_> {
         let (addresses, ports) = (glance.addresses, glance.ports);
         P::translate(bytes, protocol, &Translation { addresses, ports, address_delta, transport_delta });
         ethernet::set_macs(bytes, &way.macs);
-        Some(Verdict::Forward(way.interface))
+        meta.verdict = Some(Verdict::Forward(way.interface));
+        Some(())
     }
 
-    /// Direct return, and tunnels: what the client sent reaches the backend as it is. In a function of its own, likewise.
+    /// IPv4 in IPv4: the client's packet reaches the backend as it is, behind a header that is all at fixed offsets.
+    #[inline(always)]
+    fn wrap<P: Pair>(
+        &self,
+        frame: &mut Frame,
+        meta: &mut Meta,
+        glance: &Glance<P>,
+        (entry, way, ipip): (&Entry<P>, &Way, &Ipip),
+        ip_len: u16,
+        flows: &mut Flows,
+    ) -> Option<()> {
+        if !glance.is(Kind::Tunnel, P::key(meta).protocol)
+            || !self.fits_tunnel(frame, glance.backend, ip_len, Ipip::LEN)
+            || ip_len > way.mtu
+        {
+            return None;
+        }
+        self.note(frame.bytes(), meta, (glance, Direction::Request), entry);
+        // What lies behind the packet is padding of the inner frame.
+        let bytes = frame.take_room(plain::IP + Ipip::LEN + usize::from(ip_len));
+        meta.verdict = Some(match bytes.and_then(|bytes| bytes.first_chunk_mut()) {
+            Some(head) => {
+                ipip.wrap(head, &way.macs, ip_len, || flows.next_id());
+                Verdict::Forward(way.interface)
+            }
+            None => Verdict::Drop(DropReason::NoHeadroom),
+        });
+        Some(())
+    }
+
+    /// Direct return, and other tunnels: what the client sent reaches the backend as it is. In a function of its own, likewise.
     #[inline(never)]
     fn send_whole<P: Pair>(
         &self,
         entry: &Entry<P>,
         frame: &mut Frame,
-        meta: &Meta,
+        meta: &mut Meta,
         ip_len: u16,
         flows: &mut Flows,
-    ) -> Option<Verdict> {
-        let is_tunnel = entry.kind() == Kind::Tunnel;
-        let kind = if is_tunnel { Kind::Tunnel } else { Kind::Dsr };
-        let glance = entry.glance_flowing(P::key(meta), Direction::Request, kind)?;
+    ) -> Option<()> {
+        let key = P::key(meta);
+        let glance = entry.glance_flowing(key, Direction::Request)?;
+        let is_tunnel = glance.is(Kind::Tunnel, key.protocol);
         let way = self.tables.ways.to_backend(glance.backend)?;
         let outer = way.outer.as_ref().filter(|_| is_tunnel);
         let fits = match outer {
-            Some(outer) => self.fits_tunnel(frame, glance.backend, ip_len, outer),
-            None => !is_tunnel && !frame.has_room(),
+            Some(outer) => self.fits_tunnel(frame, glance.backend, ip_len, outer.len()),
+            None => glance.is(Kind::Dsr, key.protocol) && !frame.has_room(),
         };
         if !fits || ip_len > way.mtu {
             return None;
         }
         self.note(frame.bytes(), meta, (&glance, Direction::Request), entry);
+        meta.verdict = Some(Verdict::Forward(way.interface));
         match outer {
             None => ethernet::set_macs(frame.bytes_mut(), &way.macs),
             Some(outer) if !encapsulate::<P>(frame, meta, ip_len, (outer, &way.macs), flows) => {
-                return Some(Verdict::Drop(DropReason::NoHeadroom));
+                meta.verdict = Some(Verdict::Drop(DropReason::NoHeadroom));
             }
             Some(_) => {}
         }
-        Some(Verdict::Forward(way.interface))
+        Some(())
     }
 
     /// Whether the room is that of the outer header, and the path carries the packet.
     #[inline(always)]
-    fn fits_tunnel(&self, frame: &Frame, backend: BackendId, ip_len: u16, outer: &Outer) -> bool {
-        frame.room() == outer.len()
+    fn fits_tunnel(&self, frame: &Frame, backend: BackendId, ip_len: u16, outer: usize) -> bool {
+        frame.room() == outer
             && (ip_len <= FITS_EVERY_PATH || self.shared.paths.get(backend, self.now).is_none())
     }
 
@@ -197,7 +239,7 @@ impl Express<'_> {
         if glance.last_seen != self.now {
             touch(frame, meta, direction, entry, self.now);
         }
-        known::count_at(self.counters, glance.backend, direction, frame.len());
+        known::count_in(self.counters, glance.backend, direction, frame.len());
     }
 }
 
@@ -224,13 +266,6 @@ fn encapsulate<P: Pair>(
     let id = if dont_fragment { 0 } else { flows.next_id() };
     if !frame.resize(plain::IP + usize::from(ip_len)) || !frame.set_header(0, outer.len()) {
         return false;
-    }
-    if P::IS_V4
-        && outer.is_ipip_v4()
-        && let Some(head) = frame.bytes_mut().first_chunk_mut()
-    {
-        outer.wrap_v4(head, macs, ip_len, id);
-        return true;
     }
     let Some((link, rest)) = frame.bytes_mut().split_first_chunk_mut::<{ plain::IP }>() else { return false };
     let Some((room, inner)) = rest.split_at_mut_checked(outer.len()) else { return false };

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use crate::tables::{
-    BackendId, DropReason, Event, Fate, NextHop, NextHopId, Resolution, Snapshot, VerifyChecksums,
-    WorkerCounters,
+    BackendCounters, BackendId, DropReason, Event, Fate, NextHop, NextHopId, Resolution, Snapshot,
+    VerifyChecksums, WorkerCounters,
 };
 use crate::wire::ethernet;
 use crate::wire::tcp::Flags;
@@ -308,7 +308,13 @@ pub fn count<P: Pair>(counters: &WorkerCounters, hit: &Hit<P>, bytes: usize) {
 /// Counts a frame to or from a backend.
 #[inline(always)]
 pub fn count_at(counters: &WorkerCounters, backend: BackendId, direction: Direction, bytes: usize) {
-    let Some(backend) = counters.backend(backend) else { return };
+    count_in(&counters.backends, backend, direction, bytes);
+}
+
+/// The same where the counters of all backends are at hand.
+#[inline(always)]
+pub fn count_in(counters: &[BackendCounters], backend: BackendId, direction: Direction, bytes: usize) {
+    let Some(backend) = counters.get(backend.index()) else { return };
     match direction {
         Direction::Request => {
             backend.packets_in.add(1);

@@ -27,7 +27,7 @@ pub mod steering;
 pub mod tick;
 pub mod way;
 
-pub use counters::{Counter, WorkerCounters};
+pub use counters::{BackendCounters, Counter, WorkerCounters};
 pub use drop_reason::DropReason;
 pub use ids::{BackendId, InterfaceId, NextHopId, ServiceId};
 pub use loads::Loads;

@@ -3,40 +3,44 @@
 
 use crate::wire::ethernet::Tags;
 use crate::wire::plain;
-use crate::wire::tunnel::Outer;
+use crate::wire::tunnel::{Ipip, Outer};
 
 use super::counters::MAX_INTERFACES;
 use super::{Backend, BackendId, Fate, Interface, InterfaceId, NextHop, NextHopId};
 
-/// The way to one next hop, or to one backend. What NAT reads is in its first cache line.
+/// The way to one next hop, or to one backend. What NAT and IPv4 in IPv4 read is in its first cache line.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 pub struct Way {
     /// The Ethernet header of frames that go there, but for the EtherType.
     pub macs: [u8; 12],
-    /// Largest IP packet that fits, outer headers deducted, in bytes. 0 where the way is not open to tier 1, for whatever reason: no MAC address is
-    /// known, the backend's connections are not to go on, there are tags to be written. The other tiers see which.
+    /// Largest IP packet that fits, outer headers deducted, in bytes. 0 where the way is not open to tier 1, for whatever
+    /// reason: no MAC address is known, the backend's connections are not to go on, there are tags to be written. The other tiers see which.
     pub mtu: u16,
     /// Where frames leave.
     pub interface: InterfaceId,
+    /// The outer header of such, where it is one of IPv4 around IPv4.
+    pub ipip: Option<Ipip>,
     /// The outer headers of frames that go there through a tunnel.
     pub outer: Option<Outer>,
 }
 
 impl Way {
-    const CLOSED: Self = Self { macs: [0; 12], mtu: 0, interface: InterfaceId(0), outer: None };
+    const CLOSED: Self = Self { macs: [0; 12], mtu: 0, interface: InterfaceId(0), ipip: None, outer: None };
 
     fn to(next_hop: &NextHop) -> Self {
         if !next_hop.resolved || next_hop.tags != Tags::none() {
             return Self::CLOSED;
         }
-        Self { macs: next_hop.macs, mtu: next_hop.mtu, interface: next_hop.interface, outer: None }
+        let NextHop { macs, mtu, interface, .. } = *next_hop;
+        Self { macs, mtu, interface, ipip: None, outer: None }
     }
 
     /// The same through a tunnel, if any.
     fn through(self, outer: Option<Outer>) -> Self {
         let overhead = outer.map_or(0, |outer| outer.overhead());
-        Self { outer, mtu: self.mtu.saturating_sub(overhead), ..self }
+        let ipip = outer.and_then(|outer| outer.ipip());
+        Self { ipip, outer, mtu: self.mtu.saturating_sub(overhead), ..self }
     }
 }
 

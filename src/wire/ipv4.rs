@@ -111,7 +111,7 @@ pub fn decrement_ttl(packet: &mut [u8]) {
 #[inline(always)]
 fn update_checksum(header: &mut [u8; HEADER], delta: Delta) {
     let old = u16::from_ne_bytes([header[CHECKSUM], header[CHECKSUM + 1]]);
-    let new = !checksum::add(!old, delta.as_written() as u16);
+    let new = checksum::without(old, delta.as_written() as u16);
     [header[CHECKSUM], header[CHECKSUM + 1]] = new.to_ne_bytes();
 }
 

@@ -199,10 +199,9 @@ fn transport_details<const N: usize>(head: &[u8; N], begin: usize, protocol: u8)
 #[inline(always)]
 pub fn is_intact_v4(frame: &[u8], protocol: u8, ip_len: u16) -> bool {
     let Some(head) = frame.first_chunk::<HEAD_V4>() else { return false };
-    let end = IP + usize::from(ip_len);
-    let sum = segment(frame, head, TRANSPORT_V4, end);
-    let sum = checksum::add_64(sum, at(head, IP + 12, u64::from_le_bytes));
-    checksum::is_complete(checksum::add_64(sum, pseudo(protocol, end - TRANSPORT_V4)))
+    let rest = pseudo(protocol, ip_len, ipv4::HEADER as u16);
+    let addresses = at(head, IP + 12, u64::from_le_bytes);
+    is_complete(frame, head, (TRANSPORT_V4, IP + usize::from(ip_len)), addresses, rest)
         || (protocol == UDP && at(head, TRANSPORT_V4 + 6, u16::from_le_bytes) == 0)
 }
 
@@ -210,44 +209,50 @@ pub fn is_intact_v4(frame: &[u8], protocol: u8, ip_len: u16) -> bool {
 #[inline(always)]
 pub fn is_intact_v6(frame: &[u8], protocol: u8, ip_len: u16) -> bool {
     let Some(head) = frame.first_chunk::<HEAD_V6>() else { return false };
-    let end = IP + usize::from(ip_len);
-    let mut sum = segment(frame, head, TRANSPORT_V6, end);
-    for word in [IP + 8, IP + 16, IP + 24, IP + 32] {
-        sum = checksum::add_64(sum, at(head, word, u64::from_le_bytes));
+    let rest = pseudo(protocol, ip_len, ipv6::HEADER as u16);
+    let mut addresses = at(head, IP + 8, u64::from_le_bytes);
+    for word in [IP + 16, IP + 24, IP + 32] {
+        addresses = checksum::add_64(addresses, at(head, word, u64::from_le_bytes));
     }
-    checksum::is_complete(checksum::add_64(sum, pseudo(protocol, end - TRANSPORT_V6)))
+    is_complete(frame, head, (TRANSPORT_V6, IP + usize::from(ip_len)), addresses, rest)
         && (protocol != UDP || at(head, TRANSPORT_V6 + 6, u16::from_le_bytes) != 0)
 }
 
-/// What the pseudo-header holds besides addresses.
+/// What the pseudo-header holds besides addresses, where headers are so long: the protocol, and the length of the packet less
+/// that of its headers, taken away by its complement so that the length need not be turned.
 #[inline(always)]
-fn pseudo(protocol: u8, length: usize) -> u64 {
-    (u64::from(protocol) << 8) + u64::from((length as u16).swap_bytes())
+fn pseudo(protocol: u8, ip_len: u16, headers: u16) -> u64 {
+    (u64::from(protocol) << 8) + u64::from(ip_len.swap_bytes()) + u64::from(!headers.swap_bytes())
 }
 
-/// Sum of a segment from `begin` to `end`: its first 20 bytes are in `head`, and then at once. 0, which makes no sum
-/// complete, where the frame ends before.
+/// Whether the sum over a segment from `begin` to `end`, `addresses` and `rest` is complete. Its first 20 bytes are in `head`, and
+/// then at once. `rest`, and all that is added to it, is too small to overflow.
 #[inline(always)]
-fn segment<const N: usize>(frame: &[u8], head: &[u8; N], begin: usize, end: usize) -> u64 {
+fn is_complete<const N: usize>(
+    frame: &[u8],
+    head: &[u8; N],
+    (begin, end): (usize, usize),
+    addresses: u64,
+    rest: u64,
+) -> bool {
+    let Some(packet) = frame.get(..end) else { return false };
+    let Some(behind) = packet.get(N..) else { return is_short_complete(packet, begin, addresses, rest) };
+    let Some(last) = packet.last_chunk::<8>() else { return false };
     let sum = checksum::add_64(at(head, begin, u64::from_le_bytes), at(head, begin + 8, u64::from_le_bytes));
-    let sum = checksum::add_64(sum, u64::from(at(head, begin + 16, u32::from_le_bytes)));
-    let Some(packet) = frame.get(..end) else { return 0 };
-    let (Some(rest), Some(last)) = (packet.get(N..), packet.last_chunk::<8>()) else {
-        return short_segment(packet, begin);
-    };
-    let (words, tail) = rest.as_chunks::<8>();
+    let sum = checksum::add_64(sum, addresses);
+    let (words, _) = behind.as_chunks::<8>();
     let sum = words.iter().fold(sum, |sum, word| checksum::add_64(sum, u64::from_le_bytes(*word)));
-    match tail.len() {
-        0 => sum,
-        // The last eight bytes, less those that were summed already.
-        left => checksum::add_64(sum, u64::from_le_bytes(*last) >> (64 - 8 * left)),
-    }
+    // Of the last eight bytes those that were not summed already, if any: 8 × (8 − n) bits less, in two steps as it may be all.
+    let tail = (u64::from_le_bytes(*last) >> 8).wrapping_shr(!(behind.len() as u32) << 3);
+    let rest = rest + u64::from(at(head, begin + 16, u32::from_le_bytes)) + tail;
+    checksum::is_complete(checksum::add_64(sum, rest))
 }
 
 /// The same of one that is shorter than 20 bytes: what follows it in the head is padding.
 #[cold]
-fn short_segment(packet: &[u8], begin: usize) -> u64 {
-    checksum::raw(packet.get(begin..).unwrap_or_default())
+fn is_short_complete(packet: &[u8], begin: usize, addresses: u64, rest: u64) -> bool {
+    let sum = checksum::raw(packet.get(begin..).unwrap_or_default());
+    checksum::is_complete(checksum::add_64(checksum::add_64(sum, addresses), rest))
 }
 
 /// What a translated frame looks like.
@@ -270,7 +275,7 @@ pub fn translate_v4(frame: &mut [u8], protocol: u8, to: &Translation<u64>) {
     let Some(head) = frame.first_chunk_mut::<HEAD_V4>() else { return };
     head[IP + 8] = head[IP + 8].wrapping_sub(1);
     let old = at(head, IP + 10, u16::from_ne_bytes);
-    let new = !checksum::add(checksum::add(!old, to.address_delta), TTL_MINUS_ONE);
+    let new = checksum::without(checksum::without(old, to.address_delta), TTL_MINUS_ONE);
     put(head, IP + 10, new.to_ne_bytes());
     put(head, IP + 12, to.addresses.to_be_bytes());
     put(head, TRANSPORT_V4, to.ports.to_be_bytes());
@@ -293,13 +298,13 @@ pub fn translate_v6(frame: &mut [u8], protocol: u8, to: &Translation<[u128; 2]>)
 fn translate_transport<const BEGIN: usize, const N: usize>(head: &mut [u8; N], protocol: u8, delta: u16) {
     if protocol == TCP {
         let old = at(head, BEGIN + 16, u16::from_ne_bytes);
-        let new = !checksum::add(!old, delta);
+        let new = checksum::without(old, delta);
         put(head, BEGIN + 16, new.to_ne_bytes());
         return;
     }
     let old = at(head, BEGIN + 6, u16::from_ne_bytes);
     if old != 0 {
-        let new = match !checksum::add(!old, delta) {
+        let new = match checksum::without(old, delta) {
             0 => 0xFFFF,
             new => new,
         };
@@ -318,7 +323,7 @@ fn at<const N: usize, const M: usize, T: Default>(head: &[u8; M], at: usize, of:
 
 /// Writes bytes at a constant offset, likewise.
 #[inline(always)]
-fn put<const N: usize, const M: usize>(head: &mut [u8; M], at: usize, bytes: [u8; N]) {
+pub(super) fn put<const N: usize, const M: usize>(head: &mut [u8; M], at: usize, bytes: [u8; N]) {
     if let Some(place) = head.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<N>()) {
         *place = bytes;
     }

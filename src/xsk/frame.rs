@@ -88,6 +88,17 @@ impl Frame {
         true
     }
 
+    /// Makes the packet begin where the chunk does, with what is in the room in front of it, and `len` bytes long. None, and nothing is
+    /// changed, where the chunk is too small.
+    #[inline(always)]
+    pub fn take_room(&mut self, len: usize) -> Option<&mut [u8]> {
+        if len > self.capacity as usize {
+            return None;
+        }
+        (self.front, self.len) = (0, len as u32);
+        Some(self.bytes_mut())
+    }
+
     /// Moves the `rest` that follows the first `old` bytes to `new` bytes behind the start of the frame.
     #[cold]
     fn shift(&mut self, old: usize, new: usize, rest: usize) -> bool {
@@ -220,6 +231,17 @@ mod tests {
             assert_eq!(with_header(outer, [&[1; 14], b"packet"], 14 + outer), Some((b"packet".to_vec(), 0)));
         }
         assert_eq!(with_header(0, [&[1; 14], b"packet"], 14), Some((b"packet".to_vec(), 0)));
+    }
+
+    #[test]
+    fn room_that_is_taken_is_part_of_the_packet() {
+        let mut arena = Arena::new(1);
+        let mut frame = arena.frame_with_room(20, b"packet").unwrap();
+        assert_eq!(frame.take_room(CHUNK + 1), None);
+        assert_eq!((frame.bytes(), frame.room()), (&b"packet"[..], 20), "nothing is changed");
+        assert_eq!(frame.take_room(24).map(|bytes| bytes[20..].to_vec()), Some(b"pack".to_vec()));
+        assert_eq!((frame.len(), frame.room()), (24, 0));
+        arena.give_back(frame);
     }
 
     #[test]

@@ -10,7 +10,6 @@
 use crate::dataplane::family::{Pair, V4};
 use crate::tables::{BackendId, Coarse, Forwarding, NextHopId};
 use crate::wire::checksum::Delta;
-use crate::wire::ip::TCP;
 
 use super::glance::Glance;
 use super::key::FlowKey;
@@ -25,7 +24,7 @@ const LIVE: u32 = 0x0000_0100;
 const DYING: u32 = 0x0000_0200;
 const STATE: u32 = 0x0000_000F;
 /// `traits`: the kind.
-const KIND: u32 = 0x0000_0700;
+pub(super) const KIND: u32 = 0x0000_0700;
 
 /// What is done to the frames of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -215,29 +214,28 @@ impl<P: Pair> Entry<P> {
     /// The same, as it lies in the entry.
     #[inline(always)]
     pub fn glance(&self, key: FlowKey<P>, direction: Direction) -> Option<Glance<P>> {
-        self.glance_if(key, direction, |status, traits| {
-            status & PHASE == LIVE && traits as u8 == key.protocol
-        })
+        let glance = self.glance_if(key, direction, |status| status & PHASE ^ LIVE, true)?;
+        (glance.traits as u8 == key.protocol).then_some(glance)
     }
 
-    /// The same if its frames are treated like this, and data flows: a datagram, or a segment that
-    /// [carries on](crate::wire::tcp::Flags::carries_on), does not change the state.
+    /// The same if data flows: a datagram, or a segment that [carries on](crate::wire::tcp::Flags::carries_on), does not
+    /// change the state. Whether the protocol is the same, which says with the state that data flows, is for the caller
+    /// to ask together with the kind: [`Glance::is`]. Of a request it is not read where the way to the client leads.
     #[inline(always)]
-    pub fn glance_flowing(&self, key: FlowKey<P>, direction: Direction, kind: Kind) -> Option<Glance<P>> {
-        let state = if key.protocol == TCP { State::Established } else { State::Udp };
-        self.glance_if(key, direction, |status, traits| {
-            status & (PHASE | STATE) == LIVE | state as u32
-                && traits & (KIND | 0xFF) == (kind as u32) << 8 | u32::from(key.protocol)
-        })
+    pub fn glance_flowing(&self, key: FlowKey<P>, direction: Direction) -> Option<Glance<P>> {
+        const FLOWS: u32 = LIVE | State::FLOWING;
+        let flows = |status| status & (PHASE | State::FLOWING) ^ FLOWS;
+        self.glance_if(key, direction, flows, direction == Direction::Reply)
     }
 
-    /// `fits` is asked about status and traits.
+    /// `unlike` says in which bits the status is not as it must be.
     #[inline(always)]
     fn glance_if(
         &self,
         key: FlowKey<P>,
         direction: Direction,
-        fits: impl FnOnce(u32, u32) -> bool,
+        unlike: impl FnOnce(u32) -> u32,
+        with_route: bool,
     ) -> Option<Glance<P>> {
         let status = self.status.load(Ordering::Acquire);
         let request = P::load(&self.request_addresses);
@@ -247,17 +245,16 @@ impl<P: Pair> Entry<P> {
             Direction::Request => (request, (ports >> 32) as u32, reply, ports as u32),
             Direction::Reply => (reply, ports as u32, request, (ports >> 32) as u32),
         };
-        let traits = self.traits.load(Ordering::Relaxed);
-        if mine != key.addresses || mine_ports != key.ports || !fits(status, traits) {
+        if mine != key.addresses || (mine_ports ^ key.ports) | unlike(status) != 0 {
             return None;
         }
         let glance = Glance {
             status,
-            traits,
+            traits: self.traits.load(Ordering::Relaxed),
             addresses: other.reversed(),
             ports: other_ports.rotate_left(16),
             deltas: self.deltas.load(Ordering::Relaxed),
-            route: self.route.load(Ordering::Relaxed),
+            route: if with_route { self.route.load(Ordering::Relaxed) } else { 0 },
             backend: BackendId(self.backend.load(Ordering::Relaxed)),
             last_seen: Coarse(self.last_seen.load(Ordering::Relaxed)),
         };
@@ -435,7 +432,7 @@ impl<P: Pair> Entry<P> {
     }
 
     /// What is done to its frames.
-    #[inline(always)]
+    #[inline]
     pub fn kind(&self) -> Kind {
         Kind::from_bits(self.traits.load(Ordering::Relaxed) >> 8)
     }

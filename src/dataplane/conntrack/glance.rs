@@ -4,7 +4,7 @@ use crate::dataplane::family::Pair;
 use crate::tables::{BackendId, Coarse, NextHopId};
 use crate::wire::checksum::Delta;
 
-use super::entry::{Hit, Kind};
+use super::entry::{Hit, KIND, Kind};
 use super::route::Route;
 use super::tcp::Direction;
 
@@ -26,6 +26,12 @@ pub struct Glance<P> {
 }
 
 impl<P: Pair> Glance<P> {
+    /// Whether it is a connection of this protocol, whose frames are treated like this.
+    #[inline(always)]
+    pub fn is(&self, kind: Kind, protocol: u8) -> bool {
+        self.traits & (KIND | 0xFF) == (kind as u32) << 8 | u32::from(protocol)
+    }
+
     /// The changes of the IP checksum and of that of TCP or UDP, as they are written.
     #[inline(always)]
     pub fn deltas(&self, direction: Direction) -> (u16, u16) {

@@ -153,13 +153,13 @@ impl Index {
     /// The first reference whose tag fits in the first bucket, unverified, so that its entry can be asked for ahead of the lookup.
     #[inline]
     pub fn candidate(&self, hash: u64) -> Reference {
-        self.first(hash).find(broadcast(hash), &mut Some).unwrap_or(Reference::NONE)
+        self.first(hash).first_like(broadcast(hash))
     }
 
     /// The same of the second.
     #[inline]
     pub fn second_candidate(&self, hash: u64) -> Reference {
-        self.second(hash).find(broadcast(hash), &mut Some).unwrap_or(Reference::NONE)
+        self.second(hash).first_like(broadcast(hash))
     }
 
     /// Adds a reference where a key of this hash may be. False when both buckets are full and no resident can move. `hash_of`
@@ -266,6 +266,21 @@ fn count([low, high]: [u64; 2]) -> u32 {
 }
 
 impl Bucket {
+    /// The reference in the first slot whose tag fits; none as well where that is just filled or emptied.
+    #[inline(always)]
+    fn first_like(&self, wanted: u64) -> Reference {
+        let [low, high] = &self.tags;
+        let (half, marked) = match matches(low.load(Ordering::Acquire), wanted) {
+            0 => (SLOTS / 2, matches(high.load(Ordering::Acquire), wanted)),
+            marked => (0, marked),
+        };
+        if marked == 0 {
+            return Reference::NONE;
+        }
+        let slot = half + marked.trailing_zeros() as usize / 16;
+        Reference(self.references[slot % SLOTS].load(Ordering::Relaxed))
+    }
+
     #[inline(always)]
     fn find<T>(&self, wanted: u64, accept: &mut impl FnMut(Reference) -> Option<T>) -> Option<T> {
         for (half, tags) in self.tags.iter().enumerate() {

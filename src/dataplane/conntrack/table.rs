@@ -106,13 +106,16 @@ impl<P: Pair> FlowTable<P> {
     }
 
     /// Asks for the entry that a hash most likely leads to, and says which it is. Where the first bucket does not know it, the
-    /// second is asked for, to be looked at by [`FlowTable::prefetch_second`].
+    /// second is asked for, to be looked at by [`FlowTable::prefetch_second`], and `missed` says so.
     #[inline(always)]
-    pub fn prefetch_entry(&self, hash: u64) -> Reference {
+    pub fn prefetch_entry(&self, hash: u64, missed: &mut bool) -> Reference {
         let reference = self.index.candidate(hash);
         match self.referred(reference) {
             Some(entry) => prefetch::read(entry),
-            None => self.index.prefetch_second(hash),
+            None => {
+                self.index.prefetch_second(hash);
+                *missed = true;
+            }
         }
         reference
     }
@@ -133,6 +136,12 @@ impl<P: Pair> FlowTable<P> {
             self.index.prefetch(hash);
             self.index.prefetch_second(hash);
         }
+    }
+
+    /// All entries.
+    #[inline]
+    pub fn entries(&self) -> &[Entry<P>] {
+        &self.entries
     }
 
     /// The entry that a reference names, should there be one.

@@ -31,44 +31,47 @@ pub enum Direction {
     Reply = 1,
 }
 
-/// State of a connection.
+/// State of a connection. Those in which data flows have a bit of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum State {
-    /// A UDP flow.
-    Udp = 0,
     /// The client sent SYN.
     SynReceived = 1,
     /// The backend answered SYN+ACK.
     SynAnswered = 2,
-    /// Data may flow.
-    Established = 3,
     /// The client sent FIN.
-    ClientClosed = 4,
+    ClientClosed = 3,
     /// The backend sent FIN.
-    BackendClosed = 5,
+    BackendClosed = 4,
     /// Both sent FIN.
-    Closed = 6,
+    Closed = 5,
     /// Somebody sent RST.
-    Reset = 7,
+    Reset = 6,
     /// ICMP queries under one identifier.
-    Icmp = 8,
+    Icmp = 7,
+    /// Data may flow.
+    Established = 8,
+    /// A UDP flow.
+    Udp = 9,
 }
 
 impl State {
+    /// The bit of [`State::Established`] and [`State::Udp`].
+    pub(super) const FLOWING: u32 = 8;
+
     /// The state with this number in the low four bits.
     #[inline]
     pub const fn from_bits(bits: u32) -> Self {
         match bits & 15 {
-            0 => Self::Udp,
             1 => Self::SynReceived,
             2 => Self::SynAnswered,
-            3 => Self::Established,
-            4 => Self::ClientClosed,
-            5 => Self::BackendClosed,
-            6 => Self::Closed,
-            7 => Self::Reset,
-            _ => Self::Icmp,
+            3 => Self::ClientClosed,
+            4 => Self::BackendClosed,
+            5 => Self::Closed,
+            6 => Self::Reset,
+            7 => Self::Icmp,
+            8 => Self::Established,
+            _ => Self::Udp,
         }
     }
 
@@ -199,7 +202,7 @@ mod tests {
 
     #[test]
     fn bits_round_trip() {
-        for bits in 0..8 {
+        for bits in 1..10 {
             assert_eq!(State::from_bits(bits) as u32, bits);
         }
     }

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use super::icmp::Quote;
 pub use super::ip::Family;
 use super::ip::{self, Addresses};
+use super::plain::put;
 use super::{checksum, ethernet, ipv4, ipv6, udp};
 
 /// TTL or hop limit of the outer header: how far the backend is, not how far the client was (RFC 2003 §3.1).
@@ -21,7 +22,9 @@ const DONT_FRAGMENT: u8 = 0x40;
 pub const LONGEST: usize = ipv6::HEADER + udp::HEADER + GUE;
 
 /// Ethernet, and IPv4 in IPv4.
-const WRAPPED_V4: usize = ethernet::HEADER + 2 * ipv4::HEADER;
+const WRAPPED_V4: usize = INNER + ipv4::HEADER;
+/// Where the inner packet begins there.
+const INNER: usize = ethernet::HEADER + ipv4::HEADER;
 
 /// How a packet stands inside another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -161,25 +164,12 @@ impl Outer {
         true
     }
 
-    /// Whether it is a header of IPv4 alone.
-    #[inline(always)]
-    pub const fn is_ipip_v4(&self) -> bool {
-        self.len as usize == ipv4::HEADER
-    }
-
-    /// Does all that is to be done to a plain IPv4 packet that leaves behind such a header: writes the Ethernet header, but for
-    /// its addresses given by `macs`; the outer header as [`Outer::write`] does; and takes one from the TTL. `head` is those
-    /// two and the packet's own header; `inner_len` is known to fit.
-    #[inline(always)]
-    pub fn wrap_v4(&self, head: &mut [u8; WRAPPED_V4], macs: &[u8; 12], inner_len: u16, id: u16) {
-        let Some((link, packets)) = head.split_first_chunk_mut::<{ ethernet::HEADER }>() else { return };
-        let Some((outer, inner)) = packets.split_first_chunk_mut::<{ ipv4::HEADER }>() else { return };
-        let [high, low] = ethernet::IPV4.to_be_bytes();
-        let [a, b, c, d, e, f, g, h, i, j, k, l] = *macs;
-        *link = [a, b, c, d, e, f, g, h, i, j, k, l, high, low];
-        let seen = Inside { traffic_class: inner[1], dont_fragment: inner[6] & DONT_FRAGMENT != 0 };
-        self.write_v4(outer, seen, inner_len + ipv4::HEADER as u16, id);
-        ipv4::decrement_ttl(inner);
+    /// What differs from one header around IPv4 that is IPv4 alone to another; none of other headers.
+    pub fn ipip(&self) -> Option<Ipip> {
+        let template = self.template.first_chunk::<{ ipv4::HEADER }>()?;
+        let is_it = self.len() == ipv4::HEADER && template[9] == ip::IPV4;
+        let addresses = template.last_chunk().filter(|_| is_it)?;
+        Some(Ipip { addresses: *addresses, sum: self.sum })
     }
 
     #[inline(always)]
@@ -192,7 +182,7 @@ impl Outer {
         outer[1..7].copy_from_slice(&[inner.traffic_class, a, b, c, d, flags]);
         let changing = u32::from(inner.traffic_class) + u32::from(total) + u32::from(id);
         let sum = changing + (u32::from(flags) << 8) + u32::from(self.sum);
-        [outer[10], outer[11]] = (!checksum::fold_words(sum.into())).to_be_bytes();
+        [outer[10], outer[11]] = (!checksum::fold_words(sum)).to_be_bytes();
     }
 
     #[inline(always)]
@@ -223,6 +213,49 @@ impl Outer {
                 checksum => checksum,
             };
             headers[6..8].copy_from_slice(&checksum.to_be_bytes());
+        }
+    }
+}
+
+/// The header of IPv4 around IPv4, as far as it is the same for all packets to one backend and for those of no other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ipip {
+    /// Source and destination.
+    addresses: [u8; 8],
+    /// Sum over what of the header does not change.
+    sum: u16,
+}
+
+impl Ipip {
+    /// Bytes of the header.
+    pub const LEN: usize = ipv4::HEADER;
+
+    /// Does all that is to be done to a plain IPv4 packet of `inner_len` bytes that leaves behind such a header: writes the Ethernet
+    /// header, but for its addresses given by `macs`; the outer header as [`Outer::write`] does; and takes one from the
+    /// TTL. `head` is those two and the packet's own header. `id` is asked for one where the packet may be cut.
+    #[inline(always)]
+    pub fn wrap(
+        &self,
+        head: &mut [u8; WRAPPED_V4],
+        macs: &[u8; 12],
+        inner_len: u16,
+        id: impl FnOnce() -> u16,
+    ) {
+        let (traffic_class, dont_fragment) = (head[INNER + 1], head[INNER + 6] & DONT_FRAGMENT);
+        let id = if dont_fragment == 0 { id() } else { 0 };
+        let total = inner_len.wrapping_add(ipv4::HEADER as u16);
+        let changing = u32::from(traffic_class) + u32::from(total) + u32::from(id);
+        let sum = changing + (u32::from(dont_fragment) << 8) + u32::from(self.sum);
+        let ([c, d], [e, f]) = (total.to_be_bytes(), id.to_be_bytes());
+        let [g, h] = (!checksum::fold_words(sum)).to_be_bytes();
+        let [a, b] = ethernet::IPV4.to_be_bytes();
+        put(head, 0, *macs);
+        put(head, 12, [a, b, 0x45, traffic_class]);
+        put(head, 16, [c, d, e, f, dont_fragment, 0, TTL, ip::IPV4]);
+        put(head, 24, [g, h]);
+        put(head, 26, self.addresses);
+        if let Some(inner) = head.last_chunk_mut::<{ ipv4::HEADER }>() {
+            ipv4::decrement_ttl(inner);
         }
     }
 }
