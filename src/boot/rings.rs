@@ -4,7 +4,7 @@ use std::os::fd::RawFd;
 use std::time::Duration;
 
 use crate::config::valid::{HugePages, Switch, ZeroCopy};
-use crate::sys::{interface, pages};
+use crate::sys::{huge, interface};
 use crate::xsk::{CopyMode, Port, RingSet, Umem, jumbo, umem};
 
 use super::BootError;
@@ -91,7 +91,7 @@ fn packet_memory(switch: &Switch, workers: u32, jumbo: bool) -> Result<Umem, Box
 /// The kernel takes its time to give back what former rings had: those of a copy mode that cannot be, or those of before an
 /// interface returned. So where enough are reserved, they are waited for.
 fn in_huge_pages(frames: u32, ring: u32, jumbo: bool) -> Result<Umem, umem::Error> {
-    let are_reserved = pages::reserved() >= Umem::huge_pages(frames);
+    let are_reserved = huge::reserved() >= Umem::huge_pages(frames);
     let mut tries = if are_reserved { PAGE_TRIES } else { 1 };
     loop {
         tries -= 1;

@@ -4,6 +4,7 @@
 //! The kernel is asked (`MADV_HUGEPAGE` of madvise(2)), and may refuse: where transparent huge pages are `never`, or none are
 //! free. Everything works without them, only slower.
 
+use std::fs;
 use std::io;
 
 /// Less than this is not worth asking for.
@@ -42,6 +43,13 @@ pub fn ask<T>(memory: &[T]) -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// How many pages of 2 MiB the administrator reserved (Documentation/admin-guide/mm/hugetlbpage.rst), in use or not; 0 where
+/// the kernel has none. Those are not the ones that [`ask`] gets.
+pub fn reserved() -> u32 {
+    let text = fs::read_to_string("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages");
+    text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
 
 #[cfg(test)]

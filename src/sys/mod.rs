@@ -9,6 +9,5 @@ pub mod limits;
 pub mod memory;
 pub mod napi;
 pub mod packet;
-pub mod pages;
 pub mod prefetch;
 pub mod wait;

@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::FAILED;
 use crate::pktgen::Error;
-use crate::pktgen::generator::{Mode, Sent};
+use crate::pktgen::generator::{Meter, Mode, Sent};
 use crate::pktgen::histogram::Latency;
 use crate::pktgen::sizes::ON_THE_WIRE;
 use crate::sys::interface;
@@ -162,6 +162,27 @@ impl Progress {
             let _ = write!(std::io::stderr(), "\r\x1b[K");
         }
     }
+}
+
+/// Runs `send` on a thread of its own, shows how far it is, and stops it when the end has come.
+pub fn watched(
+    meter: &Meter,
+    end: &End,
+    send: impl FnOnce() -> Result<Sent, Error> + Send,
+) -> Result<Sent, Error> {
+    std::thread::scope(|scope| {
+        let sender = scope.spawn(send);
+        let mut progress = Progress::new();
+        while !sender.is_finished() {
+            if end.has_come() {
+                meter.stop();
+            }
+            progress.show(meter.sent(), "frames", String::new);
+            std::thread::sleep(LOOK);
+        }
+        progress.end();
+        sender.join().unwrap_or_else(|_| Err(Error::Failed("the sender failed".into())))
+    })
 }
 
 /// 1.50 M, 250.0 k, 12.0.

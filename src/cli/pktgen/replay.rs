@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::common::{
-    End, LOOK, Presence, Progress, Table, ended, grouped, per_second, print, rounded, short, wire_rate,
+    End, Presence, Table, ended, grouped, per_second, print, rounded, short, watched, wire_rate,
 };
 use crate::cli::replay::capture::Capture;
 use crate::pktgen::Error;
@@ -87,19 +87,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
     let (meter, end) = (Meter::default(), End::after(None)?);
     let name = &arguments.interface;
     let presence = Presence::of(name);
-    let sent = std::thread::scope(|scope| {
-        let sender = scope.spawn(|| replay(name, &frames, timing, rounds, &meter));
-        let mut progress = Progress::new();
-        while !sender.is_finished() {
-            if end.has_come() {
-                meter.stop();
-            }
-            progress.show(meter.sent(), "frames", String::new);
-            std::thread::sleep(LOOK);
-        }
-        progress.end();
-        sender.join().unwrap_or_else(|_| Err(Error::Failed("the sender failed".into())))
-    })?;
+    let sent = watched(&meter, &end, || replay(name, &frames, timing, rounds, &meter))?;
     let report = Report {
         command: "replay",
         interface: name,

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::common::{
-    End, LOOK, Presence, Progress, Table, ended, grouped, per_second, print, rounded, short, wire_rate,
+    End, Presence, Table, ended, grouped, per_second, print, rounded, short, watched, wire_rate,
 };
 use super::values::{self, CLIENT_PORTS, Mac, Order, Protocol};
 use crate::pktgen::Error;
@@ -132,25 +132,13 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
     let (meter, end) = (Meter::default(), End::after(arguments.duration)?);
     let pace = Pace { rate, limit: arguments.count };
     let core = arguments.core;
-    let sent = std::thread::scope(|scope| {
-        let sender = scope.spawn(|| {
-            if let Some(core) = core
-                && !core_affinity::set_for_current(core_affinity::CoreId { id: core })
-            {
-                return Err(Error::Input(format!("cannot run on core {core}")));
-            }
-            generator.send(&profile, pace, &meter)
-        });
-        let mut progress = Progress::new();
-        while !sender.is_finished() {
-            if end.has_come() {
-                meter.stop();
-            }
-            progress.show(meter.sent(), "frames", String::new);
-            std::thread::sleep(LOOK);
+    let sent = watched(&meter, &end, || {
+        if let Some(core) = core
+            && !core_affinity::set_for_current(core_affinity::CoreId { id: core })
+        {
+            return Err(Error::Input(format!("cannot run on core {core}")));
         }
-        progress.end();
-        sender.join().unwrap_or_else(|_| Err(Error::Failed("the sender failed".into())))
+        generator.send(&profile, pace, &meter)
     })?;
     let report = Report {
         command: "send",

@@ -176,6 +176,17 @@ impl Index {
             || self.insert_crowded(hash, reference, hash_of)
     }
 
+    /// [`Index::insert`] for tests, which do not know the places beforehand.
+    #[cfg(test)]
+    pub(super) fn insert_new(
+        &self,
+        hash: u64,
+        reference: Reference,
+        hash_of: impl Fn(Reference) -> Option<u64>,
+    ) -> bool {
+        self.insert((&self.places(hash), hash), reference, hash_of)
+    }
+
     /// The same where the first bucket is crowded.
     #[inline(never)]
     fn insert_crowded(
@@ -371,21 +382,12 @@ mod tests {
         (0..count).map(|i| secret.hash(FlowKey { addresses: u64::from(i), ports: 0, protocol: 6 })).collect()
     }
 
-    fn insert(
-        index: &Index,
-        hash: u64,
-        reference: Reference,
-        hash_of: impl Fn(Reference) -> Option<u64>,
-    ) -> bool {
-        index.insert((&index.places(hash), hash), reference, hash_of)
-    }
-
     #[test]
     fn what_was_inserted_is_found_and_what_was_removed_is_not() {
         let index = Index::new(1000);
         let hashes = hashes(2000);
         for (i, hash) in hashes.iter().enumerate() {
-            assert!(insert(&index, *hash, Reference::new(i as u32, (i % 2) as u32), |_| None));
+            assert!(index.insert_new(*hash, Reference::new(i as u32, (i % 2) as u32), |_| None));
         }
         for (i, hash) in hashes.iter().enumerate() {
             let found = index.find(*hash, |r| (r.position() == i as u32).then_some(r));
@@ -406,7 +408,7 @@ mod tests {
         let hashes = hashes(connections * 2);
         for (i, hash) in hashes.iter().enumerate() {
             let hash_of = |r: Reference| hashes.get(r.position() as usize).copied();
-            assert!(insert(&index, *hash, Reference::new(i as u32, 0), hash_of), "key {i}");
+            assert!(index.insert_new(*hash, Reference::new(i as u32, 0), hash_of), "key {i}");
         }
         for (i, hash) in hashes.iter().enumerate() {
             assert!(index.find(*hash, |r| (r.position() == i as u32).then_some(())).is_some(), "key {i}");
@@ -421,7 +423,7 @@ mod tests {
         for (i, hash) in hashes.iter().enumerate() {
             let hash_of = |r: Reference| hashes.get(r.position() as usize).copied();
             assert!(
-                insert(&index, *hash, Reference::new(i as u32, 0), hash_of),
+                index.insert_new(*hash, Reference::new(i as u32, 0), hash_of),
                 "key {i} of {}",
                 hashes.len()
             );
@@ -440,7 +442,7 @@ mod tests {
         let hashes = hashes(connections * 2);
         for (i, hash) in hashes.iter().enumerate() {
             let hash_of = |r: Reference| hashes.get(r.position() as usize).copied();
-            assert!(insert(&index, *hash, Reference::new(i as u32, 0), hash_of));
+            assert!(index.insert_new(*hash, Reference::new(i as u32, 0), hash_of));
         }
         let mut second = 0;
         for (i, hash) in hashes.iter().enumerate() {
@@ -458,7 +460,8 @@ mod tests {
     fn a_full_pair_of_buckets_refuses() {
         let index = Index::new(1);
         let hash = 0xFFFF_FFFF_0000_0001;
-        let taken = (0..100).filter(|i| insert(&index, hash, Reference::new(*i, 0), |_| Some(hash))).count();
+        let taken =
+            (0..100).filter(|i| index.insert_new(hash, Reference::new(*i, 0), |_| Some(hash))).count();
         assert_eq!(taken, 2 * SLOTS);
     }
 
