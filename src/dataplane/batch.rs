@@ -68,11 +68,19 @@ impl Meta {
     }
 }
 
+/// A frame and what is known of it, side by side: one step from each to the next.
+#[derive(Debug)]
+pub(super) struct Slot {
+    /// What is known of it.
+    pub meta: Meta,
+    /// The frame.
+    pub frame: Frame,
+}
+
 /// A batch. It owns its frames until its driver drains them.
 #[derive(Debug)]
 pub struct Batch {
-    frames: Vec<Frame>,
-    metas: Vec<Meta>,
+    slots: Vec<Slot>,
     extras: Extras,
     kernel_reachable: bool,
 }
@@ -84,8 +92,7 @@ impl Batch {
     /// file does.
     pub fn new(kernel_reachable: bool) -> Self {
         Self {
-            frames: Vec::with_capacity(BATCH),
-            metas: Vec::with_capacity(BATCH),
+            slots: Vec::with_capacity(BATCH),
             extras: Extras::default(),
             kernel_reachable,
         }
@@ -97,27 +104,26 @@ impl Batch {
         if self.room() == 0 {
             return Err(frame);
         }
-        self.frames.push(frame);
-        self.metas.push(Meta::new(ingress));
+        self.slots.push(Slot { meta: Meta::new(ingress), frame });
         Ok(())
     }
 
     /// How many more frames fit.
     #[inline]
     pub fn room(&self) -> usize {
-        BATCH - self.frames.len()
+        BATCH - self.slots.len()
     }
 
     /// Number of frames.
     #[inline]
     pub fn len(&self) -> usize {
-        self.frames.len()
+        self.slots.len()
     }
 
     /// Whether there is none.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.frames.is_empty()
+        self.slots.is_empty()
     }
 
     /// Whether `ToKernel` can be honoured.
@@ -126,28 +132,10 @@ impl Batch {
         self.kernel_reachable
     }
 
-    /// What is known of each frame.
+    /// All frames, each with what is known of it, and where to put what comes out besides.
     #[inline]
-    pub fn metas(&self) -> &[Meta] {
-        &self.metas
-    }
-
-    /// The same, to be added to.
-    #[inline]
-    pub(super) fn metas_mut(&mut self) -> &mut [Meta] {
-        &mut self.metas
-    }
-
-    /// Each frame with what is known of it, and where to put what comes out besides.
-    #[inline]
-    pub fn parts(&mut self) -> (impl Iterator<Item = (&mut Frame, &mut Meta)>, &mut Extras) {
-        (self.frames.iter_mut().zip(self.metas.iter_mut()), &mut self.extras)
-    }
-
-    /// The same in slices of equal length.
-    #[inline]
-    pub(super) fn slices(&mut self) -> (&mut [Frame], &mut [Meta], &mut Extras) {
-        (&mut self.frames, &mut self.metas, &mut self.extras)
+    pub(super) fn parts(&mut self) -> (&mut [Slot], &mut Extras) {
+        (&mut self.slots, &mut self.extras)
     }
 
     /// Lends spare frames, as many as `take` gives, for packets that leave in several pieces. The batch keeps them until
@@ -193,11 +181,12 @@ impl Batch {
         let waiting = &mut self.extras.waiting;
         let mut position = 0;
         while waiting.wanted > 0
-            && let (Some(frame), Some(meta)) = (self.frames.get(position), self.metas.get_mut(position))
+            && let Some(Slot { meta, frame }) = self.slots.get_mut(position)
         {
             waiting.wanted -= usize::from(meta.waits);
             if meta.waits && waiting.has_room(frame, meta.hash) {
-                waiting.put(self.frames.remove(position), self.metas.remove(position), now);
+                let Slot { meta, frame } = self.slots.remove(position);
+                waiting.put(frame, meta, now);
                 continue;
             }
             if std::mem::take(&mut meta.waits) {
@@ -212,7 +201,8 @@ impl Batch {
     /// finds each a place.
     #[inline]
     pub fn drain(&mut self) -> impl Iterator<Item = (Frame, Meta)> + '_ {
-        self.frames.drain(..).zip(self.metas.drain(..)).chain(self.extras.made.drain(..))
+        let came = self.slots.drain(..).map(|Slot { meta, frame }| (frame, meta));
+        came.chain(self.extras.made.drain(..))
     }
 
     /// Empties the list of what the control plane should hear of.

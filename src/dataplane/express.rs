@@ -14,7 +14,7 @@ use crate::wire::plain::{self, Translation};
 use crate::wire::tunnel::{Ipip, Outer};
 use crate::xsk::Frame;
 
-use super::batch::{Batch, Lane, Meta};
+use super::batch::{Batch, Lane, Meta, Slot};
 use super::conntrack::{Direction, Entry, FlowTables, Flows, Glance, Kind, Reference};
 use super::family::{Pair, V4, V6};
 use super::known;
@@ -29,7 +29,7 @@ const FITS_EVERY_PATH: u16 = 500;
 pub fn prefetch(batch: &mut Batch, shared: &FlowTables) {
     let v4 = &*shared.v4;
     let mut missed = false;
-    for meta in batch.metas_mut() {
+    for Slot { meta, .. } in batch.parts().0 {
         meta.candidate = if meta.lane == Lane::V4 {
             v4.prefetch_entry(meta.hash, &mut missed)
         } else {
@@ -52,7 +52,10 @@ fn prefetch_other(meta: &Meta, shared: &FlowTables, missed: &mut bool) -> Refere
 /// The same for those that the first bucket of their flow does not know: they are in the second, or new.
 #[inline(never)]
 fn prefetch_missed(batch: &mut Batch, shared: &FlowTables) {
-    for meta in batch.metas_mut().iter_mut().filter(|meta| meta.candidate == Reference::NONE) {
+    for Slot { meta, .. } in batch.parts().0 {
+        if meta.candidate != Reference::NONE {
+            continue;
+        }
         meta.candidate = match meta.lane {
             Lane::V4 => shared.v4.prefetch_second(meta.hash),
             Lane::V6 => shared.v6.prefetch_second(meta.hash),

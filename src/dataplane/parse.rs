@@ -7,7 +7,7 @@ use crate::wire::tcp::Flags;
 use crate::wire::tunnel::Family;
 use crate::wire::{ethernet, ipv4, ipv6, tcp, udp};
 
-use super::batch::{Batch, Lane, Meta};
+use super::batch::{Batch, Lane, Meta, Slot};
 use super::conntrack::{Direction, FlowKey, FlowTables};
 use super::family::Pair;
 use super::fragments;
@@ -103,8 +103,7 @@ impl Parsed {
 /// Reads the headers of every frame, names its flow and asks for the memory that the next stage will read.
 pub fn run(batch: &mut Batch, tables: &Snapshot, shared: &FlowTables) {
     let (secret, v4, v6) = (*shared.secret(), &*shared.v4, &*shared.v6);
-    let (entries, _) = batch.parts();
-    for (frame, meta) in entries {
+    for Slot { meta, frame } in batch.parts().0 {
         let (bytes, station) = (frame.bytes(), tables.ways.station(meta.ingress));
         if let Some(Named { addresses, ports, protocol }) = plain::ipv4(bytes, station) {
             meta.v4 = FlowKey { addresses, ports, protocol };

@@ -12,7 +12,7 @@
 use crate::tables::{Snapshot, Tick, WorkerCounters};
 use crate::xsk::Frame;
 
-use super::batch::{Batch, Meta};
+use super::batch::{Batch, Meta, Slot};
 use super::conntrack::Flows;
 use super::express::Express;
 use super::turn::Turn;
@@ -45,12 +45,9 @@ pub fn process(
         now: now.coarse(),
     };
     let kernel_reachable = batch.kernel_reachable();
-    let (frames, metas, extras) = batch.slices();
+    let (slots, extras) = batch.parts();
     let mut turn = Turn { tables, flows, now, counters, extras };
-    // Not zipped: that makes two multiplications of each step.
-    let mut metas = metas.iter_mut();
-    for frame in frames {
-        let Some(meta) = metas.next() else { break };
+    for Slot { meta, frame } in slots {
         if !express.run(frame, meta, turn.flows) && !opening::run(frame, meta, &mut turn) {
             in_full(frame, meta, &mut turn, kernel_reachable);
         }
