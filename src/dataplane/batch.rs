@@ -40,8 +40,10 @@ pub struct Meta {
     pub lane: Lane,
     /// Hash of the flow under the table's secret.
     pub hash: u64,
-    /// The connection that it most likely belongs to, unverified; of plain frames alone.
-    pub candidate: Reference,
+    /// The connection that it most likely belongs to, unverified; of plain IPv4 alone.
+    pub candidate_v4: Reference,
+    /// The same of plain IPv6.
+    pub candidate_v6: Reference,
     /// Where it is too big for its way: the largest packet that fits, in bytes.
     pub mtu: u16,
     /// Whether it is a fragment that must wait for the first of its datagram. `hash` is that of the datagram then.
@@ -60,7 +62,8 @@ impl Meta {
             v6: FlowKey::default(),
             lane: Lane::Full,
             hash: 0,
-            candidate: Reference::NONE,
+            candidate_v4: Reference::NONE,
+            candidate_v6: Reference::NONE,
             mtu: 0,
             waits: false,
             verdict: None,
@@ -91,11 +94,7 @@ impl Batch {
     /// `kernel_reachable` says whether `ToKernel` can be honoured. AF_XDP has no way back into the kernel; a capture
     /// file does.
     pub fn new(kernel_reachable: bool) -> Self {
-        Self {
-            slots: Vec::with_capacity(BATCH),
-            extras: Extras::default(),
-            kernel_reachable,
-        }
+        Self { slots: Vec::with_capacity(BATCH), extras: Extras::default(), kernel_reachable }
     }
 
     /// Adds a frame that came in through `ingress`; handed back when the batch is full.

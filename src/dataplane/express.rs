@@ -8,6 +8,7 @@
 //!   plain? ─▶ entry asked for ─▶ glance ─▶ data flows? ─▶ way open? ─▶ intact? ─▶ rewrite, count
 //! ```
 
+use crate::tables::way::FITS_EVERY_PATH;
 use crate::tables::{BackendCounters, BackendId, Coarse, DropReason, Snapshot, VerifyChecksums, Way};
 use crate::wire::ethernet;
 use crate::wire::plain::{self, Translation};
@@ -20,47 +21,56 @@ use super::family::{Pair, V4, V6};
 use super::known;
 use super::verdict::Verdict;
 
-/// A packet that every path to a tunnel's far end carries: no path is taken to be narrower than 552 bytes, and no outer
-/// header is longer than 52.
-const FITS_EVERY_PATH: u16 = 500;
-
-/// Asks for the entries that the flows of the batch most likely lead to, so that their cache misses overlap.
+/// Asks for the entries that the flows of the batch most likely lead to, so that their cache misses overlap. `all_v4` says whether
+/// all of its frames are plain IPv4.
 #[inline]
-pub fn prefetch(batch: &mut Batch, shared: &FlowTables) {
-    let v4 = &*shared.v4;
-    let mut missed = false;
-    for Slot { meta, .. } in batch.parts().0 {
-        meta.candidate = if meta.lane == Lane::V4 {
-            v4.prefetch_entry(meta.hash, &mut missed)
-        } else {
-            prefetch_other(meta, shared, &mut missed)
-        };
-    }
+pub fn prefetch(batch: &mut Batch, all_v4: bool, shared: &FlowTables) {
+    let missed = if all_v4 {
+        let (v4, mut missed) = (&*shared.v4, false);
+        for Slot { meta, .. } in batch.parts().0 {
+            meta.candidate_v4 = v4.prefetch_entry(meta.hash, &mut missed);
+        }
+        missed
+    } else {
+        prefetch_mixed(batch, shared)
+    };
     if missed {
         prefetch_missed(batch, shared);
     }
 }
 
+/// The same of frames of any kind.
 #[inline(never)]
-fn prefetch_other(meta: &Meta, shared: &FlowTables, missed: &mut bool) -> Reference {
-    match meta.lane {
-        Lane::V6 => shared.v6.prefetch_entry(meta.hash, missed),
-        _ => Reference::NONE,
+fn prefetch_mixed(batch: &mut Batch, shared: &FlowTables) -> bool {
+    let mut missed = false;
+    for Slot { meta, .. } in batch.parts().0 {
+        match meta.lane {
+            Lane::V4 => meta.candidate_v4 = shared.v4.prefetch_entry(meta.hash, &mut missed),
+            Lane::V6 => meta.candidate_v6 = shared.v6.prefetch_entry(meta.hash, &mut missed),
+            Lane::Full => {}
+        }
     }
+    missed
 }
 
-/// The same for those that the first bucket of their flow does not know: they are in the second, or new.
+/// The same of those that the first bucket of their flow does not know: they are in the second, or new.
 #[inline(never)]
 fn prefetch_missed(batch: &mut Batch, shared: &FlowTables) {
     for Slot { meta, .. } in batch.parts().0 {
-        if meta.candidate != Reference::NONE {
-            continue;
+        ask_second(meta, shared);
+    }
+}
+
+#[inline(always)]
+fn ask_second(meta: &mut Meta, shared: &FlowTables) {
+    match meta.lane {
+        Lane::V4 if meta.candidate_v4 == Reference::NONE => {
+            meta.candidate_v4 = shared.v4.prefetch_second(meta.hash);
         }
-        meta.candidate = match meta.lane {
-            Lane::V4 => shared.v4.prefetch_second(meta.hash),
-            Lane::V6 => shared.v6.prefetch_second(meta.hash),
-            Lane::Full => continue,
-        };
+        Lane::V6 if meta.candidate_v6 == Reference::NONE => {
+            meta.candidate_v6 = shared.v6.prefetch_second(meta.hash);
+        }
+        _ => {}
     }
 }
 
@@ -85,19 +95,34 @@ impl Express<'_> {
     /// Forwards the frame, if it is as almost all are. Whether it was.
     #[inline(always)]
     pub fn run(&self, frame: &mut Frame, meta: &mut Meta, flows: &mut Flows) -> bool {
-        if meta.candidate == Reference::NONE {
+        match self.v4.get(meta.candidate_v4.position() as usize) {
+            Some(entry) => self.flow(entry, frame, meta, flows).is_some(),
+            None => meta.candidate_v6 != Reference::NONE && self.flow_v6(frame, meta, flows),
+        }
+    }
+
+    /// The same of one whose connection is in the second bucket of its flow, though the first has room by now.
+    #[inline]
+    pub fn run_late(&self, frame: &mut Frame, meta: &mut Meta, flows: &mut Flows) -> bool {
+        if meta.candidate_v4 != Reference::NONE || meta.candidate_v6 != Reference::NONE {
             return false;
         }
-        match meta.lane {
-            Lane::V4 => self.flow(self.v4, frame, meta, flows).is_some(),
-            _ => self.flow_v6(frame, meta, flows),
-        }
+        ask_second(meta, self.shared);
+        (meta.candidate_v4 != Reference::NONE && self.flow_v4(frame, meta, flows))
+            || (meta.candidate_v6 != Reference::NONE && self.flow_v6(frame, meta, flows))
+    }
+
+    #[inline(never)]
+    fn flow_v4(&self, frame: &mut Frame, meta: &mut Meta, flows: &mut Flows) -> bool {
+        let entry = self.v4.get(meta.candidate_v4.position() as usize);
+        entry.is_some_and(|entry| self.flow(entry, frame, meta, flows).is_some())
     }
 
     /// In a function of its own, so that registers are left for the most usual.
     #[inline(never)]
     fn flow_v6(&self, frame: &mut Frame, meta: &mut Meta, flows: &mut Flows) -> bool {
-        meta.lane == Lane::V6 && self.flow(self.v6, frame, meta, flows).is_some()
+        let entry = self.v6.get(meta.candidate_v6.position() as usize);
+        entry.is_some_and(|entry| self.flow(entry, frame, meta, flows).is_some())
     }
 
     /// Compiled once for each direction and kind, as what is read and written differs. The entry is read only now, so that each
@@ -105,15 +130,15 @@ impl Express<'_> {
     #[inline(always)]
     fn flow<P: Pair>(
         &self,
-        entries: &[Entry<P>],
+        entry: &Entry<P>,
         frame: &mut Frame,
         meta: &mut Meta,
         flows: &mut Flows,
     ) -> Option<()> {
         let kept = self.tables.verify_checksums == VerifyChecksums::State;
         let ip_len = P::vet(frame.bytes(), P::key(meta).protocol, kept)?;
-        let (key, entry) = (P::key(meta), entries.get(meta.candidate.position() as usize)?);
-        if meta.candidate.is_reply() {
+        let key = P::key(meta);
+        if P::candidate(meta).is_reply() {
             let glance = entry.glance_flowing(key, Direction::Reply)?;
             if !glance.is(Kind::Nat, key.protocol) {
                 return None;
@@ -123,13 +148,15 @@ impl Express<'_> {
             return self.translate(frame, meta, (&glance, Direction::Reply), (entry, way), ip_len);
         }
         let glance = entry.glance_flowing(key, Direction::Request)?;
-        let way = self.tables.ways.to_backend(glance.backend)?;
         if glance.is(Kind::Nat, key.protocol) {
+            let way = self.tables.ways.to_backend(glance.backend)?;
             self.translate(frame, meta, (&glance, Direction::Request), (entry, way), ip_len)
         } else if P::IS_V4
-            && let Some(ipip) = &way.ipip
+            && glance.is(Kind::Tunnel, key.protocol)
+            && let Some(way) = self.tables.ways.to_backend(glance.backend)
+            && (ip_len <= way.certain || self.carries(way, glance.backend, ip_len))
         {
-            self.wrap(frame, meta, &glance, (entry, way, ipip), ip_len, flows)
+            self.wrap(frame, meta, &glance, (entry, way), ip_len, flows)
         } else {
             self.send_whole(entry, frame, meta, ip_len, flows)
         }
@@ -166,27 +193,36 @@ impl Express<'_> {
         frame: &mut Frame,
         meta: &mut Meta,
         glance: &Glance<P>,
-        (entry, way, ipip): (&Entry<P>, &Way, &Ipip),
+        (entry, way): (&Entry<P>, &Way),
         ip_len: u16,
         flows: &mut Flows,
     ) -> Option<()> {
-        if !glance.is(Kind::Tunnel, P::key(meta).protocol)
-            || !self.fits_tunnel(frame, glance.backend, ip_len, Ipip::LEN)
-            || ip_len > way.mtu
-        {
+        if frame.room() != Ipip::LEN {
             return None;
         }
         self.note(frame.bytes(), meta, (glance, Direction::Request), entry);
         // What lies behind the packet is padding of the inner frame.
         let bytes = frame.take_room(plain::IP + Ipip::LEN + usize::from(ip_len));
-        meta.verdict = Some(match bytes.and_then(|bytes| bytes.first_chunk_mut()) {
-            Some(head) => {
-                ipip.wrap(head, &way.macs, ip_len, || flows.next_id());
-                Verdict::Forward(way.interface)
-            }
-            None => Verdict::Drop(DropReason::NoHeadroom),
-        });
+        let Some(head) = bytes.and_then(|bytes| bytes.first_chunk_mut()) else {
+            meta.verdict = Some(Verdict::Drop(DropReason::NoHeadroom));
+            return Some(());
+        };
+        way.ipip.wrap(head, &way.macs, ip_len, || flows.next_id());
+        meta.verdict = Some(Verdict::Forward(way.interface));
         Some(())
+    }
+
+    /// Whether the way is one of IPv4 in IPv4 that carries so long a packet, and the path behind it.
+    #[inline(never)]
+    fn carries(&self, way: &Way, backend: BackendId, ip_len: u16) -> bool {
+        way.certain > 0 && self.fits(way, backend, ip_len)
+    }
+
+    /// Whether a way through a tunnel carries the packet, and the path behind it.
+    #[inline(always)]
+    fn fits(&self, way: &Way, backend: BackendId, ip_len: u16) -> bool {
+        let fits_path = || ip_len <= FITS_EVERY_PATH || self.shared.paths.get(backend, self.now).is_none();
+        ip_len <= way.mtu && fits_path()
     }
 
     /// Direct return, and other tunnels: what the client sent reaches the backend as it is. In a function of its own, likewise.
@@ -205,10 +241,10 @@ impl Express<'_> {
         let way = self.tables.ways.to_backend(glance.backend)?;
         let outer = way.outer.as_ref().filter(|_| is_tunnel);
         let fits = match outer {
-            Some(outer) => self.fits_tunnel(frame, glance.backend, ip_len, outer.len()),
-            None => glance.is(Kind::Dsr, key.protocol) && !frame.has_room(),
+            Some(outer) => frame.room() == outer.len() && self.fits(way, glance.backend, ip_len),
+            None => glance.is(Kind::Dsr, key.protocol) && !frame.has_room() && ip_len <= way.mtu,
         };
-        if !fits || ip_len > way.mtu {
+        if !fits {
             return None;
         }
         self.note(frame.bytes(), meta, (&glance, Direction::Request), entry);
@@ -223,19 +259,12 @@ impl Express<'_> {
         Some(())
     }
 
-    /// Whether the room is that of the outer header, and the path carries the packet.
-    #[inline(always)]
-    fn fits_tunnel(&self, frame: &Frame, backend: BackendId, ip_len: u16, outer: usize) -> bool {
-        frame.room() == outer
-            && (ip_len <= FITS_EVERY_PATH || self.shared.paths.get(backend, self.now).is_none())
-    }
-
     /// Notes and counts the frame, as it came in.
     #[inline(always)]
     fn note<P: Pair>(
         &self,
         frame: &[u8],
-        meta: &Meta,
+        meta: &mut Meta,
         (glance, direction): (&Glance<P>, Direction),
         entry: &Entry<P>,
     ) {
@@ -248,8 +277,8 @@ impl Express<'_> {
 
 /// Notes where the connection stands, once in a while.
 #[inline(never)]
-fn touch<P: Pair>(frame: &[u8], meta: &Meta, direction: Direction, entry: &Entry<P>, now: Coarse) {
-    let (key, position) = (P::key(meta), meta.candidate.position());
+fn touch<P: Pair>(frame: &[u8], meta: &mut Meta, direction: Direction, entry: &Entry<P>, now: Coarse) {
+    let (key, position) = (P::key(meta), P::candidate(meta).position());
     let details = P::details(frame, key.protocol);
     if let Some(hit) = entry.read(position, key, direction) {
         entry.touch_with(&hit, details.sequence, details.acknowledgment, now);

@@ -13,7 +13,7 @@ use crate::wire::{ethernet, ipv4, ipv6};
 
 use super::batch::Meta;
 use super::conntrack::sync::{AtomicU64, Ordering};
-use super::conntrack::{FlowKey, FlowTable, FlowTables, Flows, Side};
+use super::conntrack::{FlowKey, FlowTable, FlowTables, Flows, Reference, Side};
 
 /// Source and destination of an IPv4 packet: source in the high half.
 pub type V4 = u64;
@@ -56,6 +56,8 @@ pub trait Pair: Copy + Eq + Default + Debug + Send + Sync + 'static {
     fn key(meta: &Meta) -> FlowKey<Self>;
     /// The same, to be named.
     fn key_mut(meta: &mut Meta) -> &mut FlowKey<Self>;
+    /// The connection that such a frame most likely belongs to.
+    fn candidate(meta: &mut Meta) -> &mut Reference;
     /// The worker's hold on the connections of this family.
     fn side(flows: &Flows) -> &Side<Self>;
     /// The same, to be changed.
@@ -145,6 +147,11 @@ impl Pair for V4 {
     #[inline]
     fn key(meta: &Meta) -> FlowKey<Self> {
         meta.v4
+    }
+
+    #[inline]
+    fn candidate(meta: &mut Meta) -> &mut Reference {
+        &mut meta.candidate_v4
     }
 
     #[inline]
@@ -280,6 +287,11 @@ impl Pair for V6 {
     #[inline]
     fn key(meta: &Meta) -> FlowKey<Self> {
         meta.v6
+    }
+
+    #[inline]
+    fn candidate(meta: &mut Meta) -> &mut Reference {
+        &mut meta.candidate_v6
     }
 
     #[inline]

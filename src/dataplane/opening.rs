@@ -8,13 +8,13 @@
 //!   opens? ─▶ service ─▶ new? ─▶ intact? ─▶ way back? ─▶ backend ─▶ way open? ─▶ insert, rewrite, count
 //! ```
 
-use crate::tables::{Backend, DropReason, Forwarding, MssClamp, Resolution, Service, Snapshot, Way};
+use crate::tables::{Backend, DropReason, Forwarding, MssClamp, Service, Snapshot, Way};
 use crate::wire::ethernet;
 use crate::wire::plain::{Details, Translation};
 use crate::xsk::Frame;
 
 use super::batch::{Lane, Meta};
-use super::conntrack::{Connection, Created, Direction, FlowKey, Kind, Refused, State};
+use super::conntrack::{Connection, Direction, FlowKey, Kind, Refused, State};
 use super::family::{Pair, V4, V6};
 use super::parse::{self, TCP};
 use super::place::{self, Choice};
@@ -49,11 +49,13 @@ fn flow<P: Pair>(
     meta: &mut Meta,
     turn: &mut Turn<'_>,
 ) -> Option<Result<Verdict, DropReason>> {
-    let (tables, key) = (turn.tables, P::key(meta));
+    // Put together anew, as to copy it would be to copy the bytes between its fields, too.
+    let FlowKey { addresses, ports, protocol } = P::key(meta);
+    let (tables, key) = (turn.tables, FlowKey { addresses, ports, protocol });
     let details = P::details(frame.bytes(), key.protocol);
     let state = first_state(key.protocol, details)?;
     let service = admit::service_of(&key, tables).filter(|service| is_plain(service, key.protocol))?;
-    let is_known = P::table(turn.flows.tables()).has(key, meta.hash);
+    let is_known = P::side(turn.flows).table().has(key, meta.hash);
     if is_known || frame.has_room() || !P::is_intact(frame.bytes(), key.protocol, details.ip_len) {
         return None;
     }
@@ -61,7 +63,7 @@ fn flow<P: Pair>(
     if !admit::may_connect(client, tables) {
         return None;
     }
-    let Resolution::NextHop(client_next_hop) = tables.routes.resolve(client) else { return None };
+    let client_next_hop = tables.routes.next_hop(client);
     if !tables.next_hop(client_next_hop)?.resolved {
         return None;
     }
@@ -83,8 +85,9 @@ fn flow<P: Pair>(
         state,
         sequence: details.sequence,
     };
-    match turn.flows.open((&connection, meta.hash), turn.now, &tables.timeouts, turn.counters) {
-        Ok(created) => Some(Ok(translate(frame, &connection, created, way, turn))),
+    let new = (&connection, meta.hash, way.deltas);
+    match turn.flows.open(new, turn.now, &tables.timeouts, turn.counters) {
+        Ok(_) => Some(Ok(translate(frame, &connection, way, turn))),
         Err(refused) => Some(not_opened::<P>(frame, meta, (service, choice, refused), turn)),
     }
 }
@@ -132,7 +135,6 @@ fn way_to<'a, P: Pair>(
 fn translate<P: Pair>(
     frame: &mut Frame,
     connection: &Connection<P>,
-    created: Created,
     way: &Way,
     turn: &Turn<'_>,
 ) -> Verdict {
@@ -141,8 +143,8 @@ fn translate<P: Pair>(
     let translation = Translation {
         addresses: leaves.addresses,
         ports: leaves.ports,
-        address_delta: (created.deltas >> 16) as u16,
-        transport_delta: created.deltas as u16,
+        address_delta: (way.deltas >> 16) as u16,
+        transport_delta: way.deltas as u16,
     };
     let bytes = frame.bytes_mut();
     P::translate(bytes, connection.request.protocol, &translation);

@@ -100,16 +100,21 @@ impl Parsed {
     }
 }
 
-/// Reads the headers of every frame, names its flow and asks for the memory that the next stage will read.
-pub fn run(batch: &mut Batch, tables: &Snapshot, shared: &FlowTables) {
+/// Reads the headers of every frame, names its flow and asks for the memory that the next stage will read. Whether all of them
+/// are plain IPv4.
+pub fn run(batch: &mut Batch, tables: &Snapshot, shared: &FlowTables) -> bool {
     let (secret, v4, v6) = (*shared.secret(), &*shared.v4, &*shared.v6);
+    let mut all_v4 = true;
     for Slot { meta, frame } in batch.parts().0 {
         let (bytes, station) = (frame.bytes(), tables.ways.station(meta.ingress));
         if let Some(Named { addresses, ports, protocol }) = plain::ipv4(bytes, station) {
             meta.v4 = FlowKey { addresses, ports, protocol };
             (meta.lane, meta.hash) = (Lane::V4, secret.hash(meta.v4));
             v4.prefetch_bucket(meta.hash);
-        } else if let Some(Named { addresses, ports, protocol }) = plain::ipv6(bytes, station) {
+            continue;
+        }
+        all_v4 = false;
+        if let Some(Named { addresses, ports, protocol }) = plain::ipv6(bytes, station) {
             meta.v6 = FlowKey { addresses, ports, protocol };
             (meta.lane, meta.hash) = (Lane::V6, secret.hash(meta.v6));
             v6.prefetch_bucket(meta.hash);
@@ -117,6 +122,7 @@ pub fn run(batch: &mut Batch, tables: &Snapshot, shared: &FlowTables) {
             full(bytes, meta, tables, shared);
         }
     }
+    all_v4
 }
 
 #[inline(never)]

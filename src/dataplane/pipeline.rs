@@ -34,8 +34,8 @@ pub fn process(
 ) {
     counters.received.add(batch.len() as u64);
     let shared = flows.shared();
-    parse::run(batch, tables, &shared);
-    express::prefetch(batch, &shared);
+    let all_v4 = parse::run(batch, tables, &shared);
+    express::prefetch(batch, all_v4, &shared);
     let express = Express {
         tables,
         shared: &shared,
@@ -49,7 +49,7 @@ pub fn process(
     let mut turn = Turn { tables, flows, now, counters, extras };
     for Slot { meta, frame } in slots {
         if !express.run(frame, meta, turn.flows) && !opening::run(frame, meta, &mut turn) {
-            in_full(frame, meta, &mut turn, kernel_reachable);
+            in_full(frame, meta, &mut turn, &express, kernel_reachable);
         }
     }
     fragments::finish(batch, tables, flows, now, counters);
@@ -58,8 +58,17 @@ pub fn process(
 
 /// What is in none of the lanes, or was refused there.
 #[inline(never)]
-fn in_full(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>, kernel_reachable: bool) {
+fn in_full(
+    frame: &mut Frame,
+    meta: &mut Meta,
+    turn: &mut Turn<'_>,
+    express: &Express<'_>,
+    kernel_reachable: bool,
+) {
     if meta.verdict.is_none() {
+        if express.run_late(frame, meta, turn.flows) {
+            return;
+        }
         parse::complete(frame.bytes(), meta);
         known::run(frame, meta, turn);
         admit::run(frame, meta, turn);

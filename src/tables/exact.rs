@@ -164,6 +164,47 @@ impl<V: Copy> Default for ExactMap<V> {
     }
 }
 
+/// A set of addresses for who asks about those that are not in it, as a rule: most of them are told by one bit.
+#[derive(Debug, Clone, Default)]
+pub struct AddressSet {
+    addresses: ExactMap<()>,
+    /// By the low bits of an address: whether any in the set has the same.
+    marks: [u64; 16],
+}
+
+impl AddressSet {
+    /// The set of these.
+    pub fn of(addresses: impl IntoIterator<Item = IpAddr>) -> Self {
+        let mut marks = [0; 16];
+        let entries = addresses.into_iter().inspect(|address| {
+            let (word, bit) = Self::mark(*address);
+            marks[word] |= 1 << bit;
+        });
+        Self { addresses: ExactMap::build(entries.map(|address| (ExactKey::new(address, 0), ()))), marks }
+    }
+
+    /// Whether `address` is one of them.
+    #[inline(always)]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let (word, bit) = Self::mark(address);
+        self.marks[word] >> bit & 1 != 0 && self.contains_marked(address)
+    }
+
+    #[inline(never)]
+    fn contains_marked(&self, address: IpAddr) -> bool {
+        self.addresses.find(ExactKey::new(address, 0)).is_some()
+    }
+
+    #[inline(always)]
+    fn mark(address: IpAddr) -> (usize, u32) {
+        let low = match address {
+            IpAddr::V4(v4) => u32::from(v4),
+            IpAddr::V6(v6) => u128::from(v6) as u32,
+        };
+        ((low >> 6) as usize % 16, low % 64)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,6 +228,20 @@ mod tests {
     fn later_entry_wins_and_is_counted_once() {
         let map = ExactMap::build([(key(1, 1), 10), (key(1, 1), 20)]);
         assert_eq!((map.get(key(1, 1)), map.len()), (Some(20), 1));
+    }
+
+    #[test]
+    fn a_set_has_its_addresses_and_none_that_are_marked_alike() {
+        let texts = ["198.18.0.100", "198.18.1.1", "2001:db8::64", "2001:db8::ffff"];
+        let set = AddressSet::of(texts.iter().map(|text| text.parse::<IpAddr>().unwrap()));
+        for text in texts {
+            assert!(set.contains(text.parse().unwrap()), "{text}");
+        }
+        // The first has the low bits of one in the set, the others have not.
+        for text in ["198.19.0.100", "198.18.0.101", "::1", "2001:db8:1::64"] {
+            assert!(!set.contains(text.parse().unwrap()), "{text}");
+        }
+        assert!(!AddressSet::default().contains(texts[0].parse().unwrap()));
     }
 
     #[test]

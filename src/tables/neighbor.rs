@@ -63,14 +63,26 @@ pub enum Resolution {
     Unroutable,
 }
 
+impl Resolution {
+    /// The next hop, or [`NextHopId::NONE`].
+    fn known(self) -> NextHopId {
+        match self {
+            Self::NextHop(next_hop) => next_hop,
+            Self::Unknown(_) | Self::Unroutable => NextHopId::NONE,
+        }
+    }
+}
+
 /// Longest-prefix match over the routes, then the neighbour of on-link destinations.
 ///
 /// One exact-match map per prefix length in use, longest first: a server's table has a handful of lengths,
-/// and a full internet table 33 at the most. Only new connections and changed routes look here.
+/// and a full internet table 33 at the most. The default routes stand alone. Only new connections and changed routes look here.
 #[derive(Debug, Clone, Default)]
 pub struct Routes {
     v4: Masked<u32>,
     v6: Masked<u128>,
+    default_v4: Option<Route>,
+    default_v6: Option<Route>,
     neighbors: ExactMap<NextHopId>,
 }
 
@@ -81,8 +93,11 @@ impl Routes {
         neighbors: impl IntoIterator<Item = (InterfaceId, IpAddr, NextHopId)>,
     ) -> Self {
         let (mut v4, mut v6) = (BTreeMap::new(), BTreeMap::new());
+        let (mut default_v4, mut default_v6) = (None, None);
         for (prefix, length, route) in routes {
             match prefix {
+                IpAddr::V4(_) if length == 0 => default_v4 = Some(route),
+                IpAddr::V6(_) if length == 0 => default_v6 = Some(route),
                 IpAddr::V4(prefix) => {
                     let mask = !u32::MAX.checked_shr(length.into()).unwrap_or(0);
                     let key = ExactKey::V4(u64::from(u32::from(prefix) & mask) << 32);
@@ -97,7 +112,8 @@ impl Routes {
         }
         let neighbors =
             neighbors.into_iter().map(|(interface, address, id)| (on_link(address, interface), id));
-        Self { v4: maps(v4), v6: maps(v6), neighbors: ExactMap::build(neighbors) }
+        let neighbors = ExactMap::build(neighbors);
+        Self { v4: maps(v4), v6: maps(v6), default_v4, default_v6, neighbors }
     }
 
     /// Where a packet to `destination` goes next.
@@ -109,30 +125,58 @@ impl Routes {
         }
     }
 
-    fn resolve_v4(&self, destination: u32) -> Resolution {
-        for (mask, routes) in &self.v4 {
-            if let Some(route) = routes.find(ExactKey::V4(u64::from(destination & mask) << 32)) {
-                return self.follow(route, || IpAddr::V4(destination.into()));
-            }
+    /// The next hop of a packet to `destination`, if it is known; otherwise [`NextHopId::NONE`], and [`Routes::resolve`] says why.
+    #[inline(always)]
+    pub fn next_hop(&self, destination: IpAddr) -> NextHopId {
+        match destination {
+            IpAddr::V4(v4) => self.next_hop_v4(v4.into()),
+            IpAddr::V6(v6) => self.next_hop_v6(v6.into()),
         }
-        Resolution::Unroutable
+    }
+
+    fn resolve_v4(&self, destination: u32) -> Resolution {
+        self.follow(self.route_v4(destination), || IpAddr::V4(destination.into()))
     }
 
     fn resolve_v6(&self, destination: u128) -> Resolution {
-        for (mask, routes) in &self.v6 {
-            if let Some(route) = routes.find(ExactKey::V6(destination & mask, 0)) {
-                return self.follow(route, || IpAddr::V6(destination.into()));
-            }
+        self.follow(self.route_v6(destination), || IpAddr::V6(destination.into()))
+    }
+
+    // In functions of their own, so that few registers are needed where they are called.
+    #[inline(never)]
+    fn next_hop_v4(&self, destination: u32) -> NextHopId {
+        match self.route_v4(destination) {
+            Some(Route::Via(next_hop)) => next_hop,
+            route => self.follow(route, || IpAddr::V4(destination.into())).known(),
         }
-        Resolution::Unroutable
+    }
+
+    #[inline(never)]
+    fn next_hop_v6(&self, destination: u128) -> NextHopId {
+        match self.route_v6(destination) {
+            Some(Route::Via(next_hop)) => next_hop,
+            route => self.follow(route, || IpAddr::V6(destination.into())).known(),
+        }
     }
 
     #[inline(always)]
-    fn follow(&self, route: &Route, destination: impl FnOnce() -> IpAddr) -> Resolution {
-        match *route {
-            Route::Via(NextHopId::NONE) => Resolution::Unroutable,
-            Route::Via(next_hop) => Resolution::NextHop(next_hop),
-            Route::OnLink(interface) => self.neighbor(interface, destination()),
+    fn route_v4(&self, destination: u32) -> Option<Route> {
+        let key = |mask| ExactKey::V4(u64::from(destination & mask) << 32);
+        self.v4.iter().find_map(|(mask, routes)| routes.get(key(mask))).or(self.default_v4)
+    }
+
+    #[inline(always)]
+    fn route_v6(&self, destination: u128) -> Option<Route> {
+        let key = |mask| ExactKey::V6(destination & mask, 0);
+        self.v6.iter().find_map(|(mask, routes)| routes.get(key(mask))).or(self.default_v6)
+    }
+
+    #[inline(always)]
+    fn follow(&self, route: Option<Route>, destination: impl FnOnce() -> IpAddr) -> Resolution {
+        match route {
+            None | Some(Route::Via(NextHopId::NONE)) => Resolution::Unroutable,
+            Some(Route::Via(next_hop)) => Resolution::NextHop(next_hop),
+            Some(Route::OnLink(interface)) => self.neighbor(interface, destination()),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::exact::{ExactKey, ExactMap};
+use super::exact::{AddressSet, ExactKey, ExactMap};
 use super::{
     Backend, BackendId, Coarse, Fate, Forwarding, Interface, MssClamp, NextHop, NextHopId, Routes, Service,
     ServiceId, ServiceMap, Ways,
@@ -179,7 +179,7 @@ pub struct Snapshot {
     /// Every VIP, announced or not.
     pub vips: ExactMap<()>,
     /// Those, and the switch's own addresses: no client has one of these.
-    pub ours: ExactMap<()>,
+    pub ours: AddressSet,
     /// Whether some service limits the segment sizes that TCP ends tell each other.
     pub clamps: bool,
     /// VIPs that the kernel does not own: the switch answers for them as a host would.
@@ -221,13 +221,13 @@ impl Snapshot {
         let replies = ServiceMap::of(nat);
         let own = self.interfaces.iter().flat_map(|interface| &interface.addresses).map(|(own, _)| *own);
         let ours = services().map(|service| service.vip.ip()).chain(own);
-        self.ours = ExactMap::build(ours.map(|address| (ExactKey::new(address, 0), ())));
+        self.ours = AddressSet::of(ours);
         self.clamps = services().any(|service| service.mss_clamp != MssClamp::Off);
         self.vips = ExactMap::build(services().map(|service| (ExactKey::new(service.vip.ip(), 0), ())));
         self.service_map = ServiceMap::of(services().map(|s| (s.vip, s.protocol, s.id)));
         self.replies = replies;
         self.ways = match self.bridge {
-            false => Ways::of(&self.interfaces, &self.next_hops, &self.backends),
+            false => Ways::of(&self.interfaces, &self.next_hops, &self.services, &self.backends),
             true => Ways::none(),
         };
         self.fated = self.backends.iter().flatten().any(|backend| backend.fate == Fate::Reset);
@@ -266,7 +266,7 @@ impl Snapshot {
     /// Whether this is a VIP or an address of the switch itself.
     #[inline(always)]
     pub fn is_ours(&self, address: IpAddr) -> bool {
-        self.ours.get(ExactKey::new(address, 0)).is_some()
+        self.ours.contains(address)
     }
 
     /// Whether some service has this address.

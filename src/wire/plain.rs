@@ -314,7 +314,11 @@ fn translate_transport<const BEGIN: usize, const N: usize>(head: &mut [u8; N], p
 
 /// The `N` bytes at a constant offset, read by `of`. No check is left of it once it is compiled.
 #[inline(always)]
-fn at<const N: usize, const M: usize, T: Default>(head: &[u8; M], at: usize, of: fn([u8; N]) -> T) -> T {
+pub(super) fn at<const N: usize, const M: usize, T: Default>(
+    head: &[u8; M],
+    at: usize,
+    of: fn([u8; N]) -> T,
+) -> T {
     match head.get(at..).and_then(|rest| rest.first_chunk::<N>()) {
         Some(bytes) => of(*bytes),
         None => T::default(),

@@ -140,6 +140,16 @@ pub struct Connection<P = V4> {
     pub sequence: u32,
 }
 
+impl<P: Pair> Connection<P> {
+    /// The changes of both checksums of requests, as they are written: addresses << 16 | addresses and ports.
+    pub fn deltas(&self) -> u32 {
+        let leaves = self.reply.reversed();
+        let addresses = P::delta(self.request.addresses, leaves.addresses);
+        let transport = addresses.and(Delta::of_u32(self.request.ports, leaves.ports));
+        addresses.as_written() << 16 | transport.as_written()
+    }
+}
+
 /// A consistent copy of what a frame needs of its connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Hit<P = V4> {
@@ -263,10 +273,9 @@ impl<P: Pair> Entry<P> {
         if (again ^ status) & (GENERATION | PHASE) == 0 { Some(glance) } else { None }
     }
 
-    /// Fills a free entry and makes it live under a new generation. Owner only. The changes of both checksums of requests, as
-    /// they are written: addresses << 16 | addresses and ports.
+    /// Fills a free entry and makes it live under a new generation. Owner only. `deltas` are [`Connection::deltas`].
     #[inline(always)]
-    pub(super) fn fill(&self, owner: u16, connection: &Connection<P>, now: Moment) -> u32 {
+    pub(super) fn fill(&self, owner: u16, connection: &Connection<P>, deltas: u32, now: Moment) {
         let generation = self.status.load(Ordering::Relaxed).wrapping_add(0x0001_0000) & GENERATION;
         self.status.store(generation, Ordering::Relaxed);
         fence(Ordering::Release);
@@ -276,10 +285,6 @@ impl<P: Pair> Entry<P> {
         request.addresses.store(&self.request_addresses);
         reply.addresses.store(&self.reply_addresses);
         self.ports.store(u64::from(request.ports) << 32 | u64::from(reply.ports), Ordering::Relaxed);
-        let leaves = reply.reversed();
-        let addresses = P::delta(request.addresses, leaves.addresses);
-        let transport = addresses.and(Delta::of_u32(request.ports, leaves.ports));
-        let deltas = addresses.as_written() << 16 | transport.as_written();
         self.deltas.store(deltas, Ordering::Relaxed);
         self.backend.store(connection.backend.0, Ordering::Relaxed);
         let (client, epoch) = (connection.client_next_hop, connection.routes_epoch);
@@ -292,7 +297,6 @@ impl<P: Pair> Entry<P> {
         self.sequences[0].store(connection.sequence, Ordering::Relaxed);
         self.sequences[1].store(now.clock_us, Ordering::Relaxed);
         self.status.store(generation | LIVE | connection.state as u32, Ordering::Release);
-        deltas
     }
 
     /// Remembers the next hop towards the client, for as long as the entry holds the connection of `hit`.

@@ -18,8 +18,9 @@ use super::sync::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// Slots per bucket.
 const SLOTS: usize = 8;
-/// Fill of the first bucket from which a new key goes to the emptier of its two.
-const PREFERRED: u32 = 6;
+/// A new key goes to one of the first six slots of its first bucket, while there is one: lanes of the upper half that are among
+/// them. From then on to the emptier of its two.
+const PREFERRED: u64 = 0x8000_8000;
 const LANES: u64 = 0x0001_0001_0001_0001;
 const HIGH_BITS: u64 = 0x8000_8000_8000_8000;
 
@@ -58,24 +59,6 @@ impl Reference {
 struct Bucket {
     tags: [AtomicU64; 2],
     references: [AtomicU32; SLOTS],
-}
-
-/// Both places where a key may be.
-#[derive(Debug, Clone, Copy)]
-pub struct Places<'a> {
-    first: &'a Bucket,
-    second: &'a Bucket,
-    tag: u16,
-}
-
-impl Places<'_> {
-    /// Whether there is nothing like it. Quicker than [`Index::find`] where that is so; where it is not, there may be nothing all
-    /// the same.
-    #[inline(always)]
-    pub fn are_free(&self) -> bool {
-        let wanted = u64::from(self.tag) * LANES;
-        self.first.marks(wanted) == 0 && self.second.marks(wanted) == 0
-    }
 }
 
 /// The index of all keys.
@@ -138,10 +121,12 @@ impl Index {
         buckets.into_iter().find_map(|bucket| bucket.find(wanted, &mut accept))
     }
 
-    /// Where a key of this hash may be.
+    /// Whether there is nothing like it. Quicker than [`Index::find`] where that is so; where it is not, there may be nothing all
+    /// the same.
     #[inline(always)]
-    pub fn places(&self, hash: u64) -> Places<'_> {
-        Places { first: self.first(hash), second: self.second(hash), tag: tag(hash) }
+    pub fn is_free(&self, hash: u64) -> bool {
+        let wanted = broadcast(hash);
+        self.first(hash).marks(wanted) == 0 && self.second(hash).marks(wanted) == 0
     }
 
     /// Asks for the other bucket, which has those that found no place in the first.
@@ -151,9 +136,16 @@ impl Index {
     }
 
     /// The first reference whose tag fits in the first bucket, unverified, so that its entry can be asked for ahead of the lookup.
-    #[inline]
-    pub fn candidate(&self, hash: u64) -> Reference {
-        self.first(hash).first_like(broadcast(hash))
+    /// Where there is none, the second bucket is asked for, and `crowded` says whether keys like it have to go there.
+    #[inline(always)]
+    pub fn candidate(&self, hash: u64, crowded: &mut bool) -> Reference {
+        let first = self.first(hash);
+        let reference = first.first_like(broadcast(hash));
+        if reference == Reference::NONE {
+            self.prefetch_second(hash);
+            *crowded |= first.is_crowded();
+        }
+        reference
     }
 
     /// The same of the second.
@@ -167,24 +159,11 @@ impl Index {
     #[inline(always)]
     pub fn insert(
         &self,
-        (places, hash): (&Places<'_>, u64),
-        reference: Reference,
-        hash_of: impl Fn(Reference) -> Option<u64>,
-    ) -> bool {
-        let vacant = places.first.vacant();
-        (count(vacant) > SLOTS as u32 - PREFERRED && places.first.fill(vacant, places.tag, reference))
-            || self.insert_crowded(hash, reference, hash_of)
-    }
-
-    /// [`Index::insert`] for tests, which do not know the places beforehand.
-    #[cfg(test)]
-    pub(super) fn insert_new(
-        &self,
         hash: u64,
         reference: Reference,
         hash_of: impl Fn(Reference) -> Option<u64>,
     ) -> bool {
-        self.insert((&self.places(hash), hash), reference, hash_of)
+        self.first(hash).fill_preferred(tag(hash), reference) || self.insert_crowded(hash, reference, hash_of)
     }
 
     /// The same where the first bucket is crowded.
@@ -244,10 +223,10 @@ impl Index {
     }
 }
 
-/// 16 bits that have no part in choosing the first bucket; never 0, which marks an empty slot.
+/// 15 bits that have no part in choosing the first bucket; never 0, which marks an empty slot.
 #[inline]
 fn tag(hash: u64) -> u16 {
-    ((hash >> 32) as u16).max(1)
+    (hash >> 32) as u16 | 1
 }
 
 #[inline]
@@ -281,15 +260,15 @@ impl Bucket {
     #[inline(always)]
     fn first_like(&self, wanted: u64) -> Reference {
         let [low, high] = &self.tags;
-        let (half, marked) = match matches(low.load(Ordering::Acquire), wanted) {
-            0 => (SLOTS / 2, matches(high.load(Ordering::Acquire), wanted)),
-            marked => (0, marked),
-        };
-        if marked == 0 {
-            return Reference::NONE;
+        let lane = |marked: u64| marked.trailing_zeros() as usize / 16 % 4;
+        let marked = matches(low.load(Ordering::Acquire), wanted);
+        if marked != 0 {
+            return Reference(self.references[lane(marked)].load(Ordering::Relaxed));
         }
-        let slot = half + marked.trailing_zeros() as usize / 16;
-        Reference(self.references[slot % SLOTS].load(Ordering::Relaxed))
+        match matches(high.load(Ordering::Acquire), wanted) {
+            0 => Reference::NONE,
+            marked => Reference(self.references[4 + lane(marked)].load(Ordering::Relaxed)),
+        }
     }
 
     #[inline(always)]
@@ -328,15 +307,26 @@ impl Bucket {
         [empty(low.load(Ordering::Relaxed)), empty(high.load(Ordering::Relaxed))]
     }
 
+    /// Whether none of the slots is vacant that are filled first.
     #[inline(always)]
-    fn insert(&self, tag: u16, reference: Reference) -> bool {
-        self.fill(self.vacant(), tag, reference)
+    fn is_crowded(&self) -> bool {
+        let [low, high] = &self.tags;
+        empty(low.load(Ordering::Relaxed)) == 0 && empty(high.load(Ordering::Relaxed)) & PREFERRED == 0
     }
 
-    /// Takes one of the slots that were `vacant`.
+    /// Takes a vacant slot.
     #[inline(always)]
-    fn fill(&self, [low, high]: [u64; 2], tag: u16, reference: Reference) -> bool {
+    fn insert(&self, tag: u16, reference: Reference) -> bool {
+        let [low, high] = self.vacant();
         self.fill_half(0, low, tag, reference) || self.fill_half(1, high, tag, reference)
+    }
+
+    /// Takes one of those that are filled first, if one is vacant.
+    #[inline(always)]
+    fn fill_preferred(&self, tag: u16, reference: Reference) -> bool {
+        let [low, high] = &self.tags;
+        self.fill_half(0, empty(low.load(Ordering::Relaxed)), tag, reference)
+            || self.fill_half(1, empty(high.load(Ordering::Relaxed)) & PREFERRED, tag, reference)
     }
 
     #[inline(always)]
@@ -387,7 +377,7 @@ mod tests {
         let index = Index::new(1000);
         let hashes = hashes(2000);
         for (i, hash) in hashes.iter().enumerate() {
-            assert!(index.insert_new(*hash, Reference::new(i as u32, (i % 2) as u32), |_| None));
+            assert!(index.insert(*hash, Reference::new(i as u32, (i % 2) as u32), |_| None));
         }
         for (i, hash) in hashes.iter().enumerate() {
             let found = index.find(*hash, |r| (r.position() == i as u32).then_some(r));
@@ -408,7 +398,7 @@ mod tests {
         let hashes = hashes(connections * 2);
         for (i, hash) in hashes.iter().enumerate() {
             let hash_of = |r: Reference| hashes.get(r.position() as usize).copied();
-            assert!(index.insert_new(*hash, Reference::new(i as u32, 0), hash_of), "key {i}");
+            assert!(index.insert(*hash, Reference::new(i as u32, 0), hash_of), "key {i}");
         }
         for (i, hash) in hashes.iter().enumerate() {
             assert!(index.find(*hash, |r| (r.position() == i as u32).then_some(())).is_some(), "key {i}");
@@ -422,11 +412,7 @@ mod tests {
         let hashes = hashes(20_000 * 2 * 8 / 10 * 8 / 5);
         for (i, hash) in hashes.iter().enumerate() {
             let hash_of = |r: Reference| hashes.get(r.position() as usize).copied();
-            assert!(
-                index.insert_new(*hash, Reference::new(i as u32, 0), hash_of),
-                "key {i} of {}",
-                hashes.len()
-            );
+            assert!(index.insert(*hash, Reference::new(i as u32, 0), hash_of), "key {i} of {}", hashes.len());
         }
         assert!(hashes.len() as f64 > 0.79 * (index.buckets.len() * SLOTS) as f64);
         for (i, hash) in hashes.iter().enumerate() {
@@ -442,14 +428,16 @@ mod tests {
         let hashes = hashes(connections * 2);
         for (i, hash) in hashes.iter().enumerate() {
             let hash_of = |r: Reference| hashes.get(r.position() as usize).copied();
-            assert!(index.insert_new(*hash, Reference::new(i as u32, 0), hash_of));
+            assert!(index.insert(*hash, Reference::new(i as u32, 0), hash_of));
         }
         let mut second = 0;
         for (i, hash) in hashes.iter().enumerate() {
             let sought = Reference::new(i as u32, 0);
-            let (one, other) = (index.candidate(*hash), index.second_candidate(*hash));
-            // A tag of 16 bits may be another's.
+            let mut crowded = false;
+            let (one, other) = (index.candidate(*hash, &mut crowded), index.second_candidate(*hash));
+            // A tag of 15 bits may be another's.
             assert!(one == sought || other == sought || one != Reference::NONE);
+            assert!(one != Reference::NONE || crowded);
             second += u32::from(one == Reference::NONE);
         }
         // About one of ten: too many to be found the slow way.
@@ -460,8 +448,7 @@ mod tests {
     fn a_full_pair_of_buckets_refuses() {
         let index = Index::new(1);
         let hash = 0xFFFF_FFFF_0000_0001;
-        let taken =
-            (0..100).filter(|i| index.insert_new(hash, Reference::new(*i, 0), |_| Some(hash))).count();
+        let taken = (0..100).filter(|i| index.insert(hash, Reference::new(*i, 0), |_| Some(hash))).count();
         assert_eq!(taken, 2 * SLOTS);
     }
 

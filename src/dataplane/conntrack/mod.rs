@@ -47,7 +47,7 @@ pub use entry::{Connection, Entry, Hit, Kind, Segment};
 pub use glance::Glance;
 pub use index::Reference;
 pub use key::{FlowKey, Secret};
-pub use side::{Created, Side};
+pub use side::Side;
 pub use table::{FlowTable, Refused};
 pub use tcp::{Direction, State};
 
@@ -267,23 +267,24 @@ impl Flows {
     ) -> Result<Hit<P>, Refused> {
         let now = self.moment(now);
         let side = P::side_mut(self);
-        let Created { position, .. } =
-            side.create((connection, request_hash), lost, now, timeouts, counters)?;
+        let new = (connection, request_hash, connection.deltas());
+        let position = side.create(new, lost, now, timeouts, counters)?;
         let entry = side.table().entry(position);
         entry.read(position, connection.request, Direction::Request).ok_or(Refused::Raced)
     }
 
-    /// Creates a connection, whose request has this hash, and reads nothing of it: see [`Side::create`].
+    /// Creates a connection, whose request has this hash and whose [`Connection::deltas`] are these, and reads nothing of it: see
+    /// [`Side::create`].
     #[inline(always)]
     pub fn open<P: Pair>(
         &mut self,
-        (connection, request_hash): (&Connection<P>, u64),
+        new: (&Connection<P>, u64, u32),
         now: Tick,
         timeouts: &Timeouts,
         counters: &WorkerCounters,
-    ) -> Result<Created, Refused> {
+    ) -> Result<u32, Refused> {
         let now = self.moment(now);
-        P::side_mut(self).create((connection, request_hash), None, now, timeouts, counters)
+        P::side_mut(self).create(new, None, now, timeouts, counters)
     }
 
     #[inline]

@@ -46,7 +46,7 @@ fn table() -> Arc<FlowTable> {
 
 fn enter(table: &FlowTable, position: u32, number: u32, kind: Kind) -> bool {
     let (connection, hash) = (connection(number, kind), table.secret().hash(key(number)));
-    table.enter(position, 0, (&connection, hash), NOW, || {}).is_ok()
+    table.enter(position, 0, (&connection, hash, connection.deltas()), NOW, || {}).is_ok()
 }
 
 fn find(table: &FlowTable, number: u32) -> Option<Hit> {
@@ -201,7 +201,7 @@ fn crowded() -> (Index, impl Fn(Reference) -> Option<u64>) {
     let index = Index::new(1);
     for position in [8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7] {
         let reference = Reference::new(position, 0);
-        assert!(index.insert_new(hash_of(reference).unwrap(), reference, |_| None));
+        assert!(index.insert(hash_of(reference).unwrap(), reference, |_| None));
     }
     let last = Reference::new(15, 0);
     index.remove(hash_of(last).unwrap(), last);
@@ -216,7 +216,7 @@ fn a_resident_that_moves_is_found_at_every_moment() {
         let index = Arc::new(index);
         let mover = {
             let index = Arc::clone(&index);
-            thread::spawn(move || assert!(index.insert_new(hash(1, 1, 50), Reference::new(50, 0), hash_of)))
+            thread::spawn(move || assert!(index.insert(hash(1, 1, 50), Reference::new(50, 0), hash_of)))
         };
         let sought = Reference::new(0, 0);
         let found = index.find(hash(0, 1, 100), |reference| (reference == sought).then_some(()));
@@ -239,7 +239,7 @@ fn a_resident_that_ends_on_its_way_leaves_nothing_behind() {
                     let gone = resident.position() == 0 && alive.load(sync::Ordering::Acquire) == 0;
                     if gone { None } else { hash_of(resident) }
                 };
-                index.insert_new(hash(1, 1, 50), Reference::new(50, 0), living)
+                index.insert(hash(1, 1, 50), Reference::new(50, 0), living)
             })
         };
         let ending = Reference::new(0, 0);
@@ -259,11 +259,11 @@ fn a_bucket_that_two_workers_change_keeps_every_key() {
         let other = {
             let index = Arc::clone(&index);
             thread::spawn(move || {
-                assert!(index.insert_new(hash(0, 1, 1), Reference::new(1, 0), |_| None));
+                assert!(index.insert(hash(0, 1, 1), Reference::new(1, 0), |_| None));
                 index.remove(hash(0, 1, 1), Reference::new(1, 0));
             })
         };
-        assert!(index.insert_new(hash(0, 1, 2), Reference::new(2, 0), |_| None));
+        assert!(index.insert(hash(0, 1, 2), Reference::new(2, 0), |_| None));
         let sought = Reference::new(2, 0);
         let found = || index.find(hash(0, 1, 2), |reference| (reference == sought).then_some(()));
         assert!(found().is_some());

@@ -17,15 +17,6 @@ const KEPT: usize = 3 * CHAIN as usize;
 /// Entries that are looked at together, so that their cache misses overlap.
 const TOGETHER: usize = 16;
 
-/// A connection that was created.
-#[derive(Debug, Clone, Copy)]
-pub struct Created {
-    /// Where its entry is.
-    pub position: u32,
-    /// The changes of both checksums of its requests, as they are written: addresses << 16 | addresses and ports.
-    pub deltas: u32,
-}
-
 /// One worker's hold on the connections of one family.
 #[derive(Debug)]
 pub struct Side<P: Pair> {
@@ -68,7 +59,7 @@ impl<P: Pair> Side<P> {
         &self.table
     }
 
-    /// Creates a connection.
+    /// Creates a connection, whose request has this hash and whose [`Connection::deltas`] are these: where its entry is.
     ///
     /// A full table takes back a connection that is over, if one is near; otherwise it refuses. It never touches one
     /// that is not over, other than `lost`, whose request key the new one has: that ends as soon as there is an entry for the new
@@ -76,12 +67,12 @@ impl<P: Pair> Side<P> {
     #[inline(always)]
     pub fn create(
         &mut self,
-        (connection, request_hash): (&Connection<P>, u64),
+        (connection, request_hash, deltas): (&Connection<P>, u64, u32),
         lost: Option<&Hit<P>>,
         now: Moment,
         timeouts: &Timeouts,
         counters: &WorkerCounters,
-    ) -> Result<Created, Refused> {
+    ) -> Result<u32, Refused> {
         let (position, armed) = match self.free_entry() {
             Some(position) => (position, false),
             None => (self.reclaim(counters).ok_or(Refused::TableFull)?, true),
@@ -95,16 +86,16 @@ impl<P: Pair> Side<P> {
                 self.end(lost, counters);
             }
         };
-        let entered = self.table.enter(position, self.worker, (connection, request_hash), now, make_way);
-        match entered {
-            Ok(deltas) => {
+        let new = (connection, request_hash, deltas);
+        match self.table.enter(position, self.worker, new, now, make_way) {
+            Ok(()) => {
                 if !armed {
                     let delay = timeout(connection.kind, connection.state, timeouts);
                     self.wheel.arm(self.table.as_ref(), position, now.coarse, delay);
                     counters.connections_active.add(1);
                 }
                 count_created(connection, counters);
-                Ok(Created { position, deltas })
+                Ok(position)
             }
             Err(withdrawn) => {
                 match withdrawn.state {

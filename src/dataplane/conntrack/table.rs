@@ -9,7 +9,7 @@ use crate::sys::{huge, prefetch};
 use crate::tables::BackendId;
 
 use super::entry::{Connection, Entry, Hit, Moment};
-use super::index::{Index, Places, Reference};
+use super::index::{Index, Reference};
 use super::key::{FlowKey, Secret};
 use super::sync::{AtomicU32, Chains, Ordering, fence};
 use super::tcp::{Direction, State};
@@ -106,17 +106,11 @@ impl<P: Pair> FlowTable<P> {
     }
 
     /// Asks for the entry that a hash most likely leads to, and says which it is. Where the first bucket does not know it, the
-    /// second is asked for, to be looked at by [`FlowTable::prefetch_second`], and `missed` says so.
+    /// second is asked for. If it is likely to, `missed` says so: then it is to be looked at by [`FlowTable::prefetch_second`].
     #[inline(always)]
     pub fn prefetch_entry(&self, hash: u64, missed: &mut bool) -> Reference {
-        let reference = self.index.candidate(hash);
-        match self.referred(reference) {
-            Some(entry) => prefetch::read(entry),
-            None => {
-                self.index.prefetch_second(hash);
-                *missed = true;
-            }
-        }
+        let reference = self.index.candidate(hash, missed);
+        self.referred(reference).into_iter().for_each(prefetch::read);
         reference
     }
 
@@ -162,12 +156,7 @@ impl<P: Pair> FlowTable<P> {
     /// Whether some frame with this key has a connection.
     #[inline(always)]
     pub fn has(&self, key: FlowKey<P>, hash: u64) -> bool {
-        self.has_at(&self.index.places(hash), key, hash)
-    }
-
-    #[inline(always)]
-    fn has_at(&self, places: &Places<'_>, key: FlowKey<P>, hash: u64) -> bool {
-        !places.are_free() && self.has_one(key.addresses, key.ports, key.protocol, hash)
+        !self.index.is_free(hash) && self.has_one(key.addresses, key.ports, key.protocol, hash)
     }
 
     /// In parts, so that keys need not lie in memory for the sake of this call.
@@ -183,36 +172,35 @@ impl<P: Pair> FlowTable<P> {
 
     /// Enters `connection`, whose request has this hash, at the free `position`. On refusal the position is free again, unless
     /// another worker is just ending what was entered (no `state`): then it is soon. `make_way` is called once nothing but the index
-    /// can refuse it. The changes of checksums, as [`Entry::fill`] has them.
+    /// can refuse it. `deltas` are [`Connection::deltas`].
     #[inline(always)]
     pub(super) fn enter(
         &self,
         position: u32,
         owner: u16,
-        (connection, request_hash): (&Connection<P>, u64),
+        (connection, request_hash, deltas): (&Connection<P>, u64, u32),
         now: Moment,
         make_way: impl FnOnce(),
-    ) -> Result<u32, Withdrawn> {
+    ) -> Result<(), Withdrawn> {
         let one_way = connection.kind.one_way();
         let reply_hash = if one_way { 0 } else { self.secret.hash(connection.reply) };
-        let reply_places = self.index.places(reply_hash);
-        if !one_way && self.has_at(&reply_places, connection.reply, reply_hash) {
+        if !one_way && self.has(connection.reply, reply_hash) {
             return Err(Withdrawn { why: Refused::Conflict, state: Some(connection.state) });
         }
         make_way();
-        let deltas = self.entry(position).fill(owner, connection, now);
+        self.entry(position).fill(owner, connection, deltas, now);
         let request = Reference::new(position, 0);
-        if !self.insert(&self.index.places(request_hash), request_hash, request) {
+        if !self.insert(request_hash, request) {
             return Err(self.withdraw(position, None));
         }
-        if !one_way && !self.insert(&reply_places, reply_hash, Reference::new(position, 1)) {
+        if !one_way && !self.insert(reply_hash, Reference::new(position, 1)) {
             return Err(self.withdraw(position, Some(request_hash)));
         }
         if self.shared {
             let Connection { request, reply, .. } = *connection;
             self.settle_race(position, [(request, request_hash), (reply, reply_hash)], one_way)?;
         }
-        Ok(deltas)
+        Ok(())
     }
 
     /// Takes back an entry for which the index has no room. It may have its request key already, of this hash.
@@ -253,8 +241,8 @@ impl<P: Pair> FlowTable<P> {
     }
 
     #[inline(always)]
-    fn insert(&self, places: &Places<'_>, hash: u64, reference: Reference) -> bool {
-        self.index.insert((places, hash), reference, |other| self.hash_of(other))
+    fn insert(&self, hash: u64, reference: Reference) -> bool {
+        self.index.insert(hash, reference, |other| self.hash_of(other))
     }
 
     /// The hash of what is referred to, while it lives.
@@ -300,6 +288,7 @@ impl<P: Pair> FlowTable<P> {
     }
 
     /// The first entry of a chain and the rest, which is asked for: it is written next.
+    #[inline(always)]
     pub(super) fn split_chain(&self, head: u32) -> Option<(u32, u32)> {
         if head == NONE {
             return None;

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use super::icmp::Quote;
 pub use super::ip::Family;
 use super::ip::{self, Addresses};
-use super::plain::put;
+use super::plain::{at, put};
 use super::{checksum, ethernet, ipv4, ipv6, udp};
 
 /// TTL or hop limit of the outer header: how far the backend is, not how far the client was (RFC 2003 §3.1).
@@ -24,7 +24,9 @@ pub const LONGEST: usize = ipv6::HEADER + udp::HEADER + GUE;
 /// Ethernet, and IPv4 in IPv4.
 const WRAPPED_V4: usize = INNER + ipv4::HEADER;
 /// Where the inner packet begins there.
-const INNER: usize = ethernet::HEADER + ipv4::HEADER;
+const INNER: usize = OUTER + ipv4::HEADER;
+/// Where the outer one begins.
+const OUTER: usize = ethernet::HEADER;
 
 /// How a packet stands inside another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -169,7 +171,8 @@ impl Outer {
         let template = self.template.first_chunk::<{ ipv4::HEADER }>()?;
         let is_it = self.len() == ipv4::HEADER && template[9] == ip::IPV4;
         let addresses = template.last_chunk().filter(|_| is_it)?;
-        Some(Ipip { addresses: *addresses, sum: self.sum })
+        let sum = checksum::add(self.sum, !(VERSION_AND_LENGTH << 8)).to_be();
+        Some(Ipip { addresses: *addresses, sum })
     }
 
     #[inline(always)]
@@ -222,17 +225,24 @@ impl Outer {
 pub struct Ipip {
     /// Source and destination.
     addresses: [u8; 8],
-    /// Sum over what of the header does not change.
+    /// Sum over what of the header does not change, but for the first byte, as it is written.
     sum: u16,
 }
 
+/// The first byte of an IPv4 header without options.
+const VERSION_AND_LENGTH: u16 = 0x45;
+
 impl Ipip {
+    /// No header.
+    pub const NONE: Self = Self { addresses: [0; 8], sum: 0 };
     /// Bytes of the header.
     pub const LEN: usize = ipv4::HEADER;
 
     /// Does all that is to be done to a plain IPv4 packet of `inner_len` bytes that leaves behind such a header: writes the Ethernet
     /// header, but for its addresses given by `macs`; the outer header as [`Outer::write`] does; and takes one from the
     /// TTL. `head` is those two and the packet's own header. `id` is asked for one where the packet may be cut.
+    ///
+    /// Numbers are words as they are read and written by a little-endian processor, so that nothing is turned (RFC 1071 §2 B).
     #[inline(always)]
     pub fn wrap(
         &self,
@@ -241,19 +251,25 @@ impl Ipip {
         inner_len: u16,
         id: impl FnOnce() -> u16,
     ) {
-        let (traffic_class, dont_fragment) = (head[INNER + 1], head[INNER + 6] & DONT_FRAGMENT);
-        let id = if dont_fragment == 0 { id() } else { 0 };
-        let total = inner_len.wrapping_add(ipv4::HEADER as u16);
-        let changing = u32::from(traffic_class) + u32::from(total) + u32::from(id);
-        let sum = changing + (u32::from(dont_fragment) << 8) + u32::from(self.sum);
-        let ([c, d], [e, f]) = (total.to_be_bytes(), id.to_be_bytes());
-        let [g, h] = (!checksum::fold_words(sum)).to_be_bytes();
-        let [a, b] = ethernet::IPV4.to_be_bytes();
+        const FLAGS: u32 = DONT_FRAGMENT as u32;
+        const TTL_AND_PROTOCOL: u32 = u16::from_le_bytes([TTL, ip::IPV4]) as u32;
+        // Version, header length and traffic class; length of the packet; identification; flags.
+        let inner = at(head, INNER, u64::from_le_bytes);
+        let (rest, changing) = if inner & u64::from(FLAGS) << 48 == 0 {
+            let id = id().swap_bytes();
+            (u64::from(id) << 32, id.into())
+        } else {
+            (u64::from(FLAGS) << 48, FLAGS)
+        };
+        let total = u64::from(inner_len.wrapping_add(ipv4::HEADER as u16).swap_bytes());
+        let first = u64::from(inner as u16);
+        let sum = (first + total) as u32 + changing + u32::from(self.sum);
+        let checksum = !sum.wrapping_add(sum.rotate_left(16)) & 0xFFFF_0000;
         put(head, 0, *macs);
-        put(head, 12, [a, b, 0x45, traffic_class]);
-        put(head, 16, [c, d, e, f, dont_fragment, 0, TTL, ip::IPV4]);
-        put(head, 24, [g, h]);
-        put(head, 26, self.addresses);
+        put(head, 12, ethernet::IPV4.to_be_bytes());
+        put(head, OUTER, (first | total << 16 | rest).to_le_bytes());
+        put(head, OUTER + 8, (TTL_AND_PROTOCOL | checksum).to_le_bytes());
+        put(head, OUTER + 12, self.addresses);
         if let Some(inner) = head.last_chunk_mut::<{ ipv4::HEADER }>() {
             ipv4::decrement_ttl(inner);
         }
