@@ -40,6 +40,8 @@ pub struct Meta {
     pub lane: Lane,
     /// Hash of the flow under the table's secret.
     pub hash: u64,
+    /// Number of the bucket that `hash` leads to; of plain frames alone.
+    pub bucket: u32,
     /// The connection that it most likely belongs to, unverified; of plain IPv4 alone.
     pub candidate_v4: Reference,
     /// The same of plain IPv6.
@@ -62,6 +64,7 @@ impl Meta {
             v6: FlowKey::default(),
             lane: Lane::Full,
             hash: 0,
+            bucket: 0,
             candidate_v4: Reference::NONE,
             candidate_v6: Reference::NONE,
             mtu: 0,

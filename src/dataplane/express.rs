@@ -28,7 +28,7 @@ pub fn prefetch(batch: &mut Batch, all_v4: bool, shared: &FlowTables) {
     let missed = if all_v4 {
         let (v4, mut missed) = (&*shared.v4, false);
         for Slot { meta, .. } in batch.parts().0 {
-            meta.candidate_v4 = v4.prefetch_entry(meta.hash, &mut missed);
+            meta.candidate_v4 = v4.prefetch_entry((meta.bucket, meta.hash), &mut missed);
         }
         missed
     } else {
@@ -45,8 +45,8 @@ fn prefetch_mixed(batch: &mut Batch, shared: &FlowTables) -> bool {
     let mut missed = false;
     for Slot { meta, .. } in batch.parts().0 {
         match meta.lane {
-            Lane::V4 => meta.candidate_v4 = shared.v4.prefetch_entry(meta.hash, &mut missed),
-            Lane::V6 => meta.candidate_v6 = shared.v6.prefetch_entry(meta.hash, &mut missed),
+            Lane::V4 => meta.candidate_v4 = shared.v4.prefetch_entry((meta.bucket, meta.hash), &mut missed),
+            Lane::V6 => meta.candidate_v6 = shared.v6.prefetch_entry((meta.bucket, meta.hash), &mut missed),
             Lane::Full => {}
         }
     }

@@ -132,12 +132,7 @@ fn way_to<'a, P: Pair>(
 
 /// Counts the frame and rewrites it.
 #[inline(always)]
-fn translate<P: Pair>(
-    frame: &mut Frame,
-    connection: &Connection<P>,
-    way: &Way,
-    turn: &Turn<'_>,
-) -> Verdict {
+fn translate<P: Pair>(frame: &mut Frame, connection: &Connection<P>, way: &Way, turn: &Turn<'_>) -> Verdict {
     known::count_at(turn.counters, connection.backend, Direction::Request, frame.len());
     let leaves = connection.reply.reversed();
     let translation = Translation {

@@ -110,14 +110,14 @@ pub fn run(batch: &mut Batch, tables: &Snapshot, shared: &FlowTables) -> bool {
         if let Some(Named { addresses, ports, protocol }) = plain::ipv4(bytes, station) {
             meta.v4 = FlowKey { addresses, ports, protocol };
             (meta.lane, meta.hash) = (Lane::V4, secret.hash(meta.v4));
-            v4.prefetch_bucket(meta.hash);
+            meta.bucket = v4.prefetch_bucket(meta.hash);
             continue;
         }
         all_v4 = false;
         if let Some(Named { addresses, ports, protocol }) = plain::ipv6(bytes, station) {
             meta.v6 = FlowKey { addresses, ports, protocol };
             (meta.lane, meta.hash) = (Lane::V6, secret.hash(meta.v6));
-            v6.prefetch_bucket(meta.hash);
+            meta.bucket = v6.prefetch_bucket(meta.hash);
         } else {
             full(bytes, meta, tables, shared);
         }

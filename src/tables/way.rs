@@ -38,8 +38,15 @@ pub struct Way {
 }
 
 impl Way {
-    const CLOSED: Self =
-        Self { macs: [0; 12], mtu: 0, certain: 0, interface: InterfaceId(0), ipip: Ipip::NONE, deltas: 0, outer: None };
+    const CLOSED: Self = Self {
+        macs: [0; 12],
+        mtu: 0,
+        certain: 0,
+        interface: InterfaceId(0),
+        ipip: Ipip::NONE,
+        deltas: 0,
+        outer: None,
+    };
 
     fn to(next_hop: &NextHop) -> Self {
         if !next_hop.resolved || next_hop.tags != Tags::none() {

@@ -24,27 +24,28 @@ const PREFERRED: u64 = 0x8000_8000;
 const LANES: u64 = 0x0001_0001_0001_0001;
 const HIGH_BITS: u64 = 0x8000_8000_8000_8000;
 
-/// What a slot holds while it is emptied: no entry is at such a position.
-const GIVEN_UP: u32 = u32::MAX;
+/// What a slot holds that is vacant, and one while it is emptied: no entry is at such positions.
+const VACANT: u32 = u32::MAX;
+const GIVEN_UP: u32 = u32::MAX - 1;
 
-/// A reference to one direction of an entry; 0 is none.
+/// A reference to one direction of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reference(u32);
 
 impl Reference {
     /// None.
-    pub const NONE: Self = Self(0);
+    pub const NONE: Self = Self(VACANT);
 
     /// Direction 0 or 1 of the entry at `position` (below 2^31 − 2).
     #[inline]
     pub fn new(position: u32, direction: u32) -> Self {
-        Self((position + 1) << 1 | direction)
+        Self(position << 1 | direction)
     }
 
-    /// Position of the entry.
+    /// Position of the entry. Of none it is one that no entry has.
     #[inline]
     pub fn position(self) -> u32 {
-        (self.0 >> 1).wrapping_sub(1)
+        self.0 >> 1
     }
 
     /// Whether it names the reply direction.
@@ -54,11 +55,17 @@ impl Reference {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(C, align(64))]
 struct Bucket {
     tags: [AtomicU64; 2],
     references: [AtomicU32; SLOTS],
+}
+
+impl Default for Bucket {
+    fn default() -> Self {
+        Self { tags: Default::default(), references: std::array::from_fn(|_| AtomicU32::new(VACANT)) }
+    }
 }
 
 /// The index of all keys.
@@ -87,16 +94,23 @@ impl Index {
         self.at((hash >> 32) as u32)
     }
 
-    /// Maps 32 bits onto the buckets without a division.
     #[inline]
     fn at(&self, bits: u32) -> &Bucket {
-        &self.buckets[((u64::from(bits) * self.buckets.len() as u64) >> 32) as usize]
+        &self.buckets[self.number(bits)]
     }
 
-    /// Asks for the bucket that most lookups of this hash end in.
-    #[inline]
-    pub fn prefetch(&self, hash: u64) {
-        prefetch::read(self.first(hash));
+    /// Maps 32 bits onto the buckets without a division.
+    #[inline(always)]
+    fn number(&self, bits: u32) -> usize {
+        ((u64::from(bits) * self.buckets.len() as u64) >> 32) as usize
+    }
+
+    /// Asks for the bucket that most lookups of this hash end in, and says which it is.
+    #[inline(always)]
+    pub fn prefetch(&self, hash: u64) -> u32 {
+        let number = self.number(hash as u32);
+        self.buckets.get(number).into_iter().for_each(prefetch::read);
+        number as u32
     }
 
     /// The first reference under `hash` for which `accept` gives something.
@@ -135,23 +149,22 @@ impl Index {
         prefetch::read(self.second(hash));
     }
 
-    /// The first reference whose tag fits in the first bucket, unverified, so that its entry can be asked for ahead of the lookup.
+    /// The first reference whose tag fits in the first bucket, which has this number, unverified, so that its entry can be asked for ahead of the lookup.
     /// Where there is none, the second bucket is asked for, and `crowded` says whether keys like it have to go there.
     #[inline(always)]
-    pub fn candidate(&self, hash: u64, crowded: &mut bool) -> Reference {
-        let first = self.first(hash);
-        let reference = first.first_like(broadcast(hash));
-        if reference == Reference::NONE {
+    pub fn candidate(&self, (first, hash): (u32, u64), crowded: &mut bool) -> Reference {
+        let Some(first) = self.buckets.get(first as usize) else { return Reference::NONE };
+        first.first_like(broadcast(hash)).unwrap_or_else(|| {
             self.prefetch_second(hash);
             *crowded |= first.is_crowded();
-        }
-        reference
+            Reference::NONE
+        })
     }
 
     /// The same of the second.
     #[inline]
     pub fn second_candidate(&self, hash: u64) -> Reference {
-        self.second(hash).first_like(broadcast(hash))
+        self.second(hash).first_like(broadcast(hash)).unwrap_or(Reference::NONE)
     }
 
     /// Adds a reference where a key of this hash may be. False when both buckets are full and no resident can move. `hash_of`
@@ -256,18 +269,18 @@ fn count([low, high]: [u64; 2]) -> u32 {
 }
 
 impl Bucket {
-    /// The reference in the first slot whose tag fits; none as well where that is just filled or emptied.
+    /// The reference in the first slot whose tag fits, which is none where that is just filled or emptied.
     #[inline(always)]
-    fn first_like(&self, wanted: u64) -> Reference {
+    fn first_like(&self, wanted: u64) -> Option<Reference> {
         let [low, high] = &self.tags;
         let lane = |marked: u64| marked.trailing_zeros() as usize / 16 % 4;
         let marked = matches(low.load(Ordering::Acquire), wanted);
         if marked != 0 {
-            return Reference(self.references[lane(marked)].load(Ordering::Relaxed));
+            return Some(Reference(self.references[lane(marked)].load(Ordering::Relaxed)));
         }
         match matches(high.load(Ordering::Acquire), wanted) {
-            0 => Reference::NONE,
-            marked => Reference(self.references[4 + lane(marked)].load(Ordering::Relaxed)),
+            0 => None,
+            marked => Some(Reference(self.references[4 + lane(marked)].load(Ordering::Relaxed))),
         }
     }
 
@@ -278,7 +291,7 @@ impl Bucket {
             while marked != 0 {
                 let lane = marked.trailing_zeros() as usize / 16;
                 let reference = self.references[half * 4 + lane].load(Ordering::Relaxed);
-                if reference != 0
+                if reference != VACANT
                     && let Some(found) = accept(Reference(reference))
                 {
                     return Some(found);
@@ -290,7 +303,7 @@ impl Bucket {
     }
 
     fn references(&self) -> usize {
-        self.references.iter().filter(|slot| slot.load(Ordering::Relaxed) != 0).count()
+        self.references.iter().filter(|slot| slot.load(Ordering::Relaxed) != VACANT).count()
     }
 
     /// Not zero if a tag matches.
@@ -335,7 +348,7 @@ impl Bucket {
             let lane = vacant.trailing_zeros() as usize / 16;
             // Without a tag it may be taken or given up at this moment.
             let held = &self.references[half * 4 + lane];
-            if held.compare_exchange(0, reference.0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            if held.compare_exchange(VACANT, reference.0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
                 self.tags[half].fetch_or(u64::from(tag) << (lane * 16), Ordering::AcqRel);
                 return true;
             }
@@ -354,7 +367,7 @@ impl Bucket {
                 && held.compare_exchange(reference.0, GIVEN_UP, Ordering::AcqRel, Ordering::Relaxed).is_ok()
             {
                 tags.fetch_and(!lane, Ordering::AcqRel);
-                held.store(0, Ordering::Release);
+                held.store(VACANT, Ordering::Release);
                 return true;
             }
         }
@@ -434,7 +447,10 @@ mod tests {
         for (i, hash) in hashes.iter().enumerate() {
             let sought = Reference::new(i as u32, 0);
             let mut crowded = false;
-            let (one, other) = (index.candidate(*hash, &mut crowded), index.second_candidate(*hash));
+            let (one, other) = (
+                index.candidate((index.prefetch(*hash), *hash), &mut crowded),
+                index.second_candidate(*hash),
+            );
             // A tag of 15 bits may be another's.
             assert!(one == sought || other == sought || one != Reference::NONE);
             assert!(one != Reference::NONE || crowded);

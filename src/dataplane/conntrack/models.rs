@@ -46,7 +46,9 @@ fn table() -> Arc<FlowTable> {
 
 fn enter(table: &FlowTable, position: u32, number: u32, kind: Kind) -> bool {
     let (connection, hash) = (connection(number, kind), table.secret().hash(key(number)));
-    table.enter(position, 0, (&connection, hash, connection.deltas()), NOW, || {}).is_ok()
+    table
+        .enter((position, table.entry(position)), 0, (&connection, hash, connection.deltas()), NOW, || {})
+        .is_ok()
 }
 
 fn find(table: &FlowTable, number: u32) -> Option<Hit> {

@@ -77,6 +77,8 @@ impl<P: Pair> Side<P> {
             Some(position) => (position, false),
             None => (self.reclaim(counters).ok_or(Refused::TableFull)?, true),
         };
+        let table = &*self.table;
+        let entry = table.entry(position);
         // Counted before anybody can find it, and end it.
         if !connection.state.is_finished(connection.kind) {
             self.loads.opened(self.worker, connection.backend);
@@ -87,11 +89,11 @@ impl<P: Pair> Side<P> {
             }
         };
         let new = (connection, request_hash, deltas);
-        match self.table.enter(position, self.worker, new, now, make_way) {
+        match table.enter((position, entry), self.worker, new, now, make_way) {
             Ok(()) => {
                 if !armed {
                     let delay = timeout(connection.kind, connection.state, timeouts);
-                    self.wheel.arm(self.table.as_ref(), position, now.coarse, delay);
+                    self.wheel.arm_link(&entry.next, position, now.coarse, delay);
                     counters.connections_active.add(1);
                 }
                 count_created(connection, counters);

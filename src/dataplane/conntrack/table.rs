@@ -99,17 +99,17 @@ impl<P: Pair> FlowTable<P> {
         &self.entries[position as usize]
     }
 
-    /// Asks for the bucket of a hash.
-    #[inline]
-    pub fn prefetch_bucket(&self, hash: u64) {
-        self.index.prefetch(hash);
+    /// Asks for the bucket of a hash, and says which it is.
+    #[inline(always)]
+    pub fn prefetch_bucket(&self, hash: u64) -> u32 {
+        self.index.prefetch(hash)
     }
 
-    /// Asks for the entry that a hash most likely leads to, and says which it is. Where the first bucket does not know it, the
+    /// Asks for the entry that a hash most likely leads to, whose bucket has this number, and says which it is. Where the first bucket does not know it, the
     /// second is asked for. If it is likely to, `missed` says so: then it is to be looked at by [`FlowTable::prefetch_second`].
     #[inline(always)]
-    pub fn prefetch_entry(&self, hash: u64, missed: &mut bool) -> Reference {
-        let reference = self.index.candidate(hash, missed);
+    pub fn prefetch_entry(&self, bucket_and_hash: (u32, u64), missed: &mut bool) -> Reference {
+        let reference = self.index.candidate(bucket_and_hash, missed);
         self.referred(reference).into_iter().for_each(prefetch::read);
         reference
     }
@@ -170,13 +170,13 @@ impl<P: Pair> FlowTable<P> {
         self.index.find(hash, is_it).is_some()
     }
 
-    /// Enters `connection`, whose request has this hash, at the free `position`. On refusal the position is free again, unless
+    /// Enters `connection`, whose request has this hash, at the free `position`, where `entry` is. On refusal the position is free again, unless
     /// another worker is just ending what was entered (no `state`): then it is soon. `make_way` is called once nothing but the index
     /// can refuse it. `deltas` are [`Connection::deltas`].
     #[inline(always)]
     pub(super) fn enter(
         &self,
-        position: u32,
+        (position, entry): (u32, &Entry<P>),
         owner: u16,
         (connection, request_hash, deltas): (&Connection<P>, u64, u32),
         now: Moment,
@@ -188,7 +188,7 @@ impl<P: Pair> FlowTable<P> {
             return Err(Withdrawn { why: Refused::Conflict, state: Some(connection.state) });
         }
         make_way();
-        self.entry(position).fill(owner, connection, deltas, now);
+        entry.fill(owner, connection, deltas, now);
         let request = Reference::new(position, 0);
         if !self.insert(request_hash, request) {
             return Err(self.withdraw(position, None));

@@ -51,12 +51,18 @@ impl Wheel {
     /// Asks to look at `position` after `delay` coarse units (at least one slot, at most the horizon).
     #[inline(always)]
     pub fn arm(&mut self, links: &impl Links, position: u32, now: Coarse, delay: u32) {
+        self.arm_link(links.link(position), position, now, delay);
+    }
+
+    /// The same where the link of `position` is at hand.
+    #[inline(always)]
+    pub fn arm_link(&mut self, link: &AtomicU32, position: u32, now: Coarse, delay: u32) {
         let due = now.0.wrapping_add(delay.min(HORIZON)) / SLOT + 1;
         // A wheel that lags behind must not be handed slots further away than it is long.
         let due = due.max(self.slot + 1).min(self.slot + SLOTS as u32 - 1);
         self.filling = (self.filling + 1) % LISTS;
         let head = &mut self.heads[due as usize % SLOTS][self.filling];
-        links.link(position).store(*head, Ordering::Relaxed);
+        link.store(*head, Ordering::Relaxed);
         *head = position;
     }
 
