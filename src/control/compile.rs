@@ -16,8 +16,8 @@ use crate::config::valid::{self, Config};
 use crate::tables::counters::{MAX_BACKENDS, MAX_SERVICES};
 use crate::tables::exact::{ExactKey, ExactMap};
 use crate::tables::{
-    Backend, BackendId, Coarse, InterfaceId, NextHopId, Protocol, Resolution, Routes, Service, ServiceId,
-    Snapshot, SnatPool, SnatRule, Steering, Timeouts,
+    Backend, BackendId, Coarse, Forwarding, InterfaceId, MssClamp, NextHopId, Protocol, Resolution, Routes,
+    Service, ServiceId, Snapshot, SnatPool, SnatRule, Steering, Timeouts,
 };
 use crate::wire::tunnel::Outer;
 
@@ -311,6 +311,8 @@ impl Compiler {
         for (service, id) in config.services.iter().zip(ids) {
             let members = members.remove(id).unwrap_or_default();
             let takers = takers(service, &members, standings, reachable);
+            let affinity = self.affinities.rule(service, &takers);
+            let clamps = service.protocol == Protocol::Tcp && service.mss_clamp != MssClamp::Off;
             table[id.index()] = Some(Service {
                 id: *id,
                 name: service.name.clone(),
@@ -320,7 +322,8 @@ impl Compiler {
                 mss_clamp: service.mss_clamp,
                 scheduler: service.scheduler.name(),
                 table: self.schedulers.table(*id, service, &takers),
-                affinity: self.affinities.rule(service, &takers),
+                is_plain: service.forwarding == Forwarding::Nat && affinity.is_none() && !clamps,
+                affinity,
                 on_no_backend: service.on_no_backend,
                 backends: members.iter().map(|backend| backend.id).collect(),
                 takers: takers.iter().map(|(backend, _)| backend.id).collect(),

@@ -8,7 +8,7 @@
 //!   opens? ─▶ service ─▶ new? ─▶ intact? ─▶ way back? ─▶ backend ─▶ way open? ─▶ insert, rewrite, count
 //! ```
 
-use crate::tables::{Backend, DropReason, Forwarding, MssClamp, Service, Snapshot, Way};
+use crate::tables::{Backend, DropReason, Service, Snapshot, Way};
 use crate::wire::ethernet;
 use crate::wire::plain::{Details, Translation};
 use crate::xsk::Frame;
@@ -54,7 +54,7 @@ fn flow<P: Pair>(
     let (tables, key) = (turn.tables, FlowKey { addresses, ports, protocol });
     let details = P::details(frame.bytes(), key.protocol);
     let state = first_state(key.protocol, details)?;
-    let service = admit::service_of(&key, tables).filter(|service| is_plain(service, key.protocol))?;
+    let service = admit::service_of(&key, tables).filter(|service| service.is_plain)?;
     let is_known = P::side(turn.flows).table().has(key, meta.hash);
     if is_known || frame.has_room() || !P::is_intact(frame.bytes(), key.protocol, details.ip_len) {
         return None;
@@ -103,14 +103,6 @@ fn first_state(protocol: u8, details: Details) -> Option<State> {
         TCP => None,
         _ => Some(State::Udp),
     }
-}
-
-/// Whether connections with the service need no more than a backend and its address.
-#[inline(always)]
-fn is_plain(service: &Service, protocol: u8) -> bool {
-    service.forwarding == Forwarding::Nat
-        && service.affinity.is_none()
-        && (service.mss_clamp == MssClamp::Off || protocol != TCP)
 }
 
 /// The way to a backend, and what its answers bear. None where the frame cannot go there as it is.

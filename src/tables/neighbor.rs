@@ -161,14 +161,22 @@ impl Routes {
 
     #[inline(always)]
     fn route_v4(&self, destination: u32) -> Option<Route> {
-        let key = |mask| ExactKey::V4(u64::from(destination & mask) << 32);
-        self.v4.iter().find_map(|(mask, routes)| routes.get(key(mask))).or(self.default_v4)
+        for (mask, routes) in &self.v4 {
+            if let Some(route) = routes.find(ExactKey::V4(u64::from(destination & mask) << 32)) {
+                return Some(*route);
+            }
+        }
+        self.default_v4
     }
 
     #[inline(always)]
     fn route_v6(&self, destination: u128) -> Option<Route> {
-        let key = |mask| ExactKey::V6(destination & mask, 0);
-        self.v6.iter().find_map(|(mask, routes)| routes.get(key(mask))).or(self.default_v6)
+        for (mask, routes) in &self.v6 {
+            if let Some(route) = routes.find(ExactKey::V6(destination & mask, 0)) {
+                return Some(*route);
+            }
+        }
+        self.default_v6
     }
 
     #[inline(always)]

@@ -160,6 +160,9 @@ pub struct Service {
     pub table: Arc<SchedulerTable>,
     /// Whether clients return to the server that they had.
     pub affinity: Option<Affinity>,
+    /// Whether its connections need no more than a backend and its address: they are `nat`, without affinity and without an MSS to
+    /// be clamped.
+    pub is_plain: bool,
     /// What becomes of a new connection while no backend may take it.
     pub on_no_backend: OnNoBackend,
     /// Its backends, for showing.

@@ -152,13 +152,14 @@ impl Index {
     /// The first reference whose tag fits in the first bucket, which has this number, unverified, so that its entry can be asked for ahead of the lookup.
     /// Where there is none, the second bucket is asked for, and `crowded` says whether keys like it have to go there.
     #[inline(always)]
-    pub fn candidate(&self, (first, hash): (u32, u64), crowded: &mut bool) -> Reference {
-        let Some(first) = self.buckets.get(first as usize) else { return Reference::NONE };
-        first.first_like(broadcast(hash)).unwrap_or_else(|| {
+    pub fn candidate(&self, (first, hash): (u32, u64), crowded: &mut bool) -> Option<Reference> {
+        let first = &self.buckets[first as usize];
+        let found = first.first_like(broadcast(hash));
+        if found.is_none() {
             self.prefetch_second(hash);
             *crowded |= first.is_crowded();
-            Reference::NONE
-        })
+        }
+        found
     }
 
     /// The same of the second.
@@ -324,7 +325,7 @@ impl Bucket {
     #[inline(always)]
     fn is_crowded(&self) -> bool {
         let [low, high] = &self.tags;
-        empty(low.load(Ordering::Relaxed)) == 0 && empty(high.load(Ordering::Relaxed)) & PREFERRED == 0
+        matches(low.load(Ordering::Relaxed), 0) == 0 && empty(high.load(Ordering::Relaxed)) & PREFERRED == 0
     }
 
     /// Takes a vacant slot.
@@ -338,15 +339,15 @@ impl Bucket {
     #[inline(always)]
     fn fill_preferred(&self, tag: u16, reference: Reference) -> bool {
         let [low, high] = &self.tags;
-        self.fill_half(0, empty(low.load(Ordering::Relaxed)), tag, reference)
-            || self.fill_half(1, empty(high.load(Ordering::Relaxed)) & PREFERRED, tag, reference)
+        self.fill_half(0, matches(low.load(Ordering::Relaxed), 0), tag, reference)
+            || self.fill_half(1, matches(high.load(Ordering::Relaxed), 0) & PREFERRED, tag, reference)
     }
 
     #[inline(always)]
     fn fill_half(&self, half: usize, mut vacant: u64, tag: u16, reference: Reference) -> bool {
         while vacant != 0 {
             let lane = vacant.trailing_zeros() as usize / 16;
-            // Without a tag it may be taken or given up at this moment.
+            // Without a tag it may be taken or given up at this moment; with one, should it be marked wrongly, it is taken.
             let held = &self.references[half * 4 + lane];
             if held.compare_exchange(VACANT, reference.0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
                 self.tags[half].fetch_or(u64::from(tag) << (lane * 16), Ordering::AcqRel);
@@ -452,9 +453,9 @@ mod tests {
                 index.second_candidate(*hash),
             );
             // A tag of 15 bits may be another's.
-            assert!(one == sought || other == sought || one != Reference::NONE);
-            assert!(one != Reference::NONE || crowded);
-            second += u32::from(one == Reference::NONE);
+            assert!(one == Some(sought) || other == sought || one.is_some());
+            assert!(one.is_some() || crowded);
+            second += u32::from(one.is_none());
         }
         // About one of ten: too many to be found the slow way.
         assert!((hashes.len() / 20..hashes.len() / 5).contains(&(second as usize)), "{second}");

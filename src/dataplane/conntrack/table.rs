@@ -109,7 +109,7 @@ impl<P: Pair> FlowTable<P> {
     /// second is asked for. If it is likely to, `missed` says so: then it is to be looked at by [`FlowTable::prefetch_second`].
     #[inline(always)]
     pub fn prefetch_entry(&self, bucket_and_hash: (u32, u64), missed: &mut bool) -> Reference {
-        let reference = self.index.candidate(bucket_and_hash, missed);
+        let Some(reference) = self.index.candidate(bucket_and_hash, missed) else { return Reference::NONE };
         self.referred(reference).into_iter().for_each(prefetch::read);
         reference
     }
