@@ -20,10 +20,24 @@ pub type V4 = u64;
 /// Source and destination of an IPv6 packet.
 pub type V6 = [u128; 2];
 
+/// For a connection that fills a cache line.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct Line;
+
+/// For one of 7/4 lines, which lies in two or three: without gaps eight of them take 14 lines instead of 16.
+#[derive(Debug, Default)]
+#[repr(align(16))]
+pub struct Quarter;
+
 /// Source and destination address of one packet.
 pub trait Pair: Copy + Eq + Default + Debug + Send + Sync + 'static {
     /// A pair that all workers share.
     type Cell: Default + Debug + Send + Sync;
+    /// Nothing, aligned as a connection is.
+    type Alignment: Default + Debug + Send + Sync;
+    /// Bytes of the index per connection: 64 for eight keys, of which a connection has two, so 16 were full.
+    const INDEX_BYTES: usize;
     /// Whether they are of IPv4.
     const IS_V4: bool;
     /// EtherType of the packets.
@@ -85,6 +99,9 @@ pub trait Pair: Copy + Eq + Default + Debug + Send + Sync + 'static {
 
 impl Pair for V4 {
     type Cell = AtomicU64;
+    type Alignment = Line;
+    /// 64 % full at the most.
+    const INDEX_BYTES: usize = 25;
     const IS_V4: bool = true;
     const ETHERTYPE: u16 = ethernet::IPV4;
     const CHECKSUM_OPTIONAL: bool = true;
@@ -217,6 +234,9 @@ impl Pair for V4 {
 
 impl Pair for V6 {
     type Cell = [AtomicU64; 4];
+    type Alignment = Quarter;
+    /// 73 % full at the most.
+    const INDEX_BYTES: usize = 22;
     const IS_V4: bool = false;
     const ETHERTYPE: u16 = ethernet::IPV6;
     const CHECKSUM_OPTIONAL: bool = false;

@@ -200,7 +200,7 @@ fn crowded() -> (Index, impl Fn(Reference) -> Option<u64>) {
         position @ 8..16 => Some(hash(0, 0, u64::from(position))),
         _ => None,
     };
-    let index = Index::new(1);
+    let index = Index::new(1, 25);
     for position in [8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7] {
         let reference = Reference::new(position, 0);
         assert!(index.insert(hash_of(reference).unwrap(), reference, |_| None));
@@ -257,7 +257,7 @@ fn a_resident_that_ends_on_its_way_leaves_nothing_behind() {
 #[test]
 fn a_bucket_that_two_workers_change_keeps_every_key() {
     check(3, || {
-        let index = Arc::new(Index::new(1));
+        let index = Arc::new(Index::new(1, 25));
         let other = {
             let index = Arc::clone(&index);
             thread::spawn(move || {

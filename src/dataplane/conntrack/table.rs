@@ -79,7 +79,13 @@ impl<P: Pair> FlowTable<P> {
             // The queue was made to hold every chain.
             let _ = queue.push(chain * CHAIN);
         }
-        Self { index: Index::new(chains * CHAIN), entries, secret, chains: queue, shared: workers > 1 }
+        Self {
+            index: Index::new(chains * CHAIN, P::INDEX_BYTES),
+            entries,
+            secret,
+            chains: queue,
+            shared: workers > 1,
+        }
     }
 
     /// Number of entries.
