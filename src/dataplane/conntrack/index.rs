@@ -108,7 +108,7 @@ impl Index {
     #[inline(always)]
     pub fn prefetch(&self, hash: u64) -> u32 {
         let number = self.number(hash as u32);
-        self.buckets.get(number).into_iter().for_each(prefetch::read);
+        prefetch::read(&self.buckets[number]);
         number as u32
     }
 
