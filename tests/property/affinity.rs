@@ -73,6 +73,7 @@ fn allow(lab: &mut Lab, able: u8) {
         servers.sort_unstable();
         let turns: Vec<_> = servers.iter().map(|(_, id)| (*id, 1)).collect();
         service.table = SchedulerTable::RoundRobin(RoundRobin::equal(&turns)).into();
+        service.is_plain = false;
         service.affinity = Some(Affinity {
             group,
             timeout: (TIMEOUT_MS / 64) as u32,
