@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
+mod acl;
 mod checks;
 mod convert;
 mod diagnostic;

@@ -2,7 +2,7 @@
 
 use super::valid::{AdminState, HugePages, Idle, Scheduler, Topology, Via, XdpMode, ZeroCopy};
 use super::values::Mistake;
-use crate::tables::{Fate, Filtering, Forwarding, Mapping, OnNoBackend, Protocol, VerifyChecksums};
+use crate::tables::{Access, Fate, Filtering, Forwarding, Mapping, OnNoBackend, Protocol, VerifyChecksums};
 
 /// A set of words.
 #[derive(Debug)]
@@ -79,6 +79,8 @@ pub(super) const ON_NO_BACKEND: Words<OnNoBackend> = Words::of(&[
 /// `on_down`.
 pub(super) const ON_DOWN: Words<Fate> =
     Words::of(&[("keep", Fate::Keep), ("reset", Fate::Reset), ("reschedule", Fate::Reschedule)]);
+/// `default` of `[acl]` and `[service.acl]`.
+pub(super) const ACCESS: Words<Access> = Words::of(&[("allow", Access::Allow), ("deny", Access::Deny)]);
 /// `check` of `[service.health]`.
 pub(super) const CHECK: Words<CheckKind> = Words::of(&[
     ("icmp", CheckKind::Icmp),

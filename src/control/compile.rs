@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::network::NetworkView;
@@ -16,7 +17,7 @@ use crate::config::valid::{self, Config};
 use crate::tables::counters::{MAX_BACKENDS, MAX_SERVICES};
 use crate::tables::exact::{ExactKey, ExactMap};
 use crate::tables::{
-    Backend, BackendId, Coarse, Forwarding, InterfaceId, MssClamp, NextHopId, Protocol, Resolution, Routes,
+    Backend, BackendId, Coarse, Forwarding, InterfaceId, MssClamp, NextHopId, Opening, Protocol, Resolution, Routes,
     Service, ServiceId, Snapshot, SnatPool, SnatRule, Steering, Timeouts,
 };
 use crate::wire::tunnel::Outer;
@@ -312,6 +313,8 @@ impl Compiler {
             let members = members.remove(id).unwrap_or_default();
             let takers = takers(service, &members, standings, reachable);
             let affinity = self.affinities.rule(service, &takers);
+            let acls = config.acl.iter().chain(&service.acl).map(|acl| Arc::clone(&acl.list));
+            let acls: Box<[_]> = acls.filter(|acl| !acl.allows_all()).collect();
             let clamps = service.protocol == Protocol::Tcp && service.mss_clamp != MssClamp::Off;
             table[id.index()] = Some(Service {
                 id: *id,
@@ -322,7 +325,12 @@ impl Compiler {
                 mss_clamp: service.mss_clamp,
                 scheduler: service.scheduler.name(),
                 table: self.schedulers.table(*id, service, &takers),
-                is_plain: service.forwarding == Forwarding::Nat && affinity.is_none() && !clamps,
+                opening: match service.forwarding == Forwarding::Nat && affinity.is_none() && !clamps {
+                    true if acls.is_empty() => Opening::Plain,
+                    true => Opening::Listed,
+                    false => Opening::Full,
+                },
+                acls,
                 affinity,
                 on_no_backend: service.on_no_backend,
                 backends: members.iter().map(|backend| backend.id).collect(),

@@ -116,6 +116,11 @@ impl Sheet {
                 "Closed connections removed early because the table was nearly full",
                 connections.reclaimed,
             ),
+            (
+                "displaced",
+                "Unanswered connections that gave way to new ones because the table was full",
+                connections.displaced,
+            ),
         ] {
             self.counter(&format!("xswitch_connections_{name}_total"), help, &[], value);
         }

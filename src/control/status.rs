@@ -102,6 +102,9 @@ pub struct Connections {
     pub closed: u64,
     /// Of those, removed early because the table was nearly full.
     pub reclaimed: u64,
+    /// Connections that nobody had answered yet and that gave way to new ones because the table was full.
+    #[serde(default)]
+    pub displaced: u64,
 }
 
 /// What services and backends both count. Directions are the client's: `in` is towards the backend.
@@ -300,6 +303,9 @@ pub struct WorkerStatus {
     pub connections_active: u64,
     /// Connections it removed early because the table was nearly full.
     pub connections_reclaimed: u64,
+    /// Connections that nobody had answered yet and that gave way to new ones because the table was full.
+    #[serde(default)]
+    pub connections_displaced: u64,
     /// Turns of its loop.
     pub turns: u64,
     /// Turns that found something to do.

@@ -117,6 +117,9 @@ fn connect<P: Pair>(
     if !may_connect(client, turn.tables) {
         return Err(DropReason::BadSource);
     }
+    if lost.is_none() && !service.admits(client) {
+        return Err(DropReason::Denied);
+    }
     let kind = Rewriting::of(service.forwarding);
     // Before the scheduler moves on for it.
     rewrite::has_time(meta, kind, turn)?;

@@ -5,10 +5,10 @@
 //! picked. `tests/property` runs the same frames with and without.
 //!
 //! ```text
-//!   opens? ─▶ service ─▶ new? ─▶ intact? ─▶ way back? ─▶ backend ─▶ way open? ─▶ insert, rewrite, count
+//!   opens? ─▶ service ─▶ new? ─▶ intact? ─▶ allowed? ─▶ way back? ─▶ backend ─▶ way open? ─▶ insert, rewrite, count
 //! ```
 
-use crate::tables::{Backend, DropReason, Service, Snapshot, Way};
+use crate::tables::{Backend, DropReason, Opening, Service, Snapshot, Way};
 use crate::wire::ethernet;
 use crate::wire::plain::{Details, Translation};
 use crate::xsk::Frame;
@@ -54,7 +54,7 @@ fn flow<P: Pair>(
     let (tables, key) = (turn.tables, FlowKey { addresses, ports, protocol });
     let details = P::details(frame.bytes(), key.protocol);
     let state = first_state(key.protocol, details)?;
-    let service = admit::service_of(&key, tables).filter(|service| service.is_plain)?;
+    let service = admit::service_of(&key, tables).filter(|service| service.opening != Opening::Full)?;
     let is_known = P::side(turn.flows).table().has(key, meta.hash);
     if is_known || frame.has_room() || !P::is_intact(frame.bytes(), key.protocol, details.ip_len) {
         return None;
@@ -62,6 +62,9 @@ fn flow<P: Pair>(
     let client = key.addresses.source();
     if !admit::may_connect(client, tables) {
         return None;
+    }
+    if service.opening == Opening::Listed && !service.admits(client) {
+        return Some(Err(refuse(frame, meta, service, DropReason::Denied, turn)));
     }
     let client_next_hop = tables.routes.next_hop(client);
     if !tables.next_hop(client_next_hop)?.resolved {

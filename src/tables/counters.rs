@@ -135,6 +135,8 @@ pub struct WorkerCounters {
     pub connections_active: Counter,
     /// Connections closed already and removed early because the table was nearly full.
     pub connections_reclaimed: Counter,
+    /// Connections that nobody had answered yet and that gave way to new ones because the table was full.
+    pub connections_displaced: Counter,
     /// Turns of the poll loop.
     pub turns: Counter,
     /// Turns that found something to do.
@@ -177,6 +179,7 @@ impl WorkerCounters {
             connections_closed: Counter::default(),
             connections_active: Counter::default(),
             connections_reclaimed: Counter::default(),
+            connections_displaced: Counter::default(),
             turns: Counter::default(),
             busy_turns: Counter::default(),
             sleeps: Counter::default(),

@@ -69,6 +69,8 @@ drop_reasons! {
     TcpFlags = "tcp_flags",
     /// A new connection from an address that no client can have: loopback, multicast, reserved, a VIP, or our own.
     BadSource = "bad_source",
+    /// A new connection from a client that an access list denies: `[acl]`, or `[service.acl]` of the service.
+    Denied = "denied",
     /// A new connection to a service of which no backend may take any: all have weight 0.
     NoBackend = "no_backend",
     /// A new connection, but the table of its family is full (`max_connections`, `max_connections_ipv6`). Established ones are not touched.

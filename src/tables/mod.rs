@@ -12,6 +12,7 @@
 //! | [`counters`], [`drop_reason`] | statistics, one writer each |
 //! | [`loads`] | what schedulers weigh: open connections, response times, failures seen in the traffic |
 
+pub mod acl;
 pub mod counters;
 pub mod drop_reason;
 pub mod exact;
@@ -27,6 +28,7 @@ pub mod steering;
 pub mod tick;
 pub mod way;
 
+pub use acl::{Access, Acl};
 pub use counters::{BackendCounters, Counter, WorkerCounters};
 pub use drop_reason::DropReason;
 pub use ids::{BackendId, InterfaceId, NextHopId, ServiceId};
@@ -35,7 +37,7 @@ pub use mailbox::{Event, Mailbox};
 pub use neighbor::{Interface, NextHop, Resolution, Route, Routes};
 pub use scheduler::{Maglev, MaglevMember, RoundRobin, SchedulerTable, Weighted};
 pub use service::{
-    Affinity, Backend, Fate, Forwarding, MssClamp, OnNoBackend, Protocol, Service, ServiceMap,
+    Affinity, Backend, Fate, Forwarding, MssClamp, OnNoBackend, Opening, Protocol, Service, ServiceMap,
 };
 pub use snapshot::{Filtering, Mapping, Snapshot, SnatPool, SnatRule, Timeouts, VerifyChecksums};
 pub use steering::{Endpoint, PortRanges, Steering};

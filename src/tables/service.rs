@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::wire::tunnel::Outer;
 
 use super::exact::{ExactKey, ExactMap};
-use super::{BackendId, NextHopId, SchedulerTable, ServiceId};
+use super::{Access, Acl, BackendId, NextHopId, SchedulerTable, ServiceId};
 
 /// Transport protocol of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -139,6 +139,17 @@ pub struct Affinity {
     pub servers: Box<[(u32, BackendId)]>,
 }
 
+/// What must be done to open a connection with a service: known beforehand, so that it is one question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opening {
+    /// A backend and its address are enough: it is `nat`, without affinity, and without an MSS to be clamped.
+    Plain,
+    /// The same, once its access lists were asked.
+    Listed,
+    /// More.
+    Full,
+}
+
 /// One service.
 #[derive(Debug, Clone)]
 pub struct Service {
@@ -160,15 +171,24 @@ pub struct Service {
     pub table: Arc<SchedulerTable>,
     /// Whether clients return to the server that they had.
     pub affinity: Option<Affinity>,
-    /// Whether its connections need no more than a backend and its address: they are `nat`, without affinity and without an MSS to
-    /// be clamped.
-    pub is_plain: bool,
+    /// Who may connect: all of these must allow it.
+    pub acls: Box<[Arc<Acl>]>,
+    /// What its connections need.
+    pub opening: Opening,
     /// What becomes of a new connection while no backend may take it.
     pub on_no_backend: OnNoBackend,
     /// Its backends, for showing.
     pub backends: Vec<BackendId>,
     /// Those of them that new connections go to, for showing.
     pub takers: Vec<BackendId>,
+}
+
+impl Service {
+    /// Whether this client may connect.
+    #[inline]
+    pub fn admits(&self, client: IpAddr) -> bool {
+        self.acls.iter().all(|acl| acl.decide(client) == Access::Allow)
+    }
 }
 
 /// One backend of one service.

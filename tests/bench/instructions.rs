@@ -22,7 +22,7 @@ mod scenes;
 
 use frames::Error;
 use gauges::GAUGES;
-use scenes::{CONFIG, Direction, Scene, frame, ingress};
+use scenes::{Direction, Scene, Service, config, frame, ingress};
 
 /// Connections that exist in the scenes of established ones.
 const CONNECTIONS: u32 = 1024;
@@ -115,7 +115,7 @@ fn run_scene(name: &str) -> Result<(), Error> {
         return maglev::run(PACKETS);
     }
     let scene = Scene::ALL.into_iter().find(|scene| scene.name == name).ok_or("no such scene")?;
-    let mut bench = Bench::new(scene.service.room)?;
+    let mut bench = Bench::new(scene.service)?;
     let connections = if scene.established { CONNECTIONS } else { PACKETS };
     if scene.established {
         bench.establish(&scene)?;
@@ -151,8 +151,8 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(room: usize) -> Result<Self, Error> {
-        let loaded = xswitch::config::parse(CONFIG, "bench").map_err(|error| error.to_string())?;
+    fn new(service: Service) -> Result<Self, Error> {
+        let loaded = xswitch::config::parse(&config(service), "bench").map_err(|error| error.to_string())?;
         let (tables, _) =
             xswitch::control::compile::compile_static(&loaded.config).map_err(|error| error.to_string())?;
         let connections = loaded.config.switch.max_connections;
@@ -164,7 +164,7 @@ impl Bench {
             arena: Arena::new(BATCH),
             counters: WorkerCounters::with_capacity(8, 8),
             now: Tick(0),
-            room,
+            room: service.room,
             received: Vec::with_capacity(BATCH),
             sent: Vec::with_capacity(BATCH),
         })

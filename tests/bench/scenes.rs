@@ -19,7 +19,7 @@ pub const VIP_NET: (Ipv4Addr, Ipv6Addr) =
 pub const BACKEND: (Ipv4Addr, Ipv6Addr) =
     (Ipv4Addr::new(198, 18, 1, 11), Ipv6Addr::new(0x2001, 0xDB8, 1, 0, 0, 0, 0, 11));
 
-pub const CONFIG: &str = r#"
+const CONFIG: &str = r#"
 [switch]
 interfaces = ["client", "server"]
 max_connections = 131072
@@ -74,6 +74,15 @@ forwarding = "ipip"
 [[service.backend]]
 address = "[2001:db8:1::b]:80"
 
+[[service]]
+name = "listed"
+vip = "198.18.0.104:80"
+forwarding = "nat"
+[[service.backend]]
+address = "198.18.1.11:8080"
+[service.acl]
+deny = [PREFIXES]
+
 [[neighbor]]
 interface = "client"
 address = "198.18.0.1"
@@ -117,6 +126,15 @@ addresses = ["198.18.1.1/24", "2001:db8:1::1/64"]
 mtu = 1500
 "#;
 
+/// The configuration of the scenes of one service. Where that has a list, 50,000 prefixes are denied, one in almost every /16 and
+/// in that of the clients.
+pub fn config(service: Service) -> String {
+    let count = if service.vip == Service::LISTED.vip { 50_000u32 } else { 0 };
+    let prefixes = (0..count).map(|i| Ipv4Addr::from(0x0500_8000 + (i << 16)));
+    let prefixes: Vec<_> = prefixes.map(|prefix| format!("\"{prefix}/24\"")).collect();
+    CONFIG.replace("PREFIXES", &prefixes.join(", "))
+}
+
 /// What is counted.
 #[derive(Debug, Clone, Copy)]
 pub struct Scene {
@@ -148,6 +166,7 @@ impl Service {
     const DSR: Self = Self { v6: false, vip: 101, backend_port: 80, room: 0 };
     const IPIP: Self = Self { v6: false, vip: 102, backend_port: 80, room: 20 };
     const GUE: Self = Self { v6: false, vip: 103, backend_port: 80, room: 32 };
+    const LISTED: Self = Self { v6: false, vip: 104, backend_port: 8080, room: 0 };
     const IPIP_V6: Self = Self { v6: true, vip: 102, backend_port: 80, room: 40 };
 
     pub fn vip(self) -> SocketAddr {
@@ -187,7 +206,7 @@ pub enum Direction {
 }
 
 impl Scene {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::established("established TCP, to the backend", Protocol::Tcp, Direction::Request),
         Self::established("established TCP, to the client", Protocol::Tcp, Direction::Reply),
         Self::established("established UDP, to the backend", Protocol::Udp, Direction::Request),
@@ -198,15 +217,9 @@ impl Scene {
         Self::established("ipip: TCP", Protocol::Tcp, Direction::Request).of(Service::IPIP),
         Self::established("ipip: TCP, IPv6 in IPv6", Protocol::Tcp, Direction::Request).of(Service::IPIP_V6),
         Self::established("gue: TCP", Protocol::Tcp, Direction::Request).of(Service::GUE),
-        Self {
-            name: "new TCP connection",
-            protocol: Protocol::Tcp,
-            service: Service::NAT,
-            direction: Direction::Request,
-            flags: Flags::SYN,
-            established: false,
-            expected: Verdict::Forward(SERVER_SIDE),
-        },
+        Self::established("50 k prefixes: TCP", Protocol::Tcp, Direction::Request).of(Service::LISTED),
+        Self::opening("new TCP connection"),
+        Self::opening("50 k prefixes: new TCP connection").of(Service::LISTED),
         Self {
             name: "drop: TCP without a connection",
             protocol: Protocol::Tcp,
@@ -225,6 +238,12 @@ impl Scene {
         });
         let (service, flags) = (Service::NAT, Flags::ACK);
         Self { name, protocol, service, direction, flags, established: true, expected }
+    }
+
+    const fn opening(name: &'static str) -> Self {
+        let (protocol, flags, established) = (Protocol::Tcp, Flags::SYN, false);
+        let (service, direction, expected) = (Service::NAT, Direction::Request, Verdict::Forward(SERVER_SIDE));
+        Self { name, protocol, service, direction, flags, established, expected }
     }
 
     const fn of(self, service: Service) -> Self {

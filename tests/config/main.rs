@@ -3,6 +3,7 @@
 // Outside of `#[test]` functions clippy does not see that this is a test.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
+mod acl;
 mod difference;
 mod discover;
 mod edit;

@@ -49,6 +49,7 @@ pub fn config(socket: &Path) -> Config {
             metrics_listen: None,
         },
         timeouts: Timeouts::default(),
+        acl: None,
         services: vec![Service {
             name: "web".into(),
             vip: "198.18.0.100:80".parse().unwrap(),
@@ -61,6 +62,7 @@ pub fn config(socket: &Path) -> Config {
             announce: true,
             state: AdminState::default(),
             affinity: None,
+            acl: None,
             on_no_backend: OnNoBackend::default(),
             on_down: Fate::default(),
             drain_timeout_s: 0,

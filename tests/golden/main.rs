@@ -6,6 +6,7 @@
 // The exemption of tests in clippy.toml covers the test functions themselves, not what they share.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
+mod acl;
 mod arp;
 mod checksums;
 mod decoders;

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use proptest::prelude::*;
 use xswitch::dataplane::Verdict;
-use xswitch::tables::{Affinity, BackendId, RoundRobin, SchedulerTable};
+use xswitch::tables::{Affinity, BackendId, Opening, RoundRobin, SchedulerTable};
 
 use crate::frames::lab::Lab;
 use crate::frames::network::*;
@@ -73,7 +73,7 @@ fn allow(lab: &mut Lab, able: u8) {
         servers.sort_unstable();
         let turns: Vec<_> = servers.iter().map(|(_, id)| (*id, 1)).collect();
         service.table = SchedulerTable::RoundRobin(RoundRobin::equal(&turns)).into();
-        service.is_plain = false;
+        service.opening = Opening::Full;
         service.affinity = Some(Affinity {
             group,
             timeout: (TIMEOUT_MS / 64) as u32,

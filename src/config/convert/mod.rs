@@ -16,6 +16,7 @@ pub(super) fn convert(raw: Raw) -> Option<valid::Config> {
     Some(valid::Config {
         switch,
         timeouts: timeouts(raw.timeouts)?,
+        acl: part(raw.acl, acl)?,
         snat: snat_rules(raw.snat, snat_ports)?,
         services: raw.services.into_iter().map(service).collect::<Option<_>>()?,
         neighbors: raw.neighbors.into_iter().map(neighbor).collect::<Option<_>>()?,
@@ -92,6 +93,7 @@ fn service(raw: raw::Service) -> Option<valid::Service> {
         announce: value(raw.announce)?,
         state: value(raw.state)?,
         affinity: part(raw.affinity, affinity)?,
+        acl: part(raw.acl, acl)?,
         on_no_backend: value(raw.on_no_backend)?,
         on_down: value(raw.on_down)?,
         drain_timeout_s: value(raw.drain_timeout_s)?,
@@ -109,6 +111,10 @@ fn affinity(raw: raw::Affinity) -> Option<valid::Affinity> {
         prefix_ipv6: value(raw.prefix_ipv6)?,
         group: value(raw.group)?,
     })
+}
+
+fn acl(raw: raw::Acl) -> Option<valid::Acl> {
+    Some(valid::Acl::new(value(raw.default)?, values(value(raw.allow)?)?, values(value(raw.deny)?)?))
 }
 
 fn discover(raw: raw::Discover) -> Option<valid::Discover> {

@@ -2,13 +2,14 @@
 //!
 //! Every structure is taken apart without `..`: a field that is added to one does not compile until it is compared here.
 
+mod acl;
 mod health;
 mod said;
 mod service;
 mod statics;
 mod switch;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
 use super::valid::Config;
@@ -19,11 +20,12 @@ use said::{Said, several};
 ///
 /// Services are the same if VIP and protocol are, backends if the address is, rules and interfaces if the name is.
 pub fn difference(old: &Config, new: &Config) -> Vec<String> {
-    let Config { switch, timeouts, services, snat, neighbors, routes, interfaces } = old;
+    let Config { switch, timeouts, acl: own_acl, services, snat, neighbors, routes, interfaces } = old;
     let mut sentences = Vec::new();
     switch::switch(switch, &new.switch, &mut Part::of("[switch] ", &mut sentences));
     switch::timeouts(timeouts, &new.timeouts, &mut Part::of("[timeouts] ", &mut sentences));
     let mut file = Part::of("", &mut sentences);
+    file.table("[acl]", (own_acl, &new.acl), acl::detail, acl::compare);
     file.entries(services, &new.services);
     file.entries(snat, &new.snat);
     file.entries(neighbors, &new.neighbors);
@@ -77,12 +79,13 @@ impl<'s> Part<'s> {
     }
 
     /// A key with a list: what came and what went, or both lists if it is neither.
-    fn list<T: PartialEq + Said>(&mut self, key: &str, old: &[T], new: &[T]) {
+    fn list<T: Eq + Hash + Said>(&mut self, key: &str, old: &[T], new: &[T]) {
         if old == new {
             return;
         }
-        let added: Vec<_> = new.iter().filter(|item| !old.contains(item)).collect();
-        let removed: Vec<_> = old.iter().filter(|item| !new.contains(item)).collect();
+        let (before, after): (HashSet<_>, HashSet<_>) = (old.iter().collect(), new.iter().collect());
+        let added: Vec<_> = new.iter().filter(|item| !before.contains(item)).collect();
+        let removed: Vec<_> = old.iter().filter(|item| !after.contains(item)).collect();
         if added.is_empty() && removed.is_empty() {
             return self.say(&format!("{key} [{}] → [{}]", several(old.iter()), several(new.iter())));
         }

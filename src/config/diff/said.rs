@@ -7,7 +7,7 @@ use crate::config::valid::{
     AdminState, HugePages, Idle, Scheduler, Source, Topology, Via, XdpMode, ZeroCopy,
 };
 use crate::config::words;
-use crate::tables::{Fate, Filtering, Forwarding, Mapping, MssClamp, OnNoBackend, Protocol, VerifyChecksums};
+use crate::tables::{Access, Fate, Filtering, Forwarding, Mapping, MssClamp, OnNoBackend, Protocol, VerifyChecksums};
 
 /// How a value is shown.
 pub(super) trait Said {
@@ -51,6 +51,7 @@ said! {
     (u16, u16): value => format!("{}-{}", value.0, value.1),
     (u32, u32): value => format!("[{}, {}]", value.0, value.1),
     [u8; 6]: value => value.map(|byte| format!("{byte:02x}")).join(":"),
+    Access: value => words::ACCESS.name(*value),
     AdminState: value => value.name(),
     Fate: value => value.name(),
     Filtering: value => words::FILTERING.name(*value),

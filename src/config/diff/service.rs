@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::said::Said;
-use super::{Entry, Part, health};
+use super::{Entry, Part, acl, health};
 use crate::config::valid::{Affinity, Backend, Discover, Service};
 use crate::tables::Protocol;
 
@@ -36,6 +36,7 @@ impl Entry for Service {
             announce,
             state,
             affinity: own_affinity,
+            acl: own_acl,
             on_no_backend,
             on_down,
             drain_timeout_s,
@@ -63,6 +64,7 @@ impl Entry for Service {
             None => format!("timeout_s {}", affinity.timeout_s),
         };
         part.table("affinity", (own_affinity, &new.affinity), remembered, affinity);
+        part.table("acl", (own_acl, &new.acl), acl::detail, acl::compare);
         part.table("health", (own_health, &new.health), health::detail, health::compare);
         let source = |discover: &Discover| discover.source.said();
         part.table("discover", (own_discover, &new.discover), source, discover);

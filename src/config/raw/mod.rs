@@ -1,11 +1,13 @@
 //! A configuration as the file says it: every value right by itself, defaults filled in, each with its place.
 
+mod acl;
 mod health;
 mod service;
 mod snat;
 mod statics;
 mod switch;
 
+pub(super) use acl::Acl;
 pub(super) use health::{Datagram, Health, Http, Tls};
 pub(super) use service::{Affinity, Backend, Discover, Service};
 pub(super) use snat::Snat;
@@ -20,6 +22,7 @@ use super::valid::Timeouts;
 pub(super) struct Raw {
     pub switch: Option<Switch>,
     pub timeouts: RawTimeouts,
+    pub acl: Option<Acl>,
     pub services: Vec<Service>,
     pub snat: Vec<Snat>,
     pub neighbors: Vec<Neighbor>,
@@ -37,6 +40,7 @@ impl Raw {
             timeouts: file
                 .table("timeouts", |table| RawTimeouts::read(table, defaults))
                 .unwrap_or_else(|| RawTimeouts::at(0..0, defaults)),
+            acl: file.table("acl", Acl::read),
             services: file.tables("service", Service::read),
             snat: file.tables("snat", Snat::read),
             neighbors: file.tables("neighbor", Neighbor::read),

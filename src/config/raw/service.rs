@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use super::Health;
+use super::{Acl, Health};
 use crate::config::reader::{Field, Reader};
 use crate::config::valid::{AdminState, Scheduler};
 use crate::config::{texts, values, variants, words};
@@ -32,6 +32,7 @@ pub(in crate::config) struct Service {
     pub drain_timeout_s: Field<u32>,
     pub slow_start_s: Field<u32>,
     pub affinity: Option<Affinity>,
+    pub acl: Option<Acl>,
     pub health: Option<Health>,
     pub discover: Option<Discover>,
     pub backends: Vec<Backend>,
@@ -92,6 +93,7 @@ impl Service {
             drain_timeout_s: table.integer("drain_timeout_s", 0..=WEEK_S).or(0),
             slow_start_s: table.integer("slow_start_s", 0..=DAY_S).or(0),
             affinity: table.table("affinity", Affinity::read),
+            acl: table.table("acl", Acl::read),
             health: table.table("health", Health::read),
             discover: table.table("discover", Discover::read),
             backends: table.tables("backend", Backend::read),

@@ -1,5 +1,6 @@
 //! The configuration after validation: types that cannot hold a mistake.
 
+mod acl;
 mod discover;
 mod health;
 mod service;
@@ -7,6 +8,7 @@ mod snat;
 mod statics;
 mod switch;
 
+pub use acl::Acl;
 pub use discover::{Discover, Source};
 pub use health::{Check, Health, Http, Tls, Via};
 pub use service::{AdminState, Affinity, Backend, Scheduler, Service};
@@ -21,6 +23,8 @@ pub struct Config {
     pub switch: Switch,
     /// `[timeouts]`.
     pub timeouts: Timeouts,
+    /// `[acl]`, if there: for all services.
+    pub acl: Option<Acl>,
     /// `[[service]]`.
     pub services: Vec<Service>,
     /// `[[snat]]`.

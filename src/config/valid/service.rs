@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Discover, Health};
+use super::{Acl, Discover, Health};
 use crate::tables::{Fate, Forwarding, MssClamp, OnNoBackend, Protocol};
 use crate::wire::tunnel::Encapsulation;
 
@@ -31,6 +31,8 @@ pub struct Service {
     pub state: AdminState,
     /// Whether clients return to the server that they had.
     pub affinity: Option<Affinity>,
+    /// `[service.acl]`, if there.
+    pub acl: Option<Acl>,
     /// What becomes of a new connection while no backend may take it.
     pub on_no_backend: OnNoBackend,
     /// What becomes of the connections of a backend that goes down.

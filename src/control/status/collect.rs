@@ -55,6 +55,7 @@ impl Status {
             new: sum(|worker| &worker.connections_new),
             closed: sum(|worker| &worker.connections_closed),
             reclaimed: sum(|worker| &worker.connections_reclaimed),
+            displaced: sum(|worker| &worker.connections_displaced),
         };
         let dropped = |reason: &DropReason| {
             let count = counters.iter().map(|worker| worker.dropped(*reason).get()).sum();
@@ -140,6 +141,7 @@ fn worker_status(
         connections_closed: counters.connections_closed.get(),
         connections_active: counters.connections_active.get(),
         connections_reclaimed: counters.connections_reclaimed.get(),
+        connections_displaced: counters.connections_displaced.get(),
         turns: counters.turns.get(),
         busy_turns: counters.busy_turns.get(),
         sleeps: counters.sleeps.get(),

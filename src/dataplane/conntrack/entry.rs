@@ -395,10 +395,19 @@ impl<P: Pair> Entry<P> {
     /// Takes a live entry out of service, where `of` is given only while it holds that connection. For the one caller that
     /// succeeds: both keys, to be taken from the index before [`Entry::bury`], and the state in which it ended.
     pub(super) fn kill(&self, of: Option<&Hit<P>>) -> Option<([FlowKey<P>; 2], State)> {
+        self.kill_if(of, |_| true)
+    }
+
+    /// The same only while the state is one that `may_end`.
+    pub(super) fn kill_if(
+        &self,
+        of: Option<&Hit<P>>,
+        may_end: impl Fn(State) -> bool,
+    ) -> Option<([FlowKey<P>; 2], State)> {
         let mut status = self.status.load(Ordering::Acquire);
         loop {
             let is_another = of.is_some_and(|hit| (hit.status ^ status) & GENERATION != 0);
-            if status & PHASE != LIVE || is_another {
+            if status & PHASE != LIVE || is_another || !may_end(State::from_bits(status)) {
                 return None;
             }
             let (request, reply) = self.keys();
@@ -442,6 +451,13 @@ impl<P: Pair> Entry<P> {
     #[inline]
     pub fn kind(&self) -> Kind {
         Kind::from_bits(self.traits.load(Ordering::Relaxed) >> 8)
+    }
+
+    /// Whether nobody has answered yet, as far as can be seen: a handshake that is not complete, or a UDP flow of which nothing but
+    /// its beginning was noted. Of a connection with a service alone.
+    pub(super) fn is_unanswered(&self, state: State) -> bool {
+        let of_service = !matches!(self.kind(), Kind::Snat | Kind::Mapping);
+        of_service && (state.is_half_open() || (state == State::Udp && self.asked_us() != 0))
     }
 
     /// The worker that created it and will expire it.

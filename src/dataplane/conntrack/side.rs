@@ -61,8 +61,8 @@ impl<P: Pair> Side<P> {
 
     /// Creates a connection, whose request has this hash and whose [`Connection::deltas`] are these: where its entry is.
     ///
-    /// A full table takes back a connection that is over, if one is near; otherwise it refuses. It never touches one
-    /// that is not over, other than `lost`, whose request key the new one has: that ends as soon as there is an entry for the new
+    /// A full table takes back a connection that is over, or that nobody has answered, if one is near; otherwise it refuses. It
+    /// never touches any other, but `lost`, whose request key the new one has: that ends as soon as there is an entry for the new
     /// one and its reply key is free. So it is gone without a successor only where a bucket is full, or another worker was faster.
     #[inline(always)]
     pub fn create(
@@ -252,20 +252,26 @@ impl<P: Pair> Side<P> {
         }
     }
 
-    /// Takes out one of this worker's connections that is over. Its place in the wheel goes to the successor.
+    /// Takes out one of this worker's connections that is over, or that nobody has answered: where many begin and nobody goes on, the
+    /// oldest give way, as the hand comes to them in the order in which the table was filled. Its place in the wheel goes to
+    /// the successor.
     #[cold]
     fn reclaim(&mut self, counters: &WorkerCounters) -> Option<u32> {
         for _ in 0..RECLAIM_BUDGET {
             self.hand = (self.hand + 1) % self.table.capacity();
             let entry = self.table.entry(self.hand);
             let (state, _, backend) = entry.age();
+            let may_end = |state: State| state.is_over() || entry.is_unanswered(state);
             if entry.is_live()
                 && entry.owner() == self.worker
-                && state.is_over()
-                && let Some(state) = self.table.take_out(self.hand, None)
+                && may_end(state)
+                && let Some(state) = self.table.take_out_if(self.hand, may_end)
             {
                 self.count_closed(counters, entry.kind(), backend, state);
-                counters.connections_reclaimed.add(1);
+                match state.is_over() {
+                    true => counters.connections_reclaimed.add(1),
+                    false => counters.connections_displaced.add(1),
+                }
                 return Some(self.hand);
             }
         }

@@ -277,9 +277,19 @@ impl<P: Pair> FlowTable<P> {
     /// Takes a connection out of service: that of `of`, or whatever the entry holds. For the one caller that did, the state
     /// in which it ended. The owner's wheel frees the entry.
     pub(super) fn take_out(&self, position: u32, of: Option<&Hit<P>>) -> Option<State> {
+        self.clear(position, self.entry(position).kill(of))
+    }
+
+    /// The same of whatever the entry holds, only while its state is one that `may_end`.
+    pub(super) fn take_out_if(&self, position: u32, may_end: impl Fn(State) -> bool) -> Option<State> {
+        self.clear(position, self.entry(position).kill_if(None, may_end))
+    }
+
+    /// Takes what was killed from the index.
+    fn clear(&self, position: u32, killed: Option<([FlowKey<P>; 2], State)>) -> Option<State> {
         let entry = self.entry(position);
         // What it is changes with its generation only, and whoever kills it keeps it from changing.
-        let ([request, reply], state) = entry.kill(of)?;
+        let ([request, reply], state) = killed?;
         self.index.remove(self.secret.hash(request), Reference::new(position, 0));
         if !entry.kind().one_way() {
             self.index.remove(self.secret.hash(reply), Reference::new(position, 1));

@@ -112,6 +112,12 @@ impl State {
         }
     }
 
+    /// Whether the handshake is not complete.
+    #[inline]
+    pub fn is_half_open(self) -> bool {
+        matches!(self, Self::SynReceived | Self::SynAnswered)
+    }
+
     /// Whether nothing moves it.
     #[inline]
     pub fn is_stateless(self) -> bool {

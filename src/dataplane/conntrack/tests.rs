@@ -221,6 +221,41 @@ fn a_full_table_takes_back_what_is_over() {
 }
 
 #[test]
+fn in_a_full_table_the_oldest_that_nobody_answered_gives_way() {
+    let mut bench = Bench::new(64);
+    let answered = [State::Established, State::ClientClosed, State::BackendClosed];
+    for port in 0..64 {
+        let state = if port % 2 == 0 { State::SynReceived } else { answered[port as usize % 3] };
+        bench.create(&connection(port, state), 0).unwrap();
+    }
+    for port in 64..128 {
+        bench.create(&connection(port, State::SynReceived), 0).unwrap();
+    }
+    let found = |port| bench.find(connection(port, State::SynReceived).request).is_some();
+    assert!((1..64).step_by(2).all(found), "those that were answered stay");
+    assert!((96..128).all(found), "and of the others the youngest");
+    assert!((64..96).chain((0..64).step_by(2)).all(|port| !found(port)));
+    assert_eq!(bench.counters.connections_displaced.get(), 64);
+    assert_eq!(bench.counters.connections_active.get(), 64);
+    assert_eq!(bench.counters.connections_new.get() - bench.counters.connections_closed.get(), 64);
+}
+
+#[test]
+fn a_udp_flow_gives_way_until_something_is_noted_of_it() {
+    let mut bench = Bench::new(64);
+    bench.flows.clock_us = 7;
+    for port in 0..64 {
+        bench.create(&connection(port, State::Udp), 0).unwrap();
+    }
+    for port in 0..64 {
+        let hit = bench.find(connection(port, State::Udp).reply).unwrap();
+        bench.flows.v4.table().entry(hit.entry).touch(&hit, 0, Coarse(1));
+    }
+    assert_eq!(bench.create(&connection(64, State::Udp), 0).unwrap_err(), Refused::TableFull);
+    assert_eq!(bench.counters.connections_displaced.get(), 0);
+}
+
+#[test]
 fn a_reply_key_that_is_taken_refuses() {
     let mut bench = Bench::new(64);
     let first = connection(1, State::Established);
