@@ -199,12 +199,12 @@ impl Batch {
         waiting.wanted = 0;
     }
 
-    /// Empties the batch: every frame with its metadata, in the order they came, then those that were made. The driver
-    /// finds each a place.
+    /// Empties the batch: every frame with its verdict, in the order they came, then those that were made. The driver
+    /// finds each a place. Once the pipeline has run, all have one.
     #[inline]
-    pub fn drain(&mut self) -> impl Iterator<Item = (Frame, Meta)> + '_ {
-        let came = self.slots.drain(..).map(|Slot { meta, frame }| (frame, meta));
-        came.chain(self.extras.made.drain(..))
+    pub fn drain(&mut self) -> impl Iterator<Item = (Frame, Option<Verdict>)> + '_ {
+        let came = self.slots.drain(..).map(|slot| (slot.frame, slot.meta.verdict));
+        came.chain(self.extras.made.drain(..).map(|(frame, meta)| (frame, meta.verdict)))
     }
 
     /// Empties the list of what the control plane should hear of.

@@ -11,12 +11,12 @@
 use crate::tables::way::FITS_EVERY_PATH;
 use crate::tables::{BackendCounters, BackendId, Coarse, DropReason, Snapshot, VerifyChecksums, Way};
 use crate::wire::ethernet;
-use crate::wire::plain::{self, Translation};
+use crate::wire::plain::{self, Details, Translation};
 use crate::wire::tunnel::{Ipip, Outer};
 use crate::xsk::Frame;
 
 use super::batch::{Batch, Lane, Meta, Slot};
-use super::conntrack::{Direction, Entry, FlowTables, Flows, Glance, Kind, Reference};
+use super::conntrack::{Direction, Entry, FlowTables, Flows, Glance, Kind, Reference, Segment};
 use super::family::{Pair, V4, V6};
 use super::known;
 use super::verdict::Verdict;
@@ -269,7 +269,7 @@ impl Express<'_> {
         entry: &Entry<P>,
     ) {
         if glance.last_seen != self.now {
-            touch(frame, meta, direction, entry, self.now);
+            touch(frame, (P::key(meta).protocol, glance.is_one_way()), direction, entry, self.now);
         }
         known::count_in(self.counters, glance.backend, direction, frame.len());
     }
@@ -277,12 +277,15 @@ impl Express<'_> {
 
 /// Notes where the connection stands, once in a while.
 #[inline(never)]
-fn touch<P: Pair>(frame: &[u8], meta: &mut Meta, direction: Direction, entry: &Entry<P>, now: Coarse) {
-    let (key, position) = (P::key(meta), P::candidate(meta).position());
-    let details = P::details(frame, key.protocol);
-    if let Some(hit) = entry.read(position, key, direction) {
-        entry.touch_with(&hit, details.sequence, details.acknowledgment, now);
-    }
+fn touch<P: Pair>(
+    frame: &[u8],
+    (protocol, one_way): (u8, bool),
+    direction: Direction,
+    entry: &Entry<P>,
+    now: Coarse,
+) {
+    let Details { sequence, acknowledgment, .. } = P::details(frame, protocol);
+    entry.touch_flowing(direction, one_way, Segment { sequence, acknowledgment }, now);
 }
 
 /// Puts the outer header into the room in front of the packet. What lies behind the packet is padding of the inner frame.

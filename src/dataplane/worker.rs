@@ -214,8 +214,8 @@ impl Worker {
     /// Finds every frame of the batch its place and counts its verdict.
     fn dispatch(&mut self, rings: &mut RingSet, counters: &WorkerCounters) {
         let RingSet { ports, umem } = rings;
-        for (frame, meta) in self.batch.drain() {
-            let verdict = meta.verdict.unwrap_or(Verdict::ToKernel);
+        for (frame, verdict) in self.batch.drain() {
+            let verdict = verdict.unwrap_or(Verdict::ToKernel);
             let verdict = match verdict {
                 Verdict::Forward(egress) | Verdict::Reply(egress) => {
                     let port = ports.get_mut(egress.index()).and_then(Option::as_mut);

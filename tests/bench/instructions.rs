@@ -248,8 +248,8 @@ fn fill(bench: &mut Bench, ingress: InterfaceId) {
 
 #[inline]
 fn empty(bench: &mut Bench) {
-    for (frame, meta) in bench.batch.drain() {
-        let verdict = meta.verdict.unwrap_or(Verdict::ToKernel);
+    for (frame, verdict) in bench.batch.drain() {
+        let verdict = verdict.unwrap_or(Verdict::ToKernel);
         settle(verdict, &bench.counters);
         bench.sent.push((frame, verdict));
     }

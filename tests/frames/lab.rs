@@ -137,8 +137,8 @@ impl Lab {
         let arena = &mut self.arena;
         self.batch.lend(|| arena.frame(&[]));
         process(&mut self.batch, &self.snapshot, &mut self.flows, self.now, &self.counters);
-        for (frame, meta) in self.batch.drain() {
-            let verdict = meta.verdict.expect("every frame has a verdict");
+        for (frame, verdict) in self.batch.drain() {
+            let verdict = verdict.expect("every frame has a verdict");
             seen(verdict, frame.bytes());
             self.arena.give_back(frame);
             settle(verdict, &self.counters);

@@ -155,8 +155,8 @@ impl Replay {
     /// Writes what leaves and counts every verdict.
     fn dispatch(&mut self, time_ns: u64) -> Result<(), OutputError> {
         let mut failed = None;
-        for (frame, meta) in self.batch.drain() {
-            let verdict = meta.verdict.unwrap_or(Verdict::ToKernel);
+        for (frame, verdict) in self.batch.drain() {
+            let verdict = verdict.unwrap_or(Verdict::ToKernel);
             if let Verdict::Forward(egress) | Verdict::Reply(egress) = verdict {
                 if let Some(port) = self.counters.port(egress) {
                     port.tx_frames.add(1);

@@ -348,6 +348,17 @@ impl<P: Pair> Entry<P> {
         }
     }
 
+    /// The same where data flows ([`Entry::glance_flowing`]), unasked whether it is due. `one_way` says that the backend's segments are
+    /// not seen.
+    #[inline]
+    pub fn touch_flowing(&self, direction: Direction, one_way: bool, segment: Segment, now: Coarse) {
+        self.last_seen.store(now.0, Ordering::Relaxed);
+        self.sequences[direction as usize].store(segment.sequence, Ordering::Relaxed);
+        if one_way {
+            self.sequences[1].store(segment.acknowledgment, Ordering::Relaxed);
+        }
+    }
+
     /// Moves the connection of `hit` to the state that `next` makes of the one it is in. Where another worker moved it
     /// meanwhile (both sides sent FIN at once), `next` is asked again. From which state to which; none where the connection
     /// has ended meanwhile.

@@ -32,6 +32,12 @@ impl<P: Pair> Glance<P> {
         self.traits & (KIND | 0xFF) == (kind as u32) << 8 | u32::from(protocol)
     }
 
+    /// Whether only frames from the client pass.
+    #[inline(always)]
+    pub fn is_one_way(&self) -> bool {
+        Kind::from_bits(self.traits >> 8).one_way()
+    }
+
     /// The changes of the IP checksum and of that of TCP or UDP, as they are written.
     #[inline(always)]
     pub fn deltas(&self, direction: Direction) -> (u16, u16) {

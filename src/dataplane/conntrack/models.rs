@@ -68,13 +68,13 @@ fn assert_whole(hit: &Hit, number: u32) {
 fn a_reader_sees_one_connection_whole_or_none() {
     check(3, || {
         let entry = Arc::new(Entry::<V4>::default());
-        entry.fill(0, &connection(1, Kind::Nat), NOW);
+        entry.fill(0, &connection(1, Kind::Nat), 0, NOW);
         let owner = {
             let entry = Arc::clone(&entry);
             thread::spawn(move || {
                 assert!(entry.kill(None).is_some());
                 entry.bury();
-                entry.fill(0, &connection(2, Kind::Nat), NOW);
+                entry.fill(0, &connection(2, Kind::Nat), 0, NOW);
             })
         };
         for number in [1, 2] {
@@ -174,7 +174,7 @@ fn one_that_ends_while_it_is_entered_leaves_nothing_behind() {
 fn moves_of_the_state_by_both_add_up() {
     check(3, || {
         let entry = Arc::new(Entry::<V4>::default());
-        entry.fill(0, &connection(1, Kind::Nat), NOW);
+        entry.fill(0, &connection(1, Kind::Nat), 0, NOW);
         let hit = entry.read(0, key(1), Direction::Request).unwrap();
         let next = |state: State| if state == State::Udp { State::SynReceived } else { State::Established };
         let other = {

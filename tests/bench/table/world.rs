@@ -199,8 +199,8 @@ impl Driver {
     pub fn collect(&mut self, expected: Verdict) -> (u32, u32) {
         let (mut right, mut wrong) = (0, 0);
         for batch in &mut self.batches {
-            for (frame, meta) in batch.drain() {
-                let verdict = meta.verdict.unwrap_or(Verdict::ToKernel);
+            for (frame, verdict) in batch.drain() {
+                let verdict = verdict.unwrap_or(Verdict::ToKernel);
                 settle(verdict, &self.counters);
                 *(if verdict == expected { &mut right } else { &mut wrong }) += 1;
                 self.arena.give_back(frame);
