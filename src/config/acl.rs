@@ -25,7 +25,11 @@ fn distinct(acl: &Acl, findings: &mut Findings<'_>) {
             let line = findings.line(prefix.span().start);
             if let Some((other, first)) = seen.insert((address, length), (key, line)) {
                 let message = format!("`{key}`: {address}/{length} is in `{other}` on line {first}");
-                findings.error(prefix.span(), message, "list every prefix once; of several the longest decides");
+                findings.error(
+                    prefix.span(),
+                    message,
+                    "list every prefix once; of several the longest decides",
+                );
             }
         }
     }

@@ -17,8 +17,8 @@ use crate::config::valid::{self, Config};
 use crate::tables::counters::{MAX_BACKENDS, MAX_SERVICES};
 use crate::tables::exact::{ExactKey, ExactMap};
 use crate::tables::{
-    Backend, BackendId, Coarse, Forwarding, InterfaceId, MssClamp, NextHopId, Opening, Protocol, Resolution, Routes,
-    Service, ServiceId, Snapshot, SnatPool, SnatRule, Steering, Timeouts,
+    Backend, BackendId, Coarse, Forwarding, InterfaceId, MssClamp, NextHopId, Opening, Protocol, Resolution,
+    Routes, Service, ServiceId, Snapshot, SnatPool, SnatRule, Steering, Timeouts,
 };
 use crate::wire::tunnel::Outer;
 

@@ -47,7 +47,11 @@ impl Acl {
             match prefix {
                 IpAddr::V4(prefix) => {
                     let host_bits = u32::MAX.checked_shr(length.into()).unwrap_or(0);
-                    v4.push((u128::from(u32::from(prefix)), u128::from(u32::from(prefix) | host_bits), access));
+                    v4.push((
+                        u128::from(u32::from(prefix)),
+                        u128::from(u32::from(prefix) | host_bits),
+                        access,
+                    ));
                 }
                 IpAddr::V6(prefix) => {
                     let host_bits = u128::MAX.checked_shr(length.into()).unwrap_or(0);
@@ -165,7 +169,8 @@ fn state(first: Access, changes: usize) -> Access {
 
 /// How many of `changes` lie before the addresses that begin with each value of the first 16 bits.
 fn index(changes: &[u32]) -> Box<[u32]> {
-    let before = |block: u64| changes.partition_point(|change| u64::from(*change) < block << (32 - INDEXED)) as u32;
+    let before =
+        |block: u64| changes.partition_point(|change| u64::from(*change) < block << (32 - INDEXED)) as u32;
     (0..=1u64 << INDEXED).map(before).collect()
 }
 
@@ -194,7 +199,12 @@ mod tests {
     fn the_longest_prefix_decides() {
         let acl = acl(
             Allow,
-            &[("198.18.0.0/16", Deny), ("198.18.7.0/24", Allow), ("198.18.7.9/32", Deny), ("2001:db8::/32", Deny)],
+            &[
+                ("198.18.0.0/16", Deny),
+                ("198.18.7.0/24", Allow),
+                ("198.18.7.9/32", Deny),
+                ("2001:db8::/32", Deny),
+            ],
         );
         for (address, access) in [
             ("198.17.255.255", Allow),
@@ -217,7 +227,10 @@ mod tests {
 
     #[test]
     fn the_ends_of_all_addresses_are_addresses() {
-        let acl = acl(Deny, &[("0.0.0.0/0", Allow), ("255.255.255.255/32", Deny), ("::/0", Allow), ("::/128", Deny)]);
+        let acl = acl(
+            Deny,
+            &[("0.0.0.0/0", Allow), ("255.255.255.255/32", Deny), ("::/0", Allow), ("::/128", Deny)],
+        );
         assert_eq!((decide(&acl, "0.0.0.0"), decide(&acl, "255.255.255.255")), (Allow, Deny));
         assert_eq!((decide(&acl, "::"), decide(&acl, "::1")), (Deny, Allow));
         assert_eq!(decide(&acl, "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"), Allow);
@@ -250,15 +263,16 @@ mod tests {
         let holds = |(prefix, length): (IpAddr, u8)| match (prefix, address) {
             (IpAddr::V4(prefix), IpAddr::V4(address)) => {
                 let mask = !u32::MAX.checked_shr(length.into()).unwrap_or(0);
-                u32::from(address) & mask == prefix.into()
+                u32::from(address) & mask == u32::from(prefix)
             }
             (IpAddr::V6(prefix), IpAddr::V6(address)) => {
                 let mask = !u128::MAX.checked_shr(length.into()).unwrap_or(0);
-                u128::from(address) & mask == prefix.into()
+                u128::from(address) & mask == u128::from(prefix)
             }
             _ => false,
         };
-        let longest = entries.iter().filter(|(prefix, _)| holds(*prefix)).max_by_key(|((_, length), _)| *length);
+        let longest =
+            entries.iter().filter(|(prefix, _)| holds(*prefix)).max_by_key(|((_, length), _)| *length);
         longest.map_or(default, |(_, access)| *access)
     }
 

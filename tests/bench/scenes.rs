@@ -242,7 +242,8 @@ impl Scene {
 
     const fn opening(name: &'static str) -> Self {
         let (protocol, flags, established) = (Protocol::Tcp, Flags::SYN, false);
-        let (service, direction, expected) = (Service::NAT, Direction::Request, Verdict::Forward(SERVER_SIDE));
+        let (service, direction, expected) =
+            (Service::NAT, Direction::Request, Verdict::Forward(SERVER_SIDE));
         Self { name, protocol, service, direction, flags, established, expected }
     }
 

@@ -1,7 +1,7 @@
 //! `[acl]` and `[service.acl]`.
 
-use xswitch::config::valid::Acl;
 use xswitch::config::diff::difference;
+use xswitch::config::valid::Acl;
 use xswitch::config::{self, Severity};
 use xswitch::tables::Access;
 
@@ -35,7 +35,10 @@ fn what_is_listed_is_what_holds() {
                 [service.acl]\ndefault = \"deny\"\nallow = [\"198.51.100.0/24\"]\ndeny = [\"198.51.100.7/32\"]";
     let config = config::parse(&with(text), "x.toml").unwrap().config;
     let global = config.acl.unwrap();
-    assert_eq!(global, Acl::new(Access::Allow, vec![], vec![prefix("203.0.113.0/24"), prefix("2001:db8:bad::/48")]));
+    assert_eq!(
+        global,
+        Acl::new(Access::Allow, vec![], vec![prefix("203.0.113.0/24"), prefix("2001:db8:bad::/48")])
+    );
     let own = config.services[0].acl.as_ref().unwrap();
     for (acl, address, access) in [
         (&global, "203.0.113.9", Access::Deny),
@@ -57,7 +60,11 @@ fn mistakes_are_named() {
         ("[acl]\ndeny = [«\"203.0.113.0\"]", "not a prefix", "203.0.113.0/"),
         ("[acl]\nallow = [«\"203.0.113.0/33\"]", "not a prefix", "from 0 to 32"),
         ("[acl]\n«denied = []", "unknown key `denied` in [acl]", "did you mean `deny`?"),
-        ("[service.acl]\ndeny = «\"203.0.113.0/24\"", "a list of strings belongs here", "deny = [\"203.0.113.0/24\"]"),
+        (
+            "[service.acl]\ndeny = «\"203.0.113.0/24\"",
+            "a list of strings belongs here",
+            "deny = [\"203.0.113.0/24\"]",
+        ),
         (
             "[service.acl]\nallow = [\"203.0.113.0/24\"]\ndeny = [«\"203.0.113.0/24\"]",
             "203.0.113.0/24 is in `allow` on line 9",
@@ -81,7 +88,8 @@ fn fifty_thousand_prefixes_are_a_list_like_any_other() {
         let prefixes = (0..50_000u32).map(|i| std::net::Ipv4Addr::from(beginning + (i << 12)));
         prefixes.map(|address| format!("\"{address}/24\"")).collect::<Vec<_>>().join(", ")
     };
-    let read = |list: &str| config::parse(&with(&format!("[acl]\ndeny = [{list}]")), "x.toml").unwrap().config;
+    let read =
+        |list: &str| config::parse(&with(&format!("[acl]\ndeny = [{list}]")), "x.toml").unwrap().config;
     let (old, new) = (read(&list(0x0100_0000)), read(&list(0x0100_1000)));
     assert_eq!(old.acl.as_ref().unwrap().list.changes(), 100_000);
     let said = difference(&old, &new);

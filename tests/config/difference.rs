@@ -61,10 +61,7 @@ fn every_key_of_the_switch_and_its_timeouts() {
         (|c| c.switch.verify_checksums = VerifyChecksums::State, "[switch] verify_checksums always → state"),
         (|c| c.switch.control_socket = "/a".into(), "[switch] control_socket /run/xswitch.sock → /a"),
         (|c| c.switch.metrics_listen = None, "[switch] metrics_listen 127.0.0.1:9500 → none"),
-        (
-            |c| c.acl = None,
-            "[acl] removed (default allow, 1 allowed, 2 denied)",
-        ),
+        (|c| c.acl = None, "[acl] removed (default allow, 1 allowed, 2 denied)"),
         (|c| c.timeouts.tcp_syn_s = 1, "[timeouts] tcp_syn_s 240 → 1"),
         (|c| c.timeouts.tcp_established_s = 1, "[timeouts] tcp_established_s 7440 → 1"),
         (|c| c.timeouts.tcp_half_closed_s = 1, "[timeouts] tcp_half_closed_s 240 → 1"),
@@ -101,7 +98,10 @@ fn every_key_of_a_service() {
         (|c| affinity(c).group = None, "service \"web\": affinity: group shop → none"),
         (|c| c.services[0].acl = None, "service \"web\": acl removed (default deny, 1 allowed, 1 denied)"),
         (
-            |c| c.services[0].acl = Some(valid::Acl::new(Access::Deny, vec![], vec![network("198.51.100.66", 32)])),
+            |c| {
+                c.services[0].acl =
+                    Some(valid::Acl::new(Access::Deny, vec![], vec![network("198.51.100.66", 32)]))
+            },
             "service \"web\": acl: allow: 198.51.100.0/24 removed",
         ),
         (|c| c.services[0].discover = None, "service \"web\": discover removed (dns web.example.net:8443)"),

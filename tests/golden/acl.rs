@@ -34,7 +34,11 @@ fn a_client_needs_the_leave_of_both_lists() {
         assert_eq!(verdict(from(ALLOWED, CLIENT7)), forwarded, "{forwarding}");
         assert_eq!(verdict(from(DENIED, CLIENT8)), denied, "{forwarding}: by [acl]");
         assert_eq!(verdict(ask(ALLOWED, CLIENT7)), forwarded, "{forwarding}");
-        assert_eq!(verdict(ask(DENIED, CLIENT8)), denied, "{forwarding}: by [acl], though the service allows it");
+        assert_eq!(
+            verdict(ask(DENIED, CLIENT8)),
+            denied,
+            "{forwarding}: by [acl], though the service allows it"
+        );
         assert_eq!(verdict(ask("203.0.113.9:4000", ROUTER0)), denied, "{forwarding}: by [service.acl]");
         assert_eq!(verdict(from("203.0.113.9:4000", ROUTER0)), forwarded, "{forwarding}: another service");
         let refused = |service: usize| lab.counters.services[service].refused.get();

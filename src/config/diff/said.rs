@@ -7,7 +7,9 @@ use crate::config::valid::{
     AdminState, HugePages, Idle, Scheduler, Source, Topology, Via, XdpMode, ZeroCopy,
 };
 use crate::config::words;
-use crate::tables::{Access, Fate, Filtering, Forwarding, Mapping, MssClamp, OnNoBackend, Protocol, VerifyChecksums};
+use crate::tables::{
+    Access, Fate, Filtering, Forwarding, Mapping, MssClamp, OnNoBackend, Protocol, VerifyChecksums,
+};
 
 /// How a value is shown.
 pub(super) trait Said {

@@ -1,7 +1,6 @@
 //! `[acl]` and `[service.acl]`.
 
 use std::net::IpAddr;
-use std::ops::Range;
 
 use crate::config::reader::{Field, Reader};
 use crate::config::{values, words};
@@ -10,7 +9,6 @@ use crate::tables::Access;
 /// `[acl]`, `[service.acl]`.
 #[derive(Debug)]
 pub(in crate::config) struct Acl {
-    pub heading: Range<usize>,
     pub default: Field<Access>,
     pub allow: Field<Vec<Field<(IpAddr, u8)>>>,
     pub deny: Field<Vec<Field<(IpAddr, u8)>>>,
@@ -19,7 +17,6 @@ pub(in crate::config) struct Acl {
 impl Acl {
     pub(super) fn read(table: &mut Reader<'_, '_>) -> Self {
         Self {
-            heading: table.span(),
             default: table.word("default", &words::ACCESS).or(Access::default()),
             allow: table.texts("allow", values::network).or(Vec::new()),
             deny: table.texts("deny", values::network).or(Vec::new()),

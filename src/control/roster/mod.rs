@@ -190,6 +190,7 @@ impl Roster {
         Config {
             switch: self.file.switch.clone(),
             timeouts: self.file.timeouts,
+            acl: self.file.acl.clone(),
             services,
             snat: self.file.snat.clone(),
             neighbors: self.file.neighbors.clone(),
@@ -206,6 +207,7 @@ impl Roster {
             backends,
             name: service.name.clone(),
             affinity: service.affinity.clone(),
+            acl: service.acl.clone(),
             health: service.health.clone(),
             discover: service.discover.clone(),
             ..*service

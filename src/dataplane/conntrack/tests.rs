@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::tables::{BackendId, NextHopId};
+use crate::tables::{BackendId, Coarse, NextHopId};
 use crate::wire::tcp::Flags;
 
 const SECOND: u64 = 1000;
