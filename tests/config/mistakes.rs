@@ -148,7 +148,11 @@ fn in_a_service() {
         ("maglev_table_size = «16777214", "out of bounds", "16777213"),
         ("announce = «\"yes\"", "true or false belongs here, this is a string", "announce = true"),
         ("health = «\"tcp\"", "`health` is a string", "write [service.health]"),
-        ("«wieght = 3", "unknown key `wieght` in [[service]]", "known here: affinity, announce, backend"),
+        (
+            "«wieght = 3",
+            "unknown key `wieght` in [[service]]",
+            "known here: acl, affinity, announce, backend",
+        ),
         ("«weight = 3", "unknown key `weight` in [[service]]", "belongs in [[service.backend]]"),
     ];
     holds(in_service, cases, Severity::Error);

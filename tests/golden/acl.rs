@@ -17,9 +17,9 @@ const DENIED: &str = "198.18.0.8:40000";
 fn switch(forwarding: &str) -> String {
     let acl = "[acl]\ndeny = [\"198.18.0.8/32\"]\n";
     let own = "[service.acl]\ndefault = \"deny\"\nallow = [\"198.18.0.7/32\", \"198.18.0.8/32\"]\n";
-    let web = service("web", WEB, "tcp", forwarding, &[("198.18.1.11:8080", 1)]);
+    let web = service("web", WEB, "tcp", forwarding, &[("198.18.1.11:8080", 1), ("198.18.1.12:8080", 1)]);
     let dns = service("dns", DNS, "udp", forwarding, &[("198.18.1.12:5353", 1)]);
-    [SWITCH, acl, &web, &dns, own, NETWORK].concat()
+    [SWITCH, acl, &web, &dns, own, NETWORK, DEFAULT_ROUTE].concat()
 }
 
 #[test]
