@@ -17,7 +17,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("config", &["wire", "tables"]),
     ("control", &["config", "tables", "wire", "sys"]),
     ("boot", &["config", "control", "dataplane", "sys", "tables", "wire", "xsk"]),
-    ("cli", &["boot", "config", "control", "dataplane", "pktgen", "sys", "tables", "wire", "xsk"]),
+    ("doctor", &["boot", "config", "control", "sys", "tables", "wire", "xsk"]),
+    ("cli", &["boot", "config", "control", "dataplane", "doctor", "pktgen", "sys", "tables", "wire", "xsk"]),
 ];
 
 /// Files longer than this would not be held in mind.
