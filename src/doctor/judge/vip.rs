@@ -62,10 +62,10 @@ fn on_link(case: &Case<'_>, vip: IpAddr, findings: &mut Vec<Finding>) {
             continue;
         };
         let text = mac_text(*mac);
-        let who = case.facts.view.neighbors.iter().find(|(_, neighbor)| neighbor.mac == Some(*mac));
-        let backend = who
-            .map(|((_, address), _)| *address)
-            .filter(|address| case.backends().any(|(_, backend)| backend.address.ip() == *address));
+        let holders = holders(case, *mac);
+        let is_backend =
+            |address: &&IpAddr| case.backends().any(|(_, backend)| backend.address.ip() == **address);
+        let backend = holders.iter().find(is_backend);
         let subject = format!("VIP {vip}");
         let finding = match backend {
             Some(backend) => Finding::error(
@@ -76,7 +76,7 @@ fn on_link(case: &Case<'_>, vip: IpAddr, findings: &mut Vec<Finding>) {
             .because("clients that hear it first go to this one backend, past the switch")
             .command(format!("{}    # at {backend}", silence(vip))),
             None => {
-                let who = who.map_or_else(String::new, |((_, address), _)| format!(" ({address})"));
+                let who = holders.first().map_or_else(String::new, |address| format!(" ({address})"));
                 Finding::error(
                     "vip-duplicate",
                     subject,
@@ -91,6 +91,15 @@ fn on_link(case: &Case<'_>, vip: IpAddr, findings: &mut Vec<Finding>) {
         };
         findings.push(finding);
     }
+}
+
+/// Other addresses that this host is known by: from the kernel, and from what was just answered.
+fn holders(case: &Case<'_>, mac: [u8; 6]) -> BTreeSet<IpAddr> {
+    let vips = case.vips();
+    let known = case.facts.view.neighbors.iter().filter(|(_, neighbor)| neighbor.mac == Some(mac));
+    let told = case.facts.wire.answers.iter().filter(|(_, macs)| macs.contains(&mac));
+    let addresses = known.map(|((_, address), _)| *address).chain(told.map(|((_, address), _)| *address));
+    addresses.filter(|address| !vips.contains(address)).collect()
 }
 
 /// Keeps a host that holds an address from telling anybody.
@@ -183,6 +192,17 @@ mod tests {
         );
         let router = answered([2, 0, 0, 0, 1, 1]);
         assert!(router[0].what.contains("02:00:00:00:01:01 (198.18.0.1)"), "{}", router[0].what);
+        facts.wire.answers.insert(("eth1".to_owned(), "198.18.1.12".parse().unwrap()), [[6; 6]].into());
+        let mut answered = |mac: [u8; 6]| {
+            facts.wire.answers.insert(("eth0".to_owned(), vip()), [mac].into());
+            found(judge, &config, &facts)
+        };
+        let told = answered([6; 6]);
+        assert!(
+            told[0].what.starts_with("backend 198.18.1.12"),
+            "the kernel does not know yet: {}",
+            told[0].what
+        );
         let backend = answered([2, 0, 0, 0, 1, 11]);
         assert!(backend[0].what.starts_with("backend 198.18.1.11"), "{}", backend[0].what);
         assert!(backend[0].fix.command().contains("arp_ignore=1"), "{}", backend[0].fix.command());
