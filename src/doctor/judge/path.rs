@@ -20,6 +20,7 @@ pub(super) fn judge(case: &Case<'_>, findings: &mut Vec<Finding>) {
     for address in backends.keys() {
         way_there(case, *address, findings);
     }
+    behind_routers(case, findings);
     ways_back(case, &backends, findings);
     defaults(case, findings);
 }
@@ -91,6 +92,27 @@ fn way_there(case: &Case<'_>, backend: IpAddr, findings: &mut Vec<Finding>) {
                 .because(format!("frames to it are dropped as `next_hop_unresolved`: {why}"))
                 .command(format!("ip route get {backend}; ip neighbor show {next}")),
         );
+    }
+}
+
+/// With `dsr` only the MAC address is written: a router would send the VIP's packets back.
+fn behind_routers(case: &Case<'_>, findings: &mut Vec<Finding>) {
+    for (service, backend) in case.backends().filter(|(service, _)| service.forwarding == Forwarding::Dsr) {
+        let ip = backend.address.ip();
+        if let Some(Exit::Via(_, router)) = exit(&case.topology, ip) {
+            findings.push(
+                Finding::error(
+                    "dsr-routed",
+                    format!("backend {ip}"),
+                    format!("backend {ip} of {}, which is `dsr`, lies behind the router {router}", service.name),
+                )
+                .because(
+                    "`dsr` writes the MAC address of the next hop and nothing else: the router sends what is for the VIP \
+                     back to the switch; `ipip` and `gue` reach other subnets",
+                )
+                .command(format!("ip route get {ip}")),
+            );
+        }
     }
 }
 
@@ -208,6 +230,16 @@ mod tests {
             finding.what
         );
         assert_eq!(finding.subject, "backend 203.0.113.1");
+    }
+
+    #[test]
+    fn dsr_ends_at_a_router() {
+        let (mut config, facts) = (config(), facts());
+        config.services[0].forwarding = Forwarding::Dsr;
+        assert!(found(judge, &config, &facts).is_empty());
+        config.services[0].backends[1].address = "203.0.113.1:80".parse().unwrap();
+        let finding = only(judge, &config, &facts);
+        assert_eq!((finding.check, finding.severity), ("dsr-routed", Severity::Error));
     }
 
     #[test]
