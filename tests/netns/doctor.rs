@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::common::lab::{Lab, Setup, VIP, WEB, bridge, dsr, full_nat, ipip, nat};
+use crate::common::lab::{Family, Lab, Setup, VIP, WEB, address, bridge, dsr, full_nat, ipip, nat};
 use crate::common::process::Finished;
 use crate::common::switch::{self, BINARY, Configuration, Switch};
 use crate::common::traffic;
@@ -222,6 +222,31 @@ fn occupied(lab: &Lab) {
     crate::common::wait::wait_until("its programs are gone", PATIENCE, || {
         !lab.has_xdp_program("eth0") && !lab.has_xdp_program("eth1")
     });
+}
+
+#[test]
+fn a_wrong_gateway_is_named_while_the_switch_runs() {
+    let lab = Lab::new(nat(1));
+    let switch = Switch::start(&lab);
+    switch.warm_up(WEB);
+    lab.backends[1].host.ip("route replace default via 198.18.1.77");
+    assert_found(&lab, "wrong-gateway", "backend 198.18.1.12");
+    switch.finish();
+}
+
+#[test]
+fn ipv6_is_looked_at_likewise() {
+    let lab = Lab::new(nat(1).with_ipv6());
+    let vip = address(Family::V6, 0, 100);
+    let backend = lab.setup.backend_address_of(1, Family::V6);
+    lab.client.ip(&format!("address add {vip}/128 dev eth0 nodad"));
+    assert_found(&lab, "vip-duplicate", &format!("VIP {vip}"));
+    lab.client.ip(&format!("address delete {vip}/128 dev eth0"));
+    lab.backends[0].host.ip("-6 route replace default via 2001:db8:1::77");
+    assert_found(&lab, "wrong-gateway", &format!("backend {backend}"));
+    lab.backends[0].host.ip("link set eth0 down");
+    let (answer, _) = findings(&lab, "");
+    assert!(complaints(&answer).contains(&format!("next-hop-silent backend {backend}")), "{answer:#}");
 }
 
 #[test]
