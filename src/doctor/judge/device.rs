@@ -223,10 +223,15 @@ fn queues(case: &Case<'_>, findings: &mut Vec<Finding>) {
         return;
     };
     let device = devices.iter().find(|device| device.name == interface);
-    let most = device.and_then(|device| device.channels).map(|channels| channels.most);
-    let command = match most {
-        Some(most) if most < wanted => format!("ethtool -L {} combined {most}", config.switch.interfaces[0]),
-        _ => format!("ethtool -L {interface} combined {wanted}"),
+    let most = device.and_then(|device| device.channels).map_or(wanted, |channels| channels.most);
+    let count = wanted.min(most);
+    let command = match (count < wanted, config.switch.workers) {
+        (false, _) => set_queues(devices, std::slice::from_ref(&interface), count),
+        (true, 0) => set_queues(devices, &config.switch.interfaces, count),
+        (true, _) => {
+            let command = set_queues(devices, std::slice::from_ref(&interface), count);
+            format!("{command}    # and workers = {count} in [switch]")
+        }
     };
     let error = boot::BootError::Queues { interface: interface.clone(), found, wanted, reason };
     findings.push(
@@ -236,6 +241,18 @@ fn queues(case: &Case<'_>, findings: &mut Vec<Finding>) {
     );
 }
 
+/// The commands that give each of these interfaces so many queues. A veth has no combined ones.
+pub(super) fn set_queues(devices: &[Device], names: &[String], count: u32) -> String {
+    let command = |name: &String| {
+        let driver = devices.iter().find(|device| device.name == *name).and_then(|d| d.driver.as_deref());
+        match driver {
+            Some("veth") => format!("ethtool -L {name} rx {count} tx {count}"),
+            _ => format!("ethtool -L {name} combined {count}"),
+        }
+    };
+    names.iter().map(command).collect::<Vec<_>>().join("; ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::{checks, config, facts, found, only};
@@ -243,6 +260,7 @@ mod tests {
     use crate::control::netlink::links::Attached;
     use crate::doctor::facts::{FarEnd, XdpFeatures};
     use crate::doctor::{Fix, Severity};
+    use crate::sys::ethtool::Channels;
 
     #[test]
     fn interfaces_that_are_gone_down_or_unplugged_are_told_apart() {
@@ -313,13 +331,22 @@ mod tests {
 
     #[test]
     fn queues_are_judged_as_at_the_start() {
-        let (config, mut facts) = (config(), facts());
+        let (mut config, mut facts) = (config(), facts());
         facts.devices[1].queues = 4;
         facts.devices[1].indirection.clear();
         let finding = only(judge, &config, &facts);
         assert_eq!(finding.subject, "eth1");
         assert!(finding.what.contains("ethtool -L eth1 combined 2"), "{}", finding.what);
         assert_eq!(finding.fix, Fix::Command("ethtool -L eth1 combined 2".into()));
+        facts.devices[0].queues = 8;
+        facts.devices[0].indirection.clear();
+        facts.devices[1].channels = Some(Channels { most: 4, now: 4, tx: 4 });
+        let both = "ethtool -L eth0 combined 4; ethtool -L eth1 combined 4";
+        assert_eq!(only(judge, &config, &facts).fix.command(), both, "eth1 can have no more");
+        config.switch.workers = 8;
+        facts.devices[1].driver = Some("veth".into());
+        let fewer = "ethtool -L eth1 rx 4 tx 4    # and workers = 4 in [switch]";
+        assert_eq!(only(judge, &config, &facts).fix.command(), fewer);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What costs speed and breaks nothing: clock, processor, queues.
 
 use super::Case;
+use super::device::set_queues;
 use crate::boot;
 use crate::config::valid::Idle;
 use crate::doctor::finding::Finding;
@@ -41,10 +42,7 @@ pub(super) fn judge(case: &Case<'_>, findings: &mut Vec<Finding>) {
                 .because(
                     "a worker that waits for its core loses frames: fewer queues, alike on every interface",
                 )
-                .command(format!(
-                    "ethtool -L {} combined {cores}",
-                    config.switch.interfaces.join("; ethtool -L ")
-                )),
+                .command(set_queues(&case.facts.devices, &config.switch.interfaces, cores as u32)),
         );
     }
     let more = case.facts.devices.iter().filter_map(|device| device.channels).map(|c| c.most).min();
@@ -92,7 +90,9 @@ mod tests {
     fn workers_and_cores_should_match() {
         let (mut config, mut facts) = (config(), facts());
         facts.host.cores = Some(1);
-        assert_eq!(only(judge, &config, &facts).check, "cores");
+        let finding = only(judge, &config, &facts);
+        assert_eq!(finding.check, "cores");
+        assert_eq!(finding.fix.command(), "ethtool -L eth0 combined 1; ethtool -L eth1 combined 1");
         facts.host.cores = Some(4);
         for device in &mut facts.devices {
             (device.queues, device.channels) = (1, Some(Channels { most: 8, now: 1, tx: 1 }));
