@@ -2,17 +2,17 @@
 //!
 //! | file | looks at |
 //! |---|---|
-//! | [`kernel`] | version, AF_XDP, privileges, the XDP program |
-//! | [`memory`] | limit on locked memory, huge pages, memory for the tables |
-//! | [`device`] | interfaces: there, up, driver, zero copy, queues, other programs |
-//! | [`offload`] | devices that change or hide frames |
-//! | [`mtu`] | sizes of packets |
-//! | [`host`] | what the kernel does with the same traffic |
-//! | [`ports`] | ports that two would use |
-//! | [`vip`] | who else has an address of a service |
-//! | [`path`] | ways to backends and back |
-//! | [`running`] | what a running switch says |
-//! | [`tuning`] | clock, processor |
+//! | `kernel` | version, AF_XDP, privileges, the XDP program |
+//! | `memory` | limit on locked memory, huge pages, memory for the tables |
+//! | `device` | interfaces: there, up, driver, zero copy, queues, other programs |
+//! | `offload` | devices that change or hide frames |
+//! | `mtu` | sizes of packets |
+//! | `host` | what the kernel does with the same traffic |
+//! | `ports` | ports that two would use |
+//! | `vip` | who else has an address of a service |
+//! | `path` | ways to backends and back |
+//! | `running` | what a running switch says |
+//! | `tuning` | clock, processor |
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

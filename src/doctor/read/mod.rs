@@ -2,10 +2,10 @@
 //!
 //! | file | asks |
 //! |---|---|
-//! | [`host`] | procfs and sysfs |
-//! | [`device`] | netlink and ethtool, at both ends of a veth |
-//! | [`features`] | generic netlink: what XDP may do at a device |
-//! | [`wire`] | neighbours |
+//! | `host` | procfs and sysfs |
+//! | `device` | netlink and ethtool, at both ends of a veth |
+//! | `features` | generic netlink: what XDP may do at a device |
+//! | `wire` | neighbours |
 
 use std::collections::BTreeSet;
 use std::path::Path;
