@@ -20,7 +20,8 @@ use crate::sys::{interface, memory};
 use crate::tables::counters::MAX_BACKENDS;
 use crate::tables::{InterfaceId, Loads, Mailbox, Snapshot, Steering, Tick, WorkerCounters};
 use crate::xsk::steer::MAX_QUEUES;
-use crate::xsk::{AttachMode, Steer};
+use crate::xsk::umem::CHUNK;
+use crate::xsk::{AttachMode, Steer, Umem};
 
 mod error;
 mod rings;
@@ -84,7 +85,7 @@ impl Plant {
     /// Starts the workers with their rings. Nothing is redirected to them until [`Plant::attach`].
     pub fn start(config: &Config, snapshot: &Arc<Snapshot>) -> Result<Self, BootError> {
         let switch = config.switch.clone();
-        let queues = queues(&switch)?;
+        let queues = workers(&switch, interface::rx_queues)?;
         if let Err(error) = crate::sys::limits::unlock_memory() {
             tracing::debug!(%error, "the limit on locked memory stays as it is");
         }
@@ -407,12 +408,16 @@ fn start_worker(
     })
 }
 
-/// One worker per RX queue: every interface must have as many as there are workers.
-fn queues(switch: &Switch) -> Result<u32, BootError> {
+/// How many workers there are to be, one per RX queue: every interface must have as many. `rx_queues` says how many one has.
+///
+/// # Errors
+///
+/// [`BootError::Queues`] names the first that has not.
+pub fn workers(switch: &Switch, rx_queues: impl Fn(&str) -> u32) -> Result<u32, BootError> {
     let mut wanted = u32::from(switch.workers);
     let mut reason = String::from("workers are asked for");
     for name in &switch.interfaces {
-        let found = interface::rx_queues(name);
+        let found = rx_queues(name);
         if wanted == 0 {
             (wanted, reason) = (found, format!("are on {name}"));
         }
@@ -422,6 +427,12 @@ fn queues(switch: &Switch) -> Result<u32, BootError> {
         }
     }
     Ok(wanted)
+}
+
+/// Packet memory of one worker: bytes, and huge pages of 2 MiB that it takes where it lies in such.
+pub fn packet_memory(switch: &Switch) -> (u64, u32) {
+    let frames = rings::frames(switch);
+    (u64::from(frames) * CHUNK as u64, Umem::huge_pages(frames))
 }
 
 fn random_secret() -> Result<Secret, BootError> {

@@ -29,13 +29,15 @@
 //! | [`config`] | raw → valid | wire, tables |
 //! | [`control`] | configuration and network → snapshot; status, metrics | config, tables, wire, sys |
 //! | [`boot`] | starts everything in the right order | all |
-//! | [`cli`] | one file per command | config, boot, pktgen, sys, control's client side; `replay` drives the data plane |
+//! | [`doctor`] | what is wrong with a machine, and what mends it | config, control, boot, tables, wire, xsk, sys |
+//! | [`cli`] | one file per command | config, boot, doctor, pktgen, sys, control's client side; `replay` drives the data plane |
 
 pub mod boot;
 pub mod cli;
 pub mod config;
 pub mod control;
 pub mod dataplane;
+pub mod doctor;
 pub mod pktgen;
 #[allow(unsafe_code)]
 pub mod sys;

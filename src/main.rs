@@ -33,6 +33,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Look for what is wrong with this machine: each finding with its cause and the command that mends it.
+    Doctor(cli::doctor::Arguments),
     /// Run the data path over capture files: no root, no kernel, and for one seed always the same result.
     Replay(cli::replay::Arguments),
     /// Generate traffic for any device, and count what becomes of it.
@@ -97,6 +99,7 @@ fn main() -> ExitCode {
         Command::Run { config } => cli::run::run(&config),
         Command::Check { config, json: false } => cli::check::run(&config),
         Command::Check { config, json: true } => cli::check::run_json(&config),
+        Command::Doctor(arguments) => cli::doctor::run(&arguments),
         Command::Replay(arguments) => cli::replay::run(&arguments),
         Command::Pktgen(command) => cli::pktgen::run(&command),
         Command::Status { socket, json } => cli::status::run(&socket, json),

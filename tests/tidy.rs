@@ -17,7 +17,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("config", &["wire", "tables"]),
     ("control", &["config", "tables", "wire", "sys"]),
     ("boot", &["config", "control", "dataplane", "sys", "tables", "wire", "xsk"]),
-    ("cli", &["boot", "config", "control", "dataplane", "pktgen", "sys", "tables", "wire", "xsk"]),
+    ("doctor", &["boot", "config", "control", "sys", "tables", "wire", "xsk"]),
+    ("cli", &["boot", "config", "control", "dataplane", "doctor", "pktgen", "sys", "tables", "wire", "xsk"]),
 ];
 
 /// Files longer than this would not be held in mind.
@@ -136,6 +137,31 @@ fn every_drop_reason_is_explained_in_the_datapath_document() {
         let row = format!("| `{}` |", reason.name());
         assert!(document.contains(&row), "docs/DATAPATH.md has no row for {}", reason.name());
     }
+}
+
+#[test]
+fn every_check_of_the_doctor_stands_in_the_operations_document() {
+    let document = std::fs::read_to_string(root().join("docs/OPERATIONS.md")).unwrap();
+    let mut checks = 0;
+    for (path, room, code) in sources() {
+        if room != "doctor" || !path.display().to_string().contains("/judge/") {
+            continue;
+        }
+        let code = code.split("#[cfg(test)]\n").next().unwrap();
+        for piece in code.split("Finding::").skip(1) {
+            let Some((kind, rest)) = piece.split_once('(') else { continue };
+            let Some(rest) = rest.trim_start().strip_prefix('"') else { continue };
+            if ["error", "warning", "note"].contains(&kind) {
+                let check = rest.split('"').next().unwrap();
+                assert!(
+                    document.contains(&format!("`{check}`")),
+                    "docs/OPERATIONS.md says nothing of {check}"
+                );
+                checks += 1;
+            }
+        }
+    }
+    assert!(checks > 50, "only {checks} were seen: are they written another way now?");
 }
 
 #[test]

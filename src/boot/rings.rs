@@ -64,10 +64,13 @@ fn open_in(
     Ok(RingSet { ports, umem })
 }
 
-/// For each port a full fill ring and a full TX ring; besides, a batch in hand and some to breathe.
+/// Frames of one worker: for each port a full fill ring and a full TX ring; besides, a batch in hand and some to breathe.
+pub(super) fn frames(switch: &Switch) -> u32 {
+    switch.interfaces.len() as u32 * 2 * switch.ring_size + 256
+}
+
 fn packet_memory(switch: &Switch, workers: u32, jumbo: bool) -> Result<Umem, Box<dyn std::error::Error>> {
-    let ring = switch.ring_size;
-    let frames = switch.interfaces.len() as u32 * 2 * ring + 256;
+    let (ring, frames) = (switch.ring_size, frames(switch));
     match switch.huge_pages {
         HugePages::Off => Ok(Umem::new(frames, ring, jumbo)?),
         HugePages::On => Ok(in_huge_pages(frames, ring, jumbo).map_err(|error| {

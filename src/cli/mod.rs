@@ -2,6 +2,7 @@
 
 pub mod backends;
 pub mod check;
+pub mod doctor;
 pub mod orders;
 pub mod pktgen;
 pub mod replay;

@@ -37,7 +37,10 @@ pub fn run(path: &Path) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("xswitch: {error}");
+            eprintln!(
+                "xswitch: {error}\n  = help: `xswitch doctor --config {}` looks at the machine",
+                path.display()
+            );
             ExitCode::from(FAILED)
         }
     }

@@ -63,33 +63,41 @@ struct Claim {
 /// Checks the configuration's SNAT ports against the kernel's and our own, and warns of programs that become
 /// unreachable.
 pub fn check(config: &Config, view: &NetworkView) -> Result<(), PortsError> {
-    let kernel = interface::local_port_range();
+    conflict(config, view, interface::local_port_range())?;
+    if !shared_claims(config, view).is_empty() {
+        for text in unreachable(config, view, &listeners()) {
+            tracing::warn!("{text}");
+        }
+    }
+    Ok(())
+}
+
+/// Why the configuration's SNAT ports cannot be used, while the kernel takes its own from this range.
+pub fn conflict(config: &Config, view: &NetworkView, kernel: Option<(u16, u16)>) -> Result<(), PortsError> {
     // The pool of full NAT keeps clear of the kernel wherever its addresses are, which may change while the switch runs.
     if let (Some(kernel), false) = (kernel, config.switch.snat_addresses.is_empty()) {
         outside("snat_ports", config.switch.snat_ports, kernel)?;
     }
-    let shared = shared_claims(config, view);
-    for claim in &shared {
+    for claim in &shared_claims(config, view) {
         if let Some(kernel) = kernel {
             outside(&claim.what, claim.ports, kernel)?;
         }
         metrics_outside(config.switch.metrics_listen, claim)?;
     }
-    if shared.is_empty() {
-        return Ok(());
-    }
-    let listeners = listeners();
-    for Claim { what, address, ports } in shared {
-        if let Some(hidden) = hidden(address, ports, &listeners) {
-            let (first, last) = ports;
-            tracing::warn!(
-                "{address} is an address of this host, and the switch takes its ports {first}-{last} ({what}): nobody \
-                 reaches what listens there: {hidden}; move it, or choose other ports or an address of its own for the \
-                 switch"
-            );
-        }
-    }
     Ok(())
+}
+
+/// Sentences about programs among these that nobody reaches any more, because the switch takes their ports.
+pub fn unreachable(config: &Config, view: &NetworkView, listeners: &[Listener]) -> Vec<String> {
+    let sentence = |Claim { what, address, ports }| {
+        let hidden = hidden(address, ports, listeners)?;
+        let (first, last) = ports;
+        Some(format!(
+            "{address} is an address of this host, and the switch takes its ports {first}-{last} ({what}): nobody reaches \
+             what listens there: {hidden}; move it, or choose other ports or an address of its own for the switch"
+        ))
+    };
+    shared_claims(config, view).into_iter().filter_map(sentence).collect()
 }
 
 /// SNAT ports must lie outside the range from which the kernel takes its own source ports.
@@ -132,7 +140,7 @@ fn metrics_outside(listen: Option<SocketAddr>, claim: &Claim) -> Result<(), Port
 
 /// Whether a socket bound to `bound` hears what is sent to `address`. The IPv6 wildcard hears IPv4, too, unless it was
 /// told not to, which nobody can see from outside.
-fn covers(bound: IpAddr, address: IpAddr) -> bool {
+pub fn covers(bound: IpAddr, address: IpAddr) -> bool {
     match bound {
         IpAddr::V4(v4) if v4.is_unspecified() => address.is_ipv4(),
         IpAddr::V6(v6) if v6.is_unspecified() => true,
@@ -141,7 +149,7 @@ fn covers(bound: IpAddr, address: IpAddr) -> bool {
 }
 
 /// Protocol and place of a socket that waits for others.
-type Listener = (&'static str, SocketAddr);
+pub type Listener = (&'static str, SocketAddr);
 
 /// The sockets among these that `ports` of `address` hide, in words; none if there are none.
 fn hidden(address: IpAddr, ports: (u16, u16), listeners: &[Listener]) -> Option<String> {
@@ -160,7 +168,7 @@ fn hidden(address: IpAddr, ports: (u16, u16), listeners: &[Listener]) -> Option<
 }
 
 /// All listening TCP and bound UDP sockets of this network namespace; fewer where the kernel does not tell.
-fn listeners() -> Vec<Listener> {
+pub fn listeners() -> Vec<Listener> {
     const LISTEN: Option<&str> = Some("0A");
     let mut listeners = Vec::new();
     for (file, protocol, state) in

@@ -48,8 +48,23 @@ pub fn ask<T>(memory: &[T]) -> io::Result<()> {
 /// How many pages of 2 MiB the administrator reserved (Documentation/admin-guide/mm/hugetlbpage.rst), in use or not; 0 where
 /// the kernel has none. Those are not the ones that [`ask`] gets.
 pub fn reserved() -> u32 {
-    let text = fs::read_to_string("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages");
+    count("nr_hugepages")
+}
+
+/// How many of those nobody uses now.
+pub fn free() -> u32 {
+    count("free_hugepages")
+}
+
+fn count(file: &str) -> u32 {
+    let text = fs::read_to_string(format!("/sys/kernel/mm/hugepages/hugepages-2048kB/{file}"));
     text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+}
+
+/// Whether [`ask`] is heard: the kernel has transparent huge pages, and they are not `never`.
+pub fn are_given() -> bool {
+    fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled")
+        .is_ok_and(|choices| !choices.contains("[never]"))
 }
 
 #[cfg(test)]

@@ -19,6 +19,15 @@ pub fn huge_bytes() -> io::Result<u64> {
         .ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "smaps_rollup has no AnonHugePages in kB"))
 }
 
+/// Bytes of memory that this machine has, and those that programs could still get (`MemTotal`, `MemAvailable` of
+/// proc_meminfo(5)).
+pub fn of_machine() -> io::Result<(u64, u64)> {
+    let info = fs::read_to_string("/proc/meminfo")?;
+    value(&info, "MemTotal:")
+        .zip(value(&info, "MemAvailable:"))
+        .ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "/proc/meminfo has no MemAvailable in kB"))
+}
+
 fn read(status: &str) -> Option<u64> {
     value(status, "VmRSS:")
 }
@@ -48,6 +57,12 @@ mod tests {
         assert_eq!(read("Name:\txswitch\nVmRSS:\t  2048 kB\n"), Some(2 << 20));
         assert_eq!(read("Name:\tkthreadd\n"), None);
         assert_eq!(read("VmRSS:\tmuch\n"), None);
+    }
+
+    #[test]
+    fn a_machine_has_more_memory_than_it_gives_away() {
+        let (total, available) = of_machine().unwrap();
+        assert!(available > 0 && total > available);
     }
 
     #[test]

@@ -13,12 +13,14 @@
 //! | `socket` | the system calls on one socket |
 //! | [`rings`] | packet memory and all ports of one worker, which live and die together |
 //! | [`steer`] | the XDP program of one interface |
+//! | [`programs`] | the programs that the kernel has, whoever loaded them |
 //! | [`memory`] | packet memory without a kernel |
 
 pub mod frame;
 pub mod jumbo;
 pub mod memory;
 pub mod port;
+pub mod programs;
 pub mod rings;
 mod socket;
 pub mod steer;

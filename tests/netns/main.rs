@@ -30,6 +30,7 @@
 //! kernel_traffic   what is not a service's stays with the switch's kernel
 //! neighbors        ARP, gratuitous ARP, next hops that are unknown or move
 //! interfaces       links that go down, go away and come back
+//! doctor           what is broken is named, and what is well is not
 //! lifecycle        kill -9, SIGTERM, refusals to start
 //! limits           a full connection table
 //! counters         status and metrics say the same
@@ -147,6 +148,7 @@ mod counters;
 mod crossing;
 mod datagrams;
 mod discover;
+mod doctor;
 mod drain;
 mod forwarding_checks;
 mod fragments;

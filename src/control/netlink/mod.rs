@@ -25,6 +25,7 @@ use tokio::task::AbortHandle;
 use super::network::{NeighborChange, NetworkView};
 
 mod decode;
+pub mod links;
 
 /// Bytes that wait in the socket while the control plane is busy: 2^20, some thousands of notifications.
 const RECEIVE_BUFFER_BYTES: usize = 1 << 20;

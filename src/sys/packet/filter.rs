@@ -64,6 +64,25 @@ impl Filter {
         Self::new(front, &Icmp { protocol: 58, echo_reply: 129, errors: [1, 2, 3, 4] }, ports)
     }
 
+    /// ARP packets, whatever they say.
+    pub fn arp() -> Self {
+        Self(vec![step(RETURN, WHOLE, 0, 0)])
+    }
+
+    /// Neighbour advertisements over IPv6, from their IP header on.
+    pub fn advertisements() -> Self {
+        const ICMPV6: u32 = 58;
+        const ADVERTISEMENT: u32 = 136;
+        Self(vec![
+            step(LOAD_BYTE | PACKET, 6, 0, 0),
+            step(IS, ICMPV6, 0, 3),
+            step(LOAD_BYTE | PACKET, 40, 0, 0),
+            step(IS, ADVERTISEMENT, 0, 1),
+            step(RETURN, WHOLE, 0, 0),
+            step(RETURN, 0, 0, 0),
+        ])
+    }
+
     /// `front` finds the length of the IP header and the number of the protocol behind it.
     fn new<const N: usize>(front: [SockFilter; N], icmp: &Icmp, ports: RangeInclusive<u16>) -> Self {
         let to = |code, k, at: usize, yes: usize, no: usize| step(code, k, yes - at - 1, no - at - 1);
@@ -190,6 +209,15 @@ mod tests {
             assert_eq!(passes(&filters[0], &v4(1, 4, 0, &message(kinds[0], id))), wanted, "{kinds:?}");
             assert_eq!(passes(&filters[1], &v6(58, &message(kinds[1], id))), wanted, "{kinds:?}");
         }
+    }
+
+    #[test]
+    fn of_ipv6_packets_only_advertisements_pass() {
+        let filter = Filter::advertisements();
+        for (protocol, kind, wanted) in [(58, 136, true), (58, 135, false), (17, 136, false)] {
+            assert_eq!(passes(&filter, &v6(protocol, &[kind, 0, 0, 0])), wanted, "{protocol} {kind}");
+        }
+        assert!(passes(&Filter::arp(), &[0, 1, 8, 0]));
     }
 
     #[test]
