@@ -2,6 +2,7 @@
 
 pub mod backends;
 pub mod check;
+pub mod connections;
 pub mod orders;
 pub mod pktgen;
 pub mod replay;
@@ -9,6 +10,7 @@ pub mod run;
 pub mod services;
 pub mod status;
 mod table;
+pub mod trace;
 
 /// Exit code of a command that failed while running.
 pub const FAILED: u8 = 1;
