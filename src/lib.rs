@@ -29,7 +29,7 @@
 //! | [`config`] | raw → valid | wire, tables |
 //! | [`control`] | configuration and network → snapshot; status, metrics | config, tables, wire, sys |
 //! | [`boot`] | starts everything in the right order | all |
-//! | [`cli`] | one file per command | config, boot, pktgen, sys, control's client side; `replay` drives the data plane |
+//! | [`cli`] | one file per command | config, boot, pktgen, sys, control's client side; `replay` drives the data plane, `trace` asks it |
 
 pub mod boot;
 pub mod cli;

@@ -2,7 +2,7 @@
 
 use super::{Teller, headers};
 use crate::control::trace::{ChoiceStep, VerdictStep};
-use crate::tables::{Backend, DropReason, Fate, InterfaceId, Protocol, SchedulerTable, Service, Snapshot};
+use crate::tables::{Backend, DropReason, Fate, InterfaceId, SchedulerTable, Service, Snapshot};
 use crate::wire::ip::{ICMP, ICMPV6};
 use crate::wire::{ethernet, ipv4, ipv6};
 
@@ -162,13 +162,9 @@ pub(super) fn notes(teller: &Teller<'_>, verdict: &VerdictStep, live: bool) -> V
         "its backend is down or drained to the end: the connection is to be reset",
     );
     note(fate == Some(Fate::Reschedule), "its backend is down: the connection goes to another one");
-    let refused = verdict.verdict == "forward" || verdict.verdict == "to_kernel";
     note(
-        !refused
-            && teller.protocol == Protocol::Tcp
-            && answer.existing.is_none()
-            && lost(DropReason::NoBackend),
-        "on_no_backend of the service says what is done then",
+        verdict.verdict == "drop" && lost(DropReason::NoBackend),
+        "what clients are told then, on_no_backend of the service says",
     );
     let port = headers::read(&answer.after).map(|left| left.source.port()).filter(|_| answer.ports.is_some());
     note(
