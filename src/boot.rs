@@ -12,19 +12,22 @@ use crossbeam::queue::ArrayQueue;
 
 use crate::config::valid::{Config, Idle, Switch, Topology, XdpMode};
 use crate::control::dataplane::{DataPlane, PortStatus, SteeredStatus, WorkerHandle};
+use crate::control::trace::{Question, Trace};
 use crate::dataplane::worker::{Shared, Worker};
 use crate::dataplane::{FlowTables, Flows, Secret};
 use crate::sys::napi::Deferral;
 use crate::sys::wait::Waker;
 use crate::sys::{interface, memory};
+use crate::tables::connection::{Tally, Wanted};
 use crate::tables::counters::MAX_BACKENDS;
-use crate::tables::{InterfaceId, Loads, Mailbox, Snapshot, Steering, Tick, WorkerCounters};
+use crate::tables::{InterfaceId, Loads, Mailbox, SeenConnection, Snapshot, Steering, Tick, WorkerCounters};
 use crate::xsk::steer::MAX_QUEUES;
 use crate::xsk::umem::CHUNK;
 use crate::xsk::{AttachMode, Steer, Umem};
 
 mod error;
 mod rings;
+pub mod trace;
 
 pub use error::BootError;
 use error::system;
@@ -78,6 +81,9 @@ pub struct Plant {
     queues: u32,
     handles: Vec<WorkerHandle>,
     loads: Arc<Loads>,
+    tables: Arc<FlowTables>,
+    /// Origin of the workers' clock.
+    started: Instant,
     crew: Mutex<Crew>,
 }
 
@@ -121,7 +127,7 @@ impl Plant {
             crew.shared.push(shared);
         }
         crew.interfaces = switch.interfaces.iter().map(|_| Attached::default()).collect();
-        let plant = Self { switch, queues, handles, loads, crew: Mutex::new(crew) };
+        let plant = Self { switch, queues, handles, loads, tables: table, started, crew: Mutex::new(crew) };
         let opened = plant.open_rings(&mut plant.crew(), None);
         match opened {
             Ok(()) => Ok(plant),
@@ -157,6 +163,11 @@ impl Plant {
                 tracing::error!("a worker ended in a panic");
             }
         }
+    }
+
+    /// The time as the workers have it.
+    fn now(&self) -> Tick {
+        Tick::from(self.started.elapsed())
     }
 
     fn crew(&self) -> std::sync::MutexGuard<'_, Crew> {
@@ -373,6 +384,24 @@ impl DataPlane for Plant {
             })
         });
         steered.collect()
+    }
+
+    fn entries(&self) -> u64 {
+        self.tables.entries()
+    }
+
+    fn look(
+        &self,
+        (from, count): (u64, u32),
+        wanted: &Wanted,
+        tally: &mut Tally,
+        see: Option<&mut dyn FnMut(SeenConnection)>,
+    ) -> Option<u64> {
+        self.tables.look(from, count, self.now().coarse(), wanted, tally, see)
+    }
+
+    fn trace(&self, question: &Question, snapshot: &Snapshot) -> Result<Trace, String> {
+        trace::trace(question, snapshot, &self.tables, (self.now(), true))
     }
 }
 

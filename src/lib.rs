@@ -30,7 +30,7 @@
 //! | [`control`] | configuration and network → snapshot; status, metrics | config, tables, wire, sys |
 //! | [`boot`] | starts everything in the right order | all |
 //! | [`doctor`] | what is wrong with a machine, and what mends it | config, control, boot, tables, wire, xsk, sys |
-//! | [`cli`] | one file per command | config, boot, doctor, pktgen, sys, control's client side; `replay` drives the data plane |
+//! | [`cli`] | one file per command | config, boot, doctor, pktgen, sys, control's client side; `replay` drives the data plane, `trace` asks it |
 
 pub mod boot;
 pub mod cli;

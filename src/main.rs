@@ -53,6 +53,10 @@ enum Command {
     Services(View),
     /// Show the backends of a running switch: who serves, who does not, and why.
     Backends(View),
+    /// Show, count or end the connections of a running switch.
+    Connections(cli::connections::Arguments),
+    /// Say, step by step, what would become of a packet. Nothing changes by the question.
+    Trace(cli::trace::Arguments),
     /// Drain, enable or disable a backend of a running switch, or change its weight.
     #[command(subcommand)]
     Backend(cli::orders::BackendOrder),
@@ -109,6 +113,8 @@ fn main() -> ExitCode {
         Command::Backends(View { service, socket, json }) => {
             cli::backends::run(&socket, service.as_deref(), json)
         }
+        Command::Connections(arguments) => cli::connections::run(&arguments),
+        Command::Trace(arguments) => cli::trace::run(&arguments),
         Command::Backend(order) => cli::orders::backend(order),
         Command::Service(order) => cli::orders::service(order),
         Command::Reload { dry_run, socket, json } => cli::orders::reload(&socket, dry_run, json),

@@ -2,6 +2,7 @@
 
 pub mod backends;
 pub mod check;
+pub mod connections;
 pub mod doctor;
 pub mod orders;
 pub mod pktgen;
@@ -10,6 +11,7 @@ pub mod run;
 pub mod services;
 pub mod status;
 mod table;
+pub mod trace;
 
 /// Exit code of a command that failed while running.
 pub const FAILED: u8 = 1;

@@ -17,12 +17,15 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::client::{self, ClientError};
+use super::connections::Walker;
 use super::dataplane::DataPlane;
 use super::metrics;
 use super::orders::{Order, Outcome, Refusal, Reload};
 use super::requests::{Request, View};
 use super::status::{Facts, Limits, Status};
 use crate::tables::Snapshot;
+
+mod ask;
 
 /// Owner and group may connect.
 const SOCKET_MODE: u32 = 0o660;
@@ -157,6 +160,8 @@ pub struct Source {
     pub requests: Option<mpsc::Sender<Request>>,
     /// What that loop said last.
     pub last_view: LastView,
+    /// Who looks through the connections.
+    pub walker: Walker,
     /// The newest snapshot.
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
     /// When the switch started.
@@ -178,6 +183,11 @@ impl Source {
         let uptime = self.started.elapsed();
         let facts = Facts { snapshot: &snapshot, uptime, limits: self.limits, view: &view, view_age };
         Status::collect(facts, &*self.dataplane)
+    }
+
+    /// The newest snapshot.
+    fn newest(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshot.borrow())
     }
 
     /// Has the loop do something. Refused, nothing has changed: 409, or 422 where it is the configuration file that cannot
@@ -214,6 +224,9 @@ pub fn control_routes(source: Source) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/orders", post(order))
         .route("/v1/reload", post(reload))
+        .route("/v1/connections", post(ask::list))
+        .route("/v1/connections/kill", post(ask::kill))
+        .route("/v1/trace", post(ask::trace))
         .fallback(unknown)
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .with_state(source)

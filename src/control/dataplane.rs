@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use crate::tables::{InterfaceId, Loads, Mailbox, Steering, WorkerCounters};
+use super::trace::{Question, Trace};
+use crate::tables::connection::{Tally, Wanted};
+use crate::tables::{InterfaceId, Loads, Mailbox, SeenConnection, Snapshot, Steering, WorkerCounters};
 
 /// One worker as the control plane sees it.
 #[derive(Debug, Clone)]
@@ -79,4 +81,26 @@ pub trait DataPlane: Send + Sync + 'static {
 
     /// Where the frames of each interface that has an XDP program went.
     fn steered(&self) -> Vec<SteeredStatus>;
+
+    /// Entries of the connection tables.
+    fn entries(&self) -> u64 {
+        0
+    }
+
+    /// Looks at a slice of them: from a position on, so many. Counts the connections that are wanted, and hands them to `see`,
+    /// should there be one. Where to go on; none at the end. No worker notices.
+    fn look(
+        &self,
+        _slice: (u64, u32),
+        _wanted: &Wanted,
+        _tally: &mut Tally,
+        _see: Option<&mut dyn FnMut(SeenConnection)>,
+    ) -> Option<u64> {
+        None
+    }
+
+    /// What would become of a packet. Errors are sentences. No worker notices.
+    fn trace(&self, _question: &Question, _snapshot: &Snapshot) -> Result<Trace, String> {
+        Err("there is no data path to be asked".to_owned())
+    }
 }

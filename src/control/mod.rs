@@ -22,6 +22,7 @@
 //! | [`health`], [`discover`] | who can, and who there is |
 //! | [`orders`], [`requests`] | what operators change while it runs |
 //! | [`api`], [`serve`], [`status`], [`metrics`] | what others may ask |
+//! | [`connections`], [`trace`] | the same of connections, and of one packet |
 //! | [`client`] | the command line's end |
 
 use std::future::Future;
@@ -39,6 +40,7 @@ use crate::sys::packet::PacketSender;
 use crate::tables::{Snapshot, Steering};
 use api::{ApiError, ControlSocket, LastView, Source};
 use compile::{CompileError, Compiler, Usage};
+use connections::Walker;
 use dataplane::DataPlane;
 use follow::Follower;
 use netlink::{Netlink, NetlinkError};
@@ -52,6 +54,7 @@ pub mod announce;
 pub mod api;
 pub mod client;
 pub mod compile;
+pub mod connections;
 pub mod dataplane;
 pub mod discover;
 pub mod follow;
@@ -74,6 +77,7 @@ pub mod steering;
 #[cfg(test)]
 mod testing;
 pub mod topology;
+pub mod trace;
 
 /// Requests that may wait for the loop; the next ones wait with whoever makes them.
 const REQUESTS: usize = 64;
@@ -206,6 +210,7 @@ impl Control {
             dataplane: Arc::clone(&dataplane),
             requests: Some(requests),
             last_view: LastView::default(),
+            walker: Walker::default(),
             snapshot,
             started: self.started,
             limits: Limits { v4: switch.max_connections, v6: switch.max_connections_ipv6 },

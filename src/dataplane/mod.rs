@@ -31,6 +31,8 @@ pub mod family;
 pub mod rewrite;
 pub mod schedule;
 
+pub mod trace;
+
 pub use batch::{BATCH, Batch};
 pub use conntrack::{FlowTables, Flows, Secret};
 pub use pipeline::{process, settle};

@@ -1,14 +1,15 @@
 //! Which backend a new connection gets: the one that its client had, or the one whose turn it is.
 
 use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 
 use crate::tables::hash::{flow_hash, source_hash};
 use crate::tables::{
-    Affinity, Backend, BackendId, DropReason, Loads, SchedulerTable, Service, ServiceId, Snapshot,
+    Affinity, Backend, BackendId, Coarse, DropReason, Loads, SchedulerTable, Service, ServiceId, Snapshot,
 };
 
 use super::conntrack::affinity::Client;
-use super::conntrack::{FlowKey, Hit};
+use super::conntrack::{FlowKey, FlowTables, Hit};
 use super::family::Pair;
 use super::schedule::{Candidate, Scheduler};
 use super::turn::Turn;
@@ -44,11 +45,9 @@ fn returning<'a, P: Pair>(
     turn: &mut Turn<'a>,
 ) -> Result<Choice<'a>, DropReason> {
     let (tables, now) = (turn.tables, (turn.now.coarse(), affinity.timeout));
-    let client = Client::of(key.addresses.source(), affinity, turn.flows.tables().secret());
-    let had = turn.flows.tables().affinities.find(client, now.0);
-    if let Some(server) = had
-        && let Some(backend) = backend_on(server, affinity, tables)
-    {
+    let Had { client, server: had, backend } =
+        had(affinity, key.addresses.source(), turn.flows.tables(), (tables, now.0));
+    if let (Some(server), Some(backend)) = (had, backend) {
         turn.flows.tables().affinities.remember(client, server, had, now);
         return Ok(Choice { backend, turned: None, remembered: None });
     }
@@ -68,6 +67,29 @@ fn returning<'a, P: Pair>(
     }
 }
 
+/// What is remembered of a client.
+#[derive(Debug)]
+pub(super) struct Had<'a> {
+    /// As whom it is known.
+    pub client: Client,
+    /// The server that it had.
+    pub server: Option<u32>,
+    /// The service's backend there, if it may take new connections.
+    pub backend: Option<&'a Backend>,
+}
+
+/// What is remembered of the client at `address`. Nothing changes by that.
+pub(super) fn had<'a>(
+    affinity: &Affinity,
+    address: IpAddr,
+    shared: &FlowTables,
+    (tables, now): (&'a Snapshot, Coarse),
+) -> Had<'a> {
+    let client = Client::of(address, affinity, shared.secret());
+    let server = shared.affinities.find(client, now);
+    Had { client, server, backend: server.and_then(|server| backend_on(server, affinity, tables)) }
+}
+
 /// The backend of a service on this server, if it may take new connections.
 fn backend_on<'a>(server: u32, affinity: &Affinity, tables: &'a Snapshot) -> Option<&'a Backend> {
     let found = affinity.servers.binary_search_by_key(&server, |(server, _)| *server).ok()?;
@@ -81,14 +103,26 @@ pub(super) fn by_turn<'a, P: Pair>(
     key: &FlowKey<P>,
     turn: &mut Turn<'a>,
 ) -> Result<Choice<'a>, DropReason> {
-    let (cursor, loads) = turn.flows.scheduling(service.id).ok_or(DropReason::NoBackend)?;
-    let before = *cursor;
-    let id = match &*service.table {
-        SchedulerTable::RoundRobin(round) => round.advance(cursor),
-        _ => named(service, key.addresses.source(), key.source_port(), (cursor, loads)),
-    };
+    let (place, loads) = turn.flows.scheduling(service.id).ok_or(DropReason::NoBackend)?;
+    let before = place.load(Ordering::Relaxed);
+    let mut cursor = before;
+    let id = scheduled(service, key, (&mut cursor, loads));
+    place.store(cursor, Ordering::Relaxed);
     let backend = id.and_then(|id| turn.tables.backend(id)).ok_or(DropReason::NoBackend)?;
     Ok(Choice { backend, turned: Some((service.id, before)), remembered: None })
+}
+
+/// The same for who has a cursor, which is moved, and nothing else is.
+#[inline(always)]
+pub(super) fn scheduled<P: Pair>(
+    service: &Service,
+    key: &FlowKey<P>,
+    (cursor, loads): (&mut u32, &Loads),
+) -> Option<BackendId> {
+    match &*service.table {
+        SchedulerTable::RoundRobin(round) => round.advance(cursor),
+        _ => named(service, key.addresses.source(), key.source_port(), (cursor, loads)),
+    }
 }
 
 /// The same where it is more than a round. In a function of its own, so that registers are left for the most usual.
@@ -137,7 +171,7 @@ impl Choice<'_> {
         if let Some((service, before)) = self.turned
             && let Some((cursor, _)) = turn.flows.scheduling(service)
         {
-            *cursor = before;
+            cursor.store(before, Ordering::Relaxed);
         }
     }
 }

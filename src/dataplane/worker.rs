@@ -34,6 +34,8 @@ const SHORT_SLEEP_MS: i32 = 1;
 const WAITING_SLEEP_MS: i32 = 2;
 /// How long a worker that is to stop goes on sending what it has.
 const DRAIN: Duration = Duration::from_millis(200);
+/// Connections that are ended per turn because somebody asks for it: 32 × ~300 ns ≈ 10 µs.
+const ENDS_BUDGET: usize = 32;
 /// How often the kernel's statistics are read and ports that are down are tried, in milliseconds.
 const HOUSEKEEPING_MS: u64 = 250;
 
@@ -170,9 +172,21 @@ impl Worker {
             self.rings = Some(rings);
         }
         let looked = self.flows.expire(now, &self.snapshot.timeouts, &counters, EXPIRY_BUDGET);
+        busy |= self.end_asked(&counters);
         counters.turns.add(1);
         counters.busy_turns.add(u64::from(busy));
         busy || looked == EXPIRY_BUDGET
+    }
+
+    /// Ends connections that somebody asks to have ended, a few per turn. Whether there were any.
+    #[inline]
+    fn end_asked(&self, counters: &WorkerCounters) -> bool {
+        let ends = &self.shared.mailbox.ends;
+        for asked in 0..ENDS_BUDGET {
+            let Some(name) = ends.next() else { return asked > 0 };
+            ends.done(self.flows.end_named(name, counters));
+        }
+        true
     }
 
     /// Moves one batch from the RX ring of `ingress` through the pipeline to wherever its frames go.

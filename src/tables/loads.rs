@@ -82,6 +82,23 @@ impl Loads {
         }
     }
 
+    /// The same at this moment, as one worker would know it, for trying something.
+    #[must_use]
+    pub fn copied(&self) -> Self {
+        let same = |cell: &AtomicU32| AtomicU32::new(cell.load(Ordering::Relaxed));
+        let shared = |backend: &Shared| Shared {
+            connect_us: same(&backend.connect_us),
+            answers: same(&backend.answers),
+            probe_us: same(&backend.probe_us),
+            failures: backend.failures.each_ref().map(same),
+            in_a_row: same(&backend.in_a_row),
+            told_in_a_row: same(&backend.told_in_a_row),
+        };
+        let open =
+            (0..).map(BackendId).take(self.backends.len()).map(|id| AtomicI32::new(self.open(id) as i32));
+        Self { open: [open.collect()].into(), backends: self.backends.iter().map(shared).collect() }
+    }
+
     /// Counts a connection that `worker` saw begin. Only that worker may say so.
     #[inline]
     pub fn opened(&self, worker: u16, id: BackendId) {

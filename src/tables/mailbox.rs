@@ -1,4 +1,4 @@
-//! How the planes talk: snapshots in, used ones back out to be freed, and a few events the other way.
+//! How the planes talk: snapshots in, used ones back out to be freed, connections to be ended, and a few events the other way.
 //!
 //! A worker must neither wait nor free memory. So a new snapshot lies in a box of one until the worker looks,
 //! and the one it replaces goes back through a second box: the control plane drops it, on its own time.
@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
 
+use super::connection::Ends;
 use super::{InterfaceId, Snapshot};
 
 /// Snapshots that may wait for the control plane to free them. It looks whenever it publishes, so two suffice.
@@ -44,11 +45,18 @@ pub struct Mailbox {
     inbox: ArrayQueue<Arc<Snapshot>>,
     returns: ArrayQueue<Arc<Snapshot>>,
     events: ArrayQueue<Event>,
+    /// Connections that the worker is to end.
+    pub ends: Ends,
 }
 
 impl Default for Mailbox {
     fn default() -> Self {
-        Self { inbox: ArrayQueue::new(1), returns: ArrayQueue::new(RETURNS), events: ArrayQueue::new(EVENTS) }
+        Self {
+            inbox: ArrayQueue::new(1),
+            returns: ArrayQueue::new(RETURNS),
+            events: ArrayQueue::new(EVENTS),
+            ends: Ends::default(),
+        }
     }
 }
 

@@ -10,9 +10,11 @@
 //! | [`steering`] | what the XDP program must know |
 //! | [`mailbox`] | snapshots in, used ones out, events |
 //! | [`counters`], [`drop_reason`] | statistics, one writer each |
+//! | [`connection`] | connections to be shown, counted and ended by name |
 //! | [`loads`] | what schedulers weigh: open connections, response times, failures seen in the traffic |
 
 pub mod acl;
+pub mod connection;
 pub mod counters;
 pub mod drop_reason;
 pub mod exact;
@@ -29,6 +31,7 @@ pub mod tick;
 pub mod way;
 
 pub use acl::{Access, Acl};
+pub use connection::{ConnectionName, SeenConnection};
 pub use counters::{BackendCounters, Counter, WorkerCounters};
 pub use drop_reason::DropReason;
 pub use ids::{BackendId, InterfaceId, NextHopId, ServiceId};

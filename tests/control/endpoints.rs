@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use xswitch::control::api::{self, ApiError, ControlSocket, LastView, Source};
 use xswitch::control::client::{self, ClientError};
 use xswitch::control::compile::compile_static;
+use xswitch::control::connections::Walker;
 use xswitch::control::dataplane::DataPlane;
 use xswitch::control::status::{Limits, Status};
 use xswitch::control::{metrics, serve};
@@ -22,7 +23,7 @@ use super::fake::{FakeDataPlane, ip, static_config};
 
 pub struct Lab {
     pub socket: PathBuf,
-    dataplane: Arc<FakeDataPlane>,
+    pub dataplane: Arc<FakeDataPlane>,
     pub source: Source,
     _folder: tempfile::TempDir,
     _watch: watch::Sender<Arc<xswitch::tables::Snapshot>>,
@@ -40,6 +41,7 @@ impl Lab {
             dataplane: Arc::clone(&dataplane) as Arc<dyn DataPlane>,
             requests: None,
             last_view: LastView::default(),
+            walker: Walker::default(),
             snapshot: receiver,
             started: Instant::now(),
             limits: Limits { v4: 4096, v6: 1024 },

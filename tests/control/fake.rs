@@ -5,15 +5,22 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use xswitch::boot;
 use xswitch::config::valid::{
     AdminState, Backend, Config, HugePages, Idle, Scheduler, Service, Snat, StaticInterface, StaticNeighbor,
     Switch, Timeouts, Topology, XdpMode, ZeroCopy,
 };
 use xswitch::control::dataplane::{DataPlane, PortStatus, SteeredStatus, WorkerHandle};
+use xswitch::control::trace::{Question, Trace};
+use xswitch::dataplane::{FlowTables, Flows, Secret};
+use xswitch::tables::connection::{SeenConnection, Tally, Wanted};
 use xswitch::tables::{
     Fate, Filtering, Forwarding, InterfaceId, Loads, Mailbox, Mapping, MssClamp, OnNoBackend, Protocol,
-    Snapshot, Steering, VerifyChecksums, WorkerCounters,
+    Snapshot, Steering, Tick, VerifyChecksums, WorkerCounters,
 };
+
+/// The time, always.
+pub const NOW: Tick = Tick(1_000_000);
 
 /// An address.
 pub fn ip(text: &str) -> IpAddr {
@@ -124,8 +131,9 @@ pub enum Said {
     Link(InterfaceId, bool),
 }
 
-/// Two workers, each with a snapshot, and a list of all that was said.
+/// Two workers, each with a snapshot, and a list of all that was said. Their connections are real ones, which `flows` makes.
 pub struct FakeDataPlane {
+    pub flows: Mutex<Flows>,
     workers: Vec<WorkerHandle>,
     loads: Arc<Loads>,
     snapshots: Mutex<Vec<Arc<Snapshot>>>,
@@ -140,9 +148,12 @@ impl FakeDataPlane {
             counters: WorkerCounters::with_capacity(16, 16),
             core: Some(core),
         };
+        let loads = Arc::new(Loads::new(2, 16));
+        let tables = FlowTables::new(4096, 1024, 8, 2, Secret::from_seed(1)).with_loads(Arc::clone(&loads));
         Arc::new(Self {
             workers: (0..2).map(worker).collect(),
-            loads: Arc::new(Loads::new(2, 16)),
+            flows: Mutex::new(Flows::join(Arc::new(tables), 2, NOW)),
+            loads,
             snapshots: Mutex::new(vec![Arc::clone(snapshot); 2]),
             said: Mutex::default(),
         })
@@ -174,6 +185,13 @@ impl DataPlane for FakeDataPlane {
     }
 
     fn wake(&self) {
+        let flows = self.flows.lock().unwrap();
+        for worker in &self.workers {
+            while let Some(name) = worker.mailbox.ends.next() {
+                worker.mailbox.ends.done(flows.end_named(name, &worker.counters));
+            }
+        }
+        drop(flows);
         for (worker, snapshot) in self.workers.iter().zip(self.snapshots.lock().unwrap().iter_mut()) {
             worker.mailbox.refresh(snapshot);
             worker.counters.epoch.set(snapshot.epoch);
@@ -216,6 +234,24 @@ impl DataPlane for FakeDataPlane {
             ..SteeredStatus::default()
         };
         vec![to_socket("eth0", 100), to_socket("eth1", 101)]
+    }
+
+    fn entries(&self) -> u64 {
+        self.flows.lock().unwrap().tables().entries()
+    }
+
+    fn look(
+        &self,
+        (from, count): (u64, u32),
+        wanted: &Wanted,
+        tally: &mut Tally,
+        see: Option<&mut dyn FnMut(SeenConnection)>,
+    ) -> Option<u64> {
+        self.flows.lock().unwrap().tables().look(from, count, NOW.coarse(), wanted, tally, see)
+    }
+
+    fn trace(&self, question: &Question, snapshot: &Snapshot) -> Result<Trace, String> {
+        boot::trace::trace(question, snapshot, self.flows.lock().unwrap().tables(), (NOW, true))
     }
 }
 

@@ -4,9 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod command;
+mod connections;
 mod endpoints;
 mod fake;
 #[macro_use]
 mod kernel;
 mod operator;
 mod reloads;
+mod trace;

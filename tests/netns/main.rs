@@ -16,6 +16,7 @@
 //! reloads          two hundred reloads under load
 //! discover         backends from DNS and from a file
 //! agents           agents and certificates
+//! asking           connections listed, counted and ended; what trace says is what happens
 //! scale            a thousand services of a hundred backends
 //! modes            every forwarding mode over TCP and UDP, IPv4 and IPv6
 //! pmtud            packets that are too big for what lies behind the switch
@@ -141,6 +142,7 @@ macro_rules! every_row {
 mod common;
 
 mod agents;
+mod asking;
 mod balancing;
 mod baseline;
 mod bridge;

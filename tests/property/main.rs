@@ -14,4 +14,5 @@ mod opening;
 mod outbound;
 mod schedulers;
 mod sequences;
+mod trace;
 mod world;

@@ -17,6 +17,10 @@ use super::route::Route;
 use super::sync::{AtomicU32, AtomicU64, Ordering, fence};
 use super::tcp::{Direction, State};
 
+mod look;
+
+pub use look::Seen;
+
 /// `status`: generation (16 bits) | phase (2 bits) at 8 | state (4 bits) at 0.
 const GENERATION: u32 = 0xFFFF_0000;
 const PHASE: u32 = 0x0000_0300;
@@ -202,6 +206,11 @@ impl<P: Pair> Hit<P> {
             routes_epoch: 0,
             last_seen: Coarse(0),
         }
+    }
+
+    /// Which of the connections that were in its entry.
+    pub(super) fn generation(&self) -> u16 {
+        (self.status >> 16) as u16
     }
 
     /// State as read.

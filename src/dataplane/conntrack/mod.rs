@@ -13,6 +13,7 @@
 //! | [`side`] | one worker's hold on the connections of one family |
 //! | [`sync`] | the atomics that all of this shares, which models replace |
 //! | [`wheel`] | when to look at which again |
+//! | [`walk`] | looking through all of it, for those who only look |
 //! | [`ports`] | source ports of full NAT and outbound NAT |
 //! | [`nearby`] | on-link clients that the kernel does not know yet |
 //! | [`path`] | what the paths to tunnel backends carry |
@@ -37,13 +38,14 @@ pub mod side;
 pub mod sync;
 pub mod table;
 pub mod tcp;
+pub mod walk;
 pub mod wheel;
 
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-pub use entry::{Connection, Entry, Hit, Kind, Segment};
+pub use entry::{Connection, Entry, Hit, Kind, Seen, Segment};
 pub use glance::Glance;
 pub use index::Reference;
 pub use key::{FlowKey, Secret};
@@ -88,8 +90,17 @@ pub struct FlowTables {
     pub loads: Arc<Loads>,
     /// Which client had which server.
     pub affinities: Affinities,
+    /// By worker: where each service's round stands there.
+    cursors: Box<[Cursors]>,
     secret: Secret,
     workers: AtomicU32,
+}
+
+/// Where each service's round stands at one worker, which alone moves it.
+type Cursors = Arc<[AtomicU32]>;
+
+fn cursors() -> Cursors {
+    (0..MAX_SERVICES).map(|_| AtomicU32::new(0)).collect()
 }
 
 impl FlowTables {
@@ -104,6 +115,7 @@ impl FlowTables {
             fragments: Datagrams::new(max_fragmented),
             loads: Arc::new(Loads::new(workers, FEW_BACKENDS)),
             affinities: Affinities::new(FEW_AFFINITIES),
+            cursors: (0..workers.max(1)).map(|_| cursors()).collect(),
             secret,
             workers: AtomicU32::new(0),
         }
@@ -125,6 +137,17 @@ impl FlowTables {
     #[inline]
     pub fn secret(&self) -> &Secret {
         &self.secret
+    }
+
+    /// Workers that have a place here.
+    pub fn workers(&self) -> usize {
+        self.cursors.len()
+    }
+
+    /// Where the round of a service stands at a worker.
+    pub fn cursor(&self, worker: usize, service: ServiceId) -> u32 {
+        let cursor = self.cursors.get(worker).and_then(|cursors| cursors.get(service.index()));
+        cursor.map_or(0, |cursor| cursor.load(Ordering::Relaxed))
     }
 
     /// References in both indexes, for tests.
@@ -159,7 +182,7 @@ pub struct Flows {
     /// The allocator of source ports.
     ports: Ports,
     /// Where each service's round stands.
-    cursors: Box<[u32]>,
+    cursors: Cursors,
     /// The number of this worker, and of how many.
     pub worker: u16,
     pub(super) workers: u16,
@@ -183,7 +206,7 @@ impl Flows {
             v4: Side::new(Arc::clone(&tables.v4), Arc::clone(&tables.loads), worker, now),
             v6: Side::new(Arc::clone(&tables.v6), Arc::clone(&tables.loads), worker, now),
             ports: Ports::new(worker, workers, tables.secret()),
-            cursors: vec![0; MAX_SERVICES].into_boxed_slice(),
+            cursors: tables.cursors.get(usize::from(worker)).cloned().unwrap_or_else(cursors),
             limiter: Limiter::default(),
             worker,
             workers: workers.max(1),
@@ -238,10 +261,11 @@ impl Flows {
         P::side(self).table().entry(position)
     }
 
-    /// What a scheduler needs: where the round of a service stands, to be moved by it, and what is known of the backends.
+    /// What a scheduler needs: where the round of a service stands, which only this worker may move, and what is known of the
+    /// backends.
     #[inline]
-    pub fn scheduling(&mut self, service: ServiceId) -> Option<(&mut u32, &Loads)> {
-        Some((self.cursors.get_mut(service.index())?, &self.tables.loads))
+    pub fn scheduling(&self, service: ServiceId) -> Option<(&AtomicU32, &Loads)> {
+        Some((self.cursors.get(service.index())?, &self.tables.loads))
     }
 
     /// Creates a connection: see [`Side::create`].

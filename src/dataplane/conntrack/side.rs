@@ -122,12 +122,12 @@ impl<P: Pair> Side<P> {
         }
     }
 
-    /// Ends a connection before its time.
+    /// Ends a connection before its time. False where it had ended already.
     #[inline(never)]
-    pub(super) fn end(&self, hit: &Hit<P>, counters: &WorkerCounters) {
-        if let Some(state) = self.table.take_out(hit.entry, Some(hit)) {
-            self.count_closed(counters, hit.kind, hit.backend, state);
-        }
+    pub(super) fn end(&self, hit: &Hit<P>, counters: &WorkerCounters) -> bool {
+        let Some(state) = self.table.take_out(hit.entry, Some(hit)) else { return false };
+        self.count_closed(counters, hit.kind, hit.backend, state);
+        true
     }
 
     /// Counts a connection that this worker has moved from one state to another.
@@ -291,6 +291,6 @@ fn count_created<P>(connection: &Connection<P>, counters: &WorkerCounters) {
 
 /// How long what an entry holds may stay idle.
 #[inline]
-fn timeout(kind: Kind, state: State, timeouts: &Timeouts) -> u32 {
+pub(super) fn timeout(kind: Kind, state: State, timeouts: &Timeouts) -> u32 {
     if kind == Kind::Mapping { mapping::LINGERS } else { state.timeout(timeouts) }
 }

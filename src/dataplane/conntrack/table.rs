@@ -335,6 +335,11 @@ impl<P: Pair> FlowTable<P> {
         }
     }
 
+    /// Whether all entries are in use or kept by workers, which have up to 256 free ones each.
+    pub fn is_scarce(&self) -> bool {
+        self.chains.is_empty()
+    }
+
     /// References in the index, for tests.
     pub fn references(&self) -> usize {
         self.index.len()

@@ -49,7 +49,7 @@ pub fn run(options: &Options) -> Result<Scene, Error> {
 }
 
 /// Nanoseconds per packet over about so many. Only the data path is timed.
-fn packets(
+pub fn packets(
     driver: &mut Driver,
     templates: &mut [Template; 2],
     random: &mut Random,

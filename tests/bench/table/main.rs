@@ -17,6 +17,7 @@ mod lookups;
 mod scaling;
 mod traffic;
 mod turns;
+mod walk;
 mod world;
 
 use frames::Error;
@@ -51,6 +52,8 @@ enum Name {
     Turns,
     /// One worker and two.
     Scaling,
+    /// A look through all connections.
+    Walk,
 }
 
 impl Options {
@@ -115,6 +118,7 @@ fn run(options: &Options) -> Result<(), Error> {
             Name::Held => held::run(options),
             Name::Turns => turns::run(options),
             Name::Scaling => scaling::run(options),
+            Name::Walk => walk::run(options),
         }?;
         if !options.json {
             println!("{}: {}", scene.name, scene.title);

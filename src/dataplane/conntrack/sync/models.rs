@@ -27,4 +27,9 @@ impl Chains {
     pub fn pop(&self) -> Option<u32> {
         self.0.lock().unwrap().pop_front()
     }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.lock().unwrap().is_empty()
+    }
 }
