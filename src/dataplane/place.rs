@@ -105,23 +105,23 @@ pub(super) fn by_turn<'a, P: Pair>(
 ) -> Result<Choice<'a>, DropReason> {
     let (place, loads) = turn.flows.scheduling(service.id).ok_or(DropReason::NoBackend)?;
     let before = place.load(Ordering::Relaxed);
-    let mut cursor = before;
-    let id = scheduled(service, key, (&mut cursor, loads));
+    let (id, cursor) = scheduled(service, key, before, loads);
     place.store(cursor, Ordering::Relaxed);
     let backend = id.and_then(|id| turn.tables.backend(id)).ok_or(DropReason::NoBackend)?;
     Ok(Choice { backend, turned: Some((service.id, before)), remembered: None })
 }
 
-/// The same for who has a cursor, which is moved, and nothing else is.
+/// The backend that the scheduler names where the round stands here, and where it stands then. Nothing changes by that.
 #[inline(always)]
 pub(super) fn scheduled<P: Pair>(
     service: &Service,
     key: &FlowKey<P>,
-    (cursor, loads): (&mut u32, &Loads),
-) -> Option<BackendId> {
+    mut cursor: u32,
+    loads: &Loads,
+) -> (Option<BackendId>, u32) {
     match &*service.table {
-        SchedulerTable::RoundRobin(round) => round.advance(cursor),
-        _ => named(service, key.addresses.source(), key.source_port(), (cursor, loads)),
+        SchedulerTable::RoundRobin(round) => (round.advance(&mut cursor), cursor),
+        _ => named(service, key.addresses.source(), key.source_port(), cursor, loads),
     }
 }
 
@@ -131,14 +131,16 @@ fn named(
     service: &Service,
     client: IpAddr,
     port: u16,
-    (cursor, loads): (&mut u32, &Loads),
-) -> Option<BackendId> {
+    mut cursor: u32,
+    loads: &Loads,
+) -> (Option<BackendId>, u32) {
     let (vip, protocol) = (service.vip, service.protocol as u8);
     let (flow_hash, source_hash) = match service.table.is_hashed() {
         true => (flow_hash(client, port, vip.ip(), vip.port(), protocol), source_hash(client)),
         false => (0, 0),
     };
-    service.table.pick(Candidate { flow_hash, source_hash, cursor, loads })
+    let id = service.table.pick(Candidate { flow_hash, source_hash, cursor: &mut cursor, loads });
+    (id, cursor)
 }
 
 impl Choice<'_> {

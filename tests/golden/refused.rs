@@ -114,10 +114,11 @@ fn limits() -> Vec<Case> {
     let syn_ack = tcp(BACKEND, CLIENT, SYN | ACK).in_at_eth1_from(BACKEND11);
     let full = |says| {
         (0..64).fold(case(says, switch).table(64), |case, port| {
-            case.after(
-                ETH0,
-                &tcp(&format!("198.18.0.7:{}", 40_000 + port), VIP, SYN).in_at_eth0_from(CLIENT7),
-            )
+            let client = format!("198.18.0.7:{}", 40_000 + port);
+            let syn_ack = tcp(BACKEND, &client, SYN | ACK).in_at_eth1_from(BACKEND11);
+            case.after(ETH0, &tcp(&client, VIP, SYN).in_at_eth0_from(CLIENT7))
+                .after(ETH1, &syn_ack)
+                .after(ETH0, &tcp(&client, VIP, ACK).in_at_eth0_from(CLIENT7))
         })
     };
     vec![
@@ -138,6 +139,16 @@ fn limits() -> Vec<Case> {
         full("a full table refuses a new connection")
             .arrives(ETH0, &tcp("198.18.0.8:40000", VIP, SYN).in_at_eth0_from(CLIENT8))
             .gets_dropped(DropReason::TableFull),
+        (0..64)
+            .fold(
+                case("in a full table those give way that nobody answered", switch).table(64),
+                |case, port| {
+                    let client = format!("198.18.0.7:{}", 40_000 + port);
+                    case.after(ETH0, &tcp(&client, VIP, SYN).in_at_eth0_from(CLIENT7))
+                },
+            )
+            .arrives(ETH0, &tcp("198.18.0.7:39999", VIP, SYN).in_at_eth0_from(CLIENT7))
+            .leaves(ETH1, tcp("198.18.0.7:39999", BACKEND, SYN).out_of_eth1_to(BACKEND11).ttl(63)),
         full("a full table does not touch those that exist")
             .arrives(ETH1, &syn_ack)
             .leaves(ETH0, tcp(VIP, CLIENT, SYN | ACK).out_of_eth0_to(CLIENT7).ttl(63)),

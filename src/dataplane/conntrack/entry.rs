@@ -473,13 +473,6 @@ impl<P: Pair> Entry<P> {
         Kind::from_bits(self.traits.load(Ordering::Relaxed) >> 8)
     }
 
-    /// Whether nobody has answered yet, as far as can be seen: a handshake that is not complete, or a UDP flow of which nothing but
-    /// its beginning was noted. Of a connection with a service alone.
-    pub(super) fn is_unanswered(&self, state: State) -> bool {
-        let of_service = !matches!(self.kind(), Kind::Snat | Kind::Mapping);
-        of_service && (state.is_half_open() || (state == State::Udp && self.asked_us() != 0))
-    }
-
     /// The worker that created it and will expire it.
     pub(super) fn owner(&self) -> u16 {
         (self.traits.load(Ordering::Relaxed) >> 16) as u16

@@ -59,7 +59,8 @@ impl<P: Pair> Side<P> {
         &self.table
     }
 
-    /// Creates a connection, whose request has this hash and whose [`Connection::deltas`] are these: where its entry is.
+    /// Creates a connection, whose request has this hash and whose [`Connection::deltas`] are these: where its entry is. The caller counts
+    /// it at its backend, where it counts more.
     ///
     /// A full table takes back a connection that is over, or that nobody has answered, if one is near; otherwise it refuses. It
     /// never touches any other, but `lost`, whose request key the new one has: that ends as soon as there is an entry for the new
@@ -96,7 +97,9 @@ impl<P: Pair> Side<P> {
                     self.wheel.arm_link(&entry.next, position, now.coarse, delay);
                     counters.connections_active.add(1);
                 }
-                count_created(connection, counters);
+                if connection.kind != Kind::Mapping {
+                    counters.connections_new.add(1);
+                }
                 Ok(position)
             }
             Err(withdrawn) => {

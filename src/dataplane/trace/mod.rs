@@ -261,8 +261,8 @@ impl<'a, P: Pair> Asked<'a, P> {
 
     fn turns(&self, service: &Service) -> Vec<Option<BackendId>> {
         let turn = |worker| {
-            let mut cursor = self.shared.cursor(worker, service.id);
-            place::scheduled(service, &self.key, (&mut cursor, &self.shared.loads))
+            let cursor = self.shared.cursor(worker, service.id);
+            place::scheduled(service, &self.key, cursor, &self.shared.loads).0
         };
         (0..self.shared.workers()).map(turn).collect()
     }
