@@ -31,8 +31,8 @@ pub struct Seen<P> {
 }
 
 impl<P: Pair> Entry<P> {
-    /// Whether nobody has answered yet, as far as can be seen: a handshake that is not complete, or a UDP flow of which nothing but
-    /// its beginning was noted. Of a connection with a service alone.
+    /// Whether nobody has answered yet, as far as can be seen: a handshake that is not complete, or a UDP flow in which the
+    /// backend was not heard after its beginning. Of a connection with a service alone.
     pub(in crate::dataplane::conntrack) fn is_unanswered(&self, state: State) -> bool {
         let of_service = !matches!(self.kind(), Kind::Snat | Kind::Mapping);
         of_service && (state.is_half_open() || (state == State::Udp && self.asked_us() != 0))
