@@ -272,7 +272,7 @@ start_decapsulator() {
     # Its end is no news to this shell.
     disown
     for attempt in {1..50}; do
-        ! grep --quiet 'taking tunnels off' "$log" || return 0
+        ! grep --quiet --no-messages 'taking tunnels off' "$log" || return 0
         sleep 0.1
     done
     cat "$log" >&2
