@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::control::trace::{
-    AffinityStep, BackendStep, ConnectionStep, EgressStep, PacketStep, Question, ServiceStep, Trace,
-    VerdictStep,
+    AccessStep, AffinityStep, BackendStep, ConnectionStep, EgressStep, PacketStep, Question, ServiceStep,
+    Trace, VerdictStep,
 };
 use crate::dataplane::conntrack::Direction;
 use crate::dataplane::trace::packet::Segment;
@@ -65,7 +65,9 @@ struct Teller<'a> {
 impl<'a> Teller<'a> {
     fn tell(&self, live: bool) -> Trace {
         let service = self.service();
-        let chosen = self.chosen();
+        let access = self.access(service);
+        // Nobody is asked for a client that may not connect.
+        let chosen = self.chosen().filter(|_| access.as_ref().is_none_or(|access| access.allowed));
         let (backends, backends_left_out) = self.backends(service, chosen);
         let verdict = self.verdict(service);
         Trace {
@@ -76,6 +78,7 @@ impl<'a> Teller<'a> {
             no_service: if service.is_none() { words::no_service(self) } else { String::new() },
             snat: self.snat(service),
             connection: self.connection(),
+            access,
             affinity: self.affinity(service),
             backends,
             backends_left_out,
@@ -158,6 +161,12 @@ impl<'a> Teller<'a> {
             expires_in_s: connection.left_ms / 1000,
             worker: connection.owner,
         })
+    }
+
+    fn access(&self, service: Option<&Service>) -> Option<AccessStep> {
+        let service = service.filter(|service| !service.acls.is_empty() && self.answer.existing.is_none())?;
+        let client = self.question.source.ip();
+        Some(AccessStep { client, allowed: service.admits(client) })
     }
 
     fn affinity(&self, service: Option<&Service>) -> Option<AffinityStep> {

@@ -41,6 +41,8 @@ pub struct Trace {
     pub snat: Option<String>,
     /// The connection that it belongs to.
     pub connection: Option<ConnectionStep>,
+    /// What the access lists say, where the service is under any and the packet begins a connection.
+    pub access: Option<AccessStep>,
     /// What affinity says, where the service has one and the packet begins a connection.
     pub affinity: Option<AffinityStep>,
     /// The service's backends, the chosen one and those that take connections first.
@@ -110,6 +112,15 @@ pub struct ConnectionStep {
     pub expires_in_s: u64,
     /// The worker that created it.
     pub worker: u16,
+}
+
+/// What the access lists say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessStep {
+    /// Who asks.
+    pub client: IpAddr,
+    /// Whether it may connect.
+    pub allowed: bool,
 }
 
 /// What affinity says.

@@ -87,6 +87,19 @@ fn a_file_alone_says_who_gets_a_packet_and_how_it_leaves() {
 }
 
 #[test]
+fn access_lists_are_asked_before_a_backend_is_picked() {
+    let file = format!("{FILE}{NETWORK}[acl]\ndeny = [\"198.18.0.8/32\"]\n");
+    let text = of_file(&file, &["198.18.0.7:40000", "198.18.0.100:80/tcp"]);
+    assert_eq!(step(&text, "access"), "client 198.18.0.7 is allowed by the access lists");
+    assert!(text.contains("\nchoice "), "{text}");
+    let text = of_file(&file, &["198.18.0.8:40000", "198.18.0.100:80/tcp"]);
+    let denied = "client 198.18.0.8 is denied by [acl], or by [service.acl] of the service";
+    assert_eq!(step(&text, "access"), denied);
+    assert!(step(&text, "verdict").starts_with("drop (denied)"), "{text}");
+    assert!(!text.contains("\nchoice ") && !text.contains("\nnext hop "), "nobody was asked: {text}");
+}
+
+#[test]
 fn a_tunnel_shows_both_packets() {
     let words = ["[2001:db8::7]:40000", "[2001:db8::100]:443/tcp"];
     let text = of_file(&(FILE.to_owned() + NETWORK), &words);
@@ -139,6 +152,7 @@ fn the_json_has_the_documented_shape() {
         "no_service",
         "snat",
         "connection",
+        "access",
         "affinity",
         "backends",
         "backends_left_out",

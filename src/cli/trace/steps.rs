@@ -14,6 +14,7 @@ pub(super) fn text(trace: &Trace) -> String {
     packet(trace, &mut steps);
     steps.say("service", &service(trace));
     connection(trace, &mut steps);
+    access(trace, &mut steps);
     affinity(trace, &mut steps);
     if !trace.backends.is_empty() {
         steps.say("backends", "");
@@ -95,6 +96,15 @@ fn connection(trace: &Trace, steps: &mut Steps) {
             connection.expires_in_s
         ),
     );
+}
+
+fn access(trace: &Trace, steps: &mut Steps) {
+    let Some(access) = &trace.access else { return };
+    let text = match access.allowed {
+        true => format!("client {} is allowed by the access lists", access.client),
+        false => format!("client {} is denied by [acl], or by [service.acl] of the service", access.client),
+    };
+    steps.say("access", &text);
 }
 
 fn affinity(trace: &Trace, steps: &mut Steps) {
