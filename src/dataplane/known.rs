@@ -302,19 +302,20 @@ pub fn resolved<'a>(
 /// Counts a frame for its backend.
 #[inline]
 pub fn count<P: Pair>(counters: &WorkerCounters, hit: &Hit<P>, bytes: usize) {
-    count_at(counters, hit.backend, hit.direction, bytes);
-}
-
-/// Counts a frame to or from a backend.
-#[inline(always)]
-pub fn count_at(counters: &WorkerCounters, backend: BackendId, direction: Direction, bytes: usize) {
-    count_in(&counters.backends, backend, direction, bytes);
+    count_in(&counters.backends, hit.backend, hit.direction, bytes);
 }
 
 /// The same where the counters of all backends are at hand.
 #[inline(always)]
 pub fn count_in(counters: &[BackendCounters], backend: BackendId, direction: Direction, bytes: usize) {
-    let Some(backend) = counters.get(backend.index()) else { return };
+    if let Some(backend) = counters.get(backend.index()) {
+        count_at(backend, direction, bytes);
+    }
+}
+
+/// The same where those of its backend are.
+#[inline(always)]
+pub fn count_at(backend: &BackendCounters, direction: Direction, bytes: usize) {
     match direction {
         Direction::Request => {
             backend.packets_in.add(1);

@@ -14,7 +14,7 @@ use crate::wire::plain::{Details, Translation};
 use crate::xsk::Frame;
 
 use super::batch::{Lane, Meta};
-use super::conntrack::{Connection, FlowKey, Kind, Refused, State};
+use super::conntrack::{Connection, Direction, FlowKey, Kind, Refused, State};
 use super::family::{Pair, V4, V6};
 use super::parse::{self, TCP};
 use super::place::{self, Choice};
@@ -130,8 +130,7 @@ fn way_to<'a, P: Pair>(
 fn translate<P: Pair>(frame: &mut Frame, connection: &Connection<P>, way: &Way, turn: &Turn<'_>) -> Verdict {
     if let Some(backend) = turn.counters.backend(connection.backend) {
         backend.connections_new.add(1);
-        backend.packets_in.add(1);
-        backend.bytes_in.add(frame.len() as u64);
+        known::count_at(backend, Direction::Request, frame.len());
     }
     let leaves = connection.reply.reversed();
     let translation = Translation {

@@ -1,6 +1,7 @@
 //! From a flow's hash to the entries that may be it: buckets of one cache line, two choices, no lock.
 //!
-//! A bucket holds eight slots: a tag of 16 bits, of which one is always set, and a 32-bit reference each. A key may lie in either of two buckets. A
+//! A bucket holds eight slots: a tag of 16 bits, of which one is always set, and a 32-bit reference each. A key may lie in either of
+//! two buckets. A
 //! lookup compares eight tags in two words at once and reads an entry only where a tag matches.
 //!
 //! A slot is taken by compare-and-swap on its reference and becomes visible with its tag; it is released in the

@@ -293,9 +293,7 @@ impl Flows {
         let side = P::side_mut(self);
         let new = (connection, request_hash, connection.deltas());
         let position = side.create(new, lost, now, timeouts, counters)?;
-        if let Some(backend) = counters.backend(connection.backend) {
-            backend.connections_new.add(1);
-        }
+        side::count_at_backend(connection, counters);
         let entry = side.table().entry(position);
         entry.read(position, connection.request, Direction::Request).ok_or(Refused::Raced)
     }

@@ -97,9 +97,7 @@ impl<P: Pair> Side<P> {
                     self.wheel.arm_link(&entry.next, position, now.coarse, delay);
                     counters.connections_active.add(1);
                 }
-                if connection.kind != Kind::Mapping {
-                    counters.connections_new.add(1);
-                }
+                count_created(connection, counters);
                 Ok(position)
             }
             Err(withdrawn) => {
@@ -118,6 +116,7 @@ impl<P: Pair> Side<P> {
                             counters.connections_active.add(1);
                         }
                         count_created(connection, counters);
+                        count_at_backend(connection, counters);
                     }
                 }
                 Err(withdrawn.why)
@@ -287,6 +286,11 @@ fn count_created<P>(connection: &Connection<P>, counters: &WorkerCounters) {
     if connection.kind != Kind::Mapping {
         counters.connections_new.add(1);
     }
+}
+
+/// Counts a connection that was created at its backend.
+#[inline]
+pub(super) fn count_at_backend<P>(connection: &Connection<P>, counters: &WorkerCounters) {
     if let Some(backend) = counters.backend(connection.backend) {
         backend.connections_new.add(1);
     }
