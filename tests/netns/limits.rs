@@ -3,7 +3,7 @@
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use crate::common::lab::{CLIENT, Lab, NAMES, Setup, WEB, nat};
+use crate::common::lab::{CLIENT, Lab, NAMES, Setup, WEB};
 use crate::common::process::Background;
 use crate::common::switch::{BINARY, Configuration, Switch, number};
 use crate::common::traffic::{Connection, Datagrams};
@@ -11,6 +11,7 @@ use crate::common::wait::wait_until;
 
 scenes! {
     a_full_table_refuses_new_connections_and_keeps_the_old in two_setups;
+    a_flood_that_nobody_answers_keeps_no_client_out in two_nat_setups;
 }
 
 /// The smallest table that the configuration allows.
@@ -53,10 +54,9 @@ fn flood(lab: &Lab, to: SocketAddrV4, protocol: &str) -> Background {
 }
 
 /// As many clients as come while SYNs or datagrams of new flows fill the table again and again.
-#[test]
-fn a_flood_that_nobody_answers_keeps_no_client_out() {
+fn a_flood_that_nobody_answers_keeps_no_client_out(setup: Setup) {
     const CLIENTS: usize = 200;
-    let lab = Lab::new(nat(1));
+    let lab = Lab::new(setup);
     lab.switch.ip(&format!("route add {NOBODY} via {CLIENT}"));
     let configuration = Configuration { max_connections: FLOODED, ..Configuration::of(&lab) };
     let switch = Switch::start_with(&lab, &configuration);

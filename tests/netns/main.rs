@@ -82,6 +82,24 @@ macro_rules! every_setup {
     };
 }
 
+/// `nat` with one worker and with two.
+macro_rules! two_nat_setups {
+    ($scene:ident) => {
+        mod $scene {
+            use crate::common::lab::nat;
+
+            #[test]
+            fn nat_with_one_worker() {
+                super::$scene(nat(1));
+            }
+            #[test]
+            fn nat_with_two_workers() {
+                super::$scene(nat(2));
+            }
+        }
+    };
+}
+
 /// The two extremes, for scenes in which the rest makes no difference.
 macro_rules! two_setups {
     ($scene:ident) => {

@@ -17,8 +17,10 @@ use super::route::Route;
 use super::sync::{AtomicU32, AtomicU64, Ordering, fence};
 use super::tcp::{Direction, State};
 
+mod end;
 mod look;
 
+pub use end::Held;
 pub use look::Seen;
 
 /// `status`: generation (16 bits) | phase (2 bits) at 8 | state (4 bits) at 0.
@@ -208,6 +210,11 @@ impl<P: Pair> Hit<P> {
         }
     }
 
+    /// What the entry held.
+    pub(super) fn held(&self) -> Held {
+        Held(self.status)
+    }
+
     /// Which of the connections that were in its entry.
     pub(super) fn generation(&self) -> u16 {
         (self.status >> 16) as u16
@@ -285,11 +292,13 @@ impl<P: Pair> Entry<P> {
         if (again ^ status) & (GENERATION | PHASE) == 0 { Some(glance) } else { None }
     }
 
-    /// Fills a free entry and makes it live under a new generation. Owner only. `deltas` are [`Connection::deltas`].
+    /// Fills an entry and makes it live under a new generation, which is returned: one that is free, by its owner, or one that
+    /// was killed and not buried, by who did that. Until then it is seen as being taken out, so that its owner waits.
+    /// `deltas` are [`Connection::deltas`].
     #[inline(always)]
-    pub(super) fn fill(&self, owner: u16, connection: &Connection<P>, deltas: u32, now: Moment) {
+    pub(super) fn fill(&self, owner: u16, connection: &Connection<P>, deltas: u32, now: Moment) -> Held {
         let generation = self.status.load(Ordering::Relaxed).wrapping_add(0x0001_0000) & GENERATION;
-        self.status.store(generation, Ordering::Relaxed);
+        self.status.store(generation | DYING, Ordering::Relaxed);
         fence(Ordering::Release);
         let Connection { request, reply, .. } = connection;
         let traits = u32::from(request.protocol) | (connection.kind as u32) << 8 | u32::from(owner) << 16;
@@ -308,7 +317,9 @@ impl<P: Pair> Entry<P> {
         self.last_seen.store(now.coarse.0, Ordering::Relaxed);
         self.sequences[0].store(connection.sequence, Ordering::Relaxed);
         self.sequences[1].store(now.clock_us, Ordering::Relaxed);
-        self.status.store(generation | LIVE | connection.state as u32, Ordering::Release);
+        let status = generation | LIVE | connection.state as u32;
+        self.status.store(status, Ordering::Release);
+        Held(status)
     }
 
     /// Remembers the next hop towards the client, for as long as the entry holds the connection of `hit`.
@@ -412,59 +423,9 @@ impl<P: Pair> Entry<P> {
         self.key(true)
     }
 
-    /// Takes a live entry out of service, where `of` is given only while it holds that connection. For the one caller that
-    /// succeeds: both keys, to be taken from the index before [`Entry::bury`], and the state in which it ended.
-    pub(super) fn kill(&self, of: Option<&Hit<P>>) -> Option<([FlowKey<P>; 2], State)> {
-        self.kill_if(of, |_| true)
-    }
-
-    /// The same only while the state is one that `may_end`.
-    pub(super) fn kill_if(
-        &self,
-        of: Option<&Hit<P>>,
-        may_end: impl Fn(State) -> bool,
-    ) -> Option<([FlowKey<P>; 2], State)> {
-        let mut status = self.status.load(Ordering::Acquire);
-        loop {
-            let is_another = of.is_some_and(|hit| (hit.status ^ status) & GENERATION != 0);
-            if status & PHASE != LIVE || is_another || !may_end(State::from_bits(status)) {
-                return None;
-            }
-            let (request, reply) = self.keys();
-            match self.status.compare_exchange_weak(
-                status,
-                status & !PHASE | DYING,
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            ) {
-                Ok(_) => return Some(([request, reply], State::from_bits(status))),
-                Err(changed) => status = changed,
-            }
-        }
-    }
-
-    /// Says that no index refers to a killed entry any more: its owner may use it again.
-    pub(super) fn bury(&self) {
-        self.status.fetch_and(!PHASE, Ordering::Release);
-    }
-
-    /// Whether the entry is neither live nor being taken out.
-    pub(super) fn is_free(&self) -> bool {
-        self.status.load(Ordering::Acquire) & PHASE == 0
-    }
-
-    /// Whether the entry is live.
-    pub fn is_live(&self) -> bool {
-        self.status.load(Ordering::Relaxed) & PHASE == LIVE
-    }
-
-    /// State, when it was last seen, whose it is.
-    pub(super) fn age(&self) -> (State, Coarse, BackendId) {
-        (
-            State::from_bits(self.status.load(Ordering::Relaxed)),
-            Coarse(self.last_seen.load(Ordering::Relaxed)),
-            BackendId(self.backend.load(Ordering::Relaxed)),
-        )
+    /// When it was last seen, whose it is.
+    pub(super) fn age(&self) -> (Coarse, BackendId) {
+        (Coarse(self.last_seen.load(Ordering::Relaxed)), BackendId(self.backend.load(Ordering::Relaxed)))
     }
 
     /// What is done to its frames.

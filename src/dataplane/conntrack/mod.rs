@@ -203,8 +203,8 @@ impl Flows {
     pub fn join(tables: Arc<FlowTables>, workers: u16, now: Tick) -> Self {
         let worker = tables.workers.fetch_add(1, Ordering::Relaxed) as u16;
         Self {
-            v4: Side::new(Arc::clone(&tables.v4), Arc::clone(&tables.loads), worker, now),
-            v6: Side::new(Arc::clone(&tables.v6), Arc::clone(&tables.loads), worker, now),
+            v4: Side::new(Arc::clone(&tables.v4), Arc::clone(&tables.loads), (worker, workers), now),
+            v6: Side::new(Arc::clone(&tables.v6), Arc::clone(&tables.loads), (worker, workers), now),
             ports: Ports::new(worker, workers, tables.secret()),
             cursors: tables.cursors.get(usize::from(worker)).cloned().unwrap_or_else(cursors),
             limiter: Limiter::default(),

@@ -72,7 +72,7 @@ fn a_reader_sees_one_connection_whole_or_none() {
         let owner = {
             let entry = Arc::clone(&entry);
             thread::spawn(move || {
-                assert!(entry.kill(None).is_some());
+                assert!(entry.kill(entry.held(), |_| true).is_some());
                 entry.bury();
                 entry.fill(0, &connection(2, Kind::Nat), 0, NOW);
             })
@@ -97,7 +97,7 @@ fn a_lookup_during_reuse_finds_what_it_sought_or_nothing() {
         let owner = {
             let table = Arc::clone(&table);
             thread::spawn(move || {
-                assert!(table.take_out(0, None).is_some());
+                assert!(table.take_out(0, table.entry(0).held()).is_some());
                 assert!(enter(&table, 0, 2, Kind::Dsr));
             })
         };
@@ -138,9 +138,9 @@ fn it_ends_once_and_what_follows_it_lives_on() {
         let seen = find(&table, 1).unwrap();
         let other = {
             let table = Arc::clone(&table);
-            thread::spawn(move || table.take_out(0, Some(&seen)).is_some())
+            thread::spawn(move || table.take_out(0, seen.held()).is_some())
         };
-        let mine = table.take_out(0, None).is_some();
+        let mine = table.take_out(0, table.entry(0).held()).is_some();
         // Whoever takes it out, its owner uses it again once it is free.
         let again = table.entry(0).is_free() && enter(&table, 0, 2, Kind::Nat);
         let theirs = other.join().unwrap();
@@ -159,13 +159,57 @@ fn one_that_ends_while_it_is_entered_leaves_nothing_behind() {
         let other = {
             let table = Arc::clone(&table);
             thread::spawn(move || {
-                find(&table, 1).is_some_and(|hit| table.take_out(hit.entry, Some(&hit)).is_some())
+                find(&table, 1).is_some_and(|hit| table.take_out(hit.entry, hit.held()).is_some())
             })
         };
         assert!(enter(&table, 0, 1, Kind::Nat));
         let ended = other.join().unwrap();
         assert_eq!(find(&table, 1).is_some(), !ended);
         assert_eq!(table.references(), if ended { 0 } else { 2 });
+    });
+}
+
+/// A connection expires at its owner while another worker gives its place to another connection.
+#[test]
+fn a_successor_takes_the_place_or_the_owner_has_it_back() {
+    check(2, || {
+        let table = table();
+        assert!(enter(&table, 0, 1, Kind::Nat));
+        let held = table.entry(0).held();
+        let other = {
+            let table = Arc::clone(&table);
+            thread::spawn(move || table.vacate(0, held, |_| true).is_some() && enter(&table, 0, 2, Kind::Nat))
+        };
+        let mine = table.take_out(0, held).is_some();
+        let free = table.entry(0).is_free();
+        // What the owner has back it uses for something else.
+        let again = free && enter(&table, 0, 3, Kind::Nat);
+        let theirs = other.join().unwrap();
+        assert!(mine != theirs && mine == free, "the entry is in two places, or in none");
+        let found = [1, 2, 3].map(|number| find(&table, number).is_some());
+        assert_eq!(found, [false, theirs, again]);
+        assert_eq!(table.references(), 2);
+    });
+}
+
+/// The successor of a connection that nobody answered is refused, or gives way, while its owner looks.
+#[test]
+fn a_successor_that_is_refused_leaves_the_entry_to_its_owner() {
+    check(2, || {
+        let table = table();
+        assert!(enter(&table, 0, 1, Kind::Nat) && enter(&table, 1, 2, Kind::Nat));
+        let other = {
+            let table = Arc::clone(&table);
+            thread::spawn(move || {
+                let held = table.entry(0).held();
+                // Its keys are those of one that lives.
+                table.vacate(0, held, |_| true).is_some() && enter(&table, 0, 2, Kind::Nat)
+            })
+        };
+        let early = table.entry(0).is_free();
+        assert!(!early || find(&table, 1).is_none());
+        assert!(!other.join().unwrap(), "two connections have one key");
+        assert!(table.entry(0).is_free() && table.entry(1).is_live() && table.references() == 2);
     });
 }
 
@@ -182,7 +226,7 @@ fn moves_of_the_state_by_both_add_up() {
             thread::spawn(move || entry.transition(&hit, next, Segment::default()).is_some())
         };
         assert!(entry.transition(&hit, next, Segment::default()).is_some() && other.join().unwrap());
-        assert_eq!(entry.age().0, State::Established);
+        assert_eq!(entry.held().state(), State::Established);
     });
 }
 

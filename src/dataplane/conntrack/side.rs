@@ -36,10 +36,17 @@ pub struct Side<P: Pair> {
 }
 
 impl<P: Pair> Side<P> {
-    /// The hold of `worker`.
-    pub(super) fn new(table: Arc<FlowTable<P>>, loads: Arc<Loads>, worker: u16, now: Tick) -> Self {
+    /// The hold of `worker`, one of so many.
+    pub(super) fn new(
+        table: Arc<FlowTable<P>>,
+        loads: Arc<Loads>,
+        (worker, workers): (u16, u16),
+        now: Tick,
+    ) -> Self {
         let free = Vec::with_capacity(KEPT + CHAIN as usize);
         let now = now.coarse();
+        // Hands that follow each other closely would find nothing: the one in front took it.
+        let share = table.capacity() / u32::from(workers.max(1));
         Self {
             table,
             loads,
@@ -47,7 +54,7 @@ impl<P: Pair> Side<P> {
             free,
             chain: NONE,
             wheel: Wheel::new(now),
-            hand: 0,
+            hand: u32::from(worker) * share,
             looked: now,
             resumed: now,
         }
@@ -74,9 +81,12 @@ impl<P: Pair> Side<P> {
         timeouts: &Timeouts,
         counters: &WorkerCounters,
     ) -> Result<u32, Refused> {
-        let (position, armed) = match self.free_entry() {
-            Some(position) => (position, false),
-            None => (self.reclaim(counters).ok_or(Refused::TableFull)?, true),
+        let (position, owner, armed) = match self.free_entry() {
+            Some(position) => (position, self.worker, false),
+            None => {
+                let position = self.reclaim(counters).ok_or(Refused::TableFull)?;
+                (position, self.table.entry(position).owner(), true)
+            }
         };
         let table = &*self.table;
         let entry = table.entry(position);
@@ -90,7 +100,7 @@ impl<P: Pair> Side<P> {
             }
         };
         let new = (connection, request_hash, deltas);
-        match table.enter((position, entry), self.worker, new, now, make_way) {
+        match table.enter((position, entry), owner, new, now, make_way) {
             Ok(()) => {
                 if !armed {
                     let delay = timeout(connection.kind, connection.state, timeouts);
@@ -127,7 +137,7 @@ impl<P: Pair> Side<P> {
     /// Ends a connection before its time. False where it had ended already.
     #[inline(never)]
     pub(super) fn end(&self, hit: &Hit<P>, counters: &WorkerCounters) -> bool {
-        let Some(state) = self.table.take_out(hit.entry, Some(hit)) else { return false };
+        let Some(state) = self.table.take_out(hit.entry, hit.held()) else { return false };
         self.count_closed(counters, hit.kind, hit.backend, state);
         true
     }
@@ -196,17 +206,17 @@ impl<P: Pair> Side<P> {
     /// Whether a visit most likely ends what the entry holds.
     fn is_idle(&self, position: u32, now: Coarse, timeouts: &Timeouts) -> bool {
         let entry = self.table.entry(position);
-        let (state, last_seen, _) = entry.age();
+        let (held, (last_seen, _)) = (entry.held(), entry.age());
         let idle = now.since(last_seen);
-        entry.is_live() && idle >= timeout(entry.kind(), state, timeouts) && idle <= u32::MAX / 2
+        held.is_live() && idle >= timeout(entry.kind(), held.state(), timeouts) && idle <= u32::MAX / 2
     }
 
     fn visit(&mut self, position: u32, now: Coarse, timeouts: &Timeouts, counters: &WorkerCounters) {
         let entry = self.table.entry(position);
-        let (state, last_seen, backend) = entry.age();
-        let kind = entry.kind();
-        if entry.is_live() {
-            let timeout = timeout(kind, state, timeouts);
+        let held = entry.held();
+        let ((last_seen, backend), kind) = (entry.age(), entry.kind());
+        if held.is_live() {
+            let timeout = timeout(kind, held.state(), timeouts);
             let mut idle = now.since(last_seen);
             if kind == Kind::Mapping && idle < u32::MAX / 2 {
                 // Nobody could say that it was still there while nobody looked.
@@ -221,7 +231,7 @@ impl<P: Pair> Side<P> {
                 self.wheel.arm(self.table.as_ref(), position, now, rest);
                 return;
             }
-            if let Some(state) = self.table.take_out(position, None) {
+            if let Some(state) = self.table.take_out(position, held) {
                 self.count_closed(counters, kind, backend, state);
             }
         }
@@ -229,7 +239,7 @@ impl<P: Pair> Side<P> {
             counters.connections_active.set(counters.connections_active.get().saturating_sub(1));
             self.release(position);
         } else {
-            // Another worker is taking it out right now.
+            // Another worker is taking it out right now, or has put another connection here.
             self.wheel.arm(self.table.as_ref(), position, now, 0);
         }
     }
@@ -254,22 +264,22 @@ impl<P: Pair> Side<P> {
         }
     }
 
-    /// Takes out one of this worker's connections that is over, or that nobody has answered: where many begin and nobody goes on, the
-    /// oldest give way, as the hand comes to them in the order in which the table was filled. Its place in the wheel goes to
-    /// the successor.
+    /// Takes out a connection that is over, or that nobody has answered, whoever owns it: where many begin and nobody goes on, the
+    /// oldest give way, as the hand comes to them in the order in which the table was filled. Its entry is the caller's to
+    /// fill; its place in its owner's wheel goes to the successor.
     #[cold]
     fn reclaim(&mut self, counters: &WorkerCounters) -> Option<u32> {
         for _ in 0..RECLAIM_BUDGET {
             self.hand = (self.hand + 1) % self.table.capacity();
             let entry = self.table.entry(self.hand);
-            let (state, _, backend) = entry.age();
+            let held = entry.held();
+            let ((_, backend), kind) = (entry.age(), entry.kind());
             let may_end = |state: State| state.is_over() || entry.is_unanswered(state);
-            if entry.is_live()
-                && entry.owner() == self.worker
-                && may_end(state)
-                && let Some(state) = self.table.take_out_if(self.hand, may_end)
+            if held.is_live()
+                && may_end(held.state())
+                && let Some(state) = self.table.vacate(self.hand, held, may_end)
             {
-                self.count_closed(counters, entry.kind(), backend, state);
+                self.count_closed(counters, kind, backend, state);
                 match state.is_over() {
                     true => counters.connections_reclaimed.add(1),
                     false => counters.connections_displaced.add(1),

@@ -1,14 +1,15 @@
 //! The connection table that all workers share.
 //!
 //! After NAT a reply hashes to any RX queue, so any worker may see either direction. Every worker therefore reads
-//! every entry, without a lock. An entry is created by one worker, its *owner*, which alone arms its timer and frees
-//! it; any worker may mark it as seen, move its state or take it out of service. See docs/design/0003.
+//! every entry, without a lock. An entry belongs to one worker, its *owner*, which alone arms its timer and frees it; any
+//! worker may mark it as seen, move its state, take it out of service or, where the table is full, put another connection in
+//! the place of one that nobody answered. See docs/design/0003 and 0031.
 
 use crate::dataplane::family::{Pair, V4};
 use crate::sys::{huge, prefetch};
 use crate::tables::BackendId;
 
-use super::entry::{Connection, Entry, Hit, Moment};
+use super::entry::{Connection, Entry, Held, Hit, Moment};
 use super::index::{Index, Reference};
 use super::key::{FlowKey, Secret};
 use super::sync::{AtomicU32, Chains, Ordering, fence};
@@ -176,9 +177,9 @@ impl<P: Pair> FlowTable<P> {
         self.index.find(hash, is_it).is_some()
     }
 
-    /// Enters `connection`, whose request has this hash, at the free `position`, where `entry` is. On refusal the position is free again, unless
-    /// another worker is just ending what was entered (no `state`): then it is soon. `make_way` is called once nothing but the index
-    /// can refuse it. `deltas` are [`Connection::deltas`].
+    /// Enters `connection`, whose request has this hash, at `position`, where `entry` is, which is free or was [vacated](FlowTable::vacate)
+    /// by the caller. On refusal the position is free again, unless another worker is just ending what was entered (no `state`): then
+    /// it is soon. `make_way` is called once nothing but the index can refuse it. `deltas` are [`Connection::deltas`].
     #[inline(always)]
     pub(super) fn enter(
         &self,
@@ -191,29 +192,30 @@ impl<P: Pair> FlowTable<P> {
         let one_way = connection.kind.one_way();
         let reply_hash = if one_way { 0 } else { self.secret.hash(connection.reply) };
         if !one_way && self.has(connection.reply, reply_hash) {
+            entry.bury();
             return Err(Withdrawn { why: Refused::Conflict, state: Some(connection.state) });
         }
         make_way();
-        entry.fill(owner, connection, deltas, now);
+        let held = entry.fill(owner, connection, deltas, now);
         let request = Reference::new(position, 0);
         if !self.insert(request_hash, request) {
-            return Err(self.withdraw(position, None));
+            return Err(self.withdraw(position, held, None));
         }
         if !one_way && !self.insert(reply_hash, Reference::new(position, 1)) {
-            return Err(self.withdraw(position, Some(request_hash)));
+            return Err(self.withdraw(position, held, Some(request_hash)));
         }
         if self.shared {
             let Connection { request, reply, .. } = *connection;
-            self.settle_race(position, [(request, request_hash), (reply, reply_hash)], one_way)?;
+            self.settle_race((position, held), [(request, request_hash), (reply, reply_hash)], one_way)?;
         }
         Ok(())
     }
 
     /// Takes back an entry for which the index has no room. It may have its request key already, of this hash.
     #[cold]
-    fn withdraw(&self, position: u32, request_hash: Option<u64>) -> Withdrawn {
+    fn withdraw(&self, position: u32, held: Held, request_hash: Option<u64>) -> Withdrawn {
         let entry = self.entry(position);
-        let state = entry.kill(None).map(|(_, state)| state);
+        let state = entry.kill(held, |_| true).map(|(_, state)| state);
         if let Some(hash) = request_hash {
             self.index.remove(hash, Reference::new(position, 0));
         }
@@ -228,15 +230,15 @@ impl<P: Pair> FlowTable<P> {
     #[inline(never)]
     fn settle_race(
         &self,
-        position: u32,
+        (position, held): (u32, Held),
         keys: [(FlowKey<P>, u64); 2],
         one_way: bool,
     ) -> Result<(), Withdrawn> {
         let gives_way = self.lost_race(position, keys, one_way);
-        if gives_way && let Some(state) = self.take_out(position, None) {
+        if gives_way && let Some(state) = self.take_out(position, held) {
             return Err(Withdrawn { why: Refused::Raced, state: Some(state) });
         }
-        if !self.entry(position).is_live() {
+        if !self.entry(position).holds(held) {
             // Another worker found it by its first key and ended it before it had its second. That was counted as the end of a
             // connection that existed; what remains is to leave no key behind.
             let [(_, request_hash), (_, reply_hash)] = keys;
@@ -274,27 +276,23 @@ impl<P: Pair> FlowTable<P> {
         rival(request, Direction::Request) || (!one_way && rival(reply, Direction::Reply))
     }
 
-    /// Takes a connection out of service: that of `of`, or whatever the entry holds. For the one caller that did, the state
-    /// in which it ended. The owner's wheel frees the entry.
-    pub(super) fn take_out(&self, position: u32, of: Option<&Hit<P>>) -> Option<State> {
-        self.clear(position, self.entry(position).kill(of))
+    /// Takes the connection `held` out of service. For the one caller that did, the state in which it ended. The owner's wheel
+    /// frees the entry.
+    pub(super) fn take_out(&self, position: u32, held: Held) -> Option<State> {
+        let state = self.vacate(position, held, |_| true)?;
+        self.entry(position).bury();
+        Some(state)
     }
 
-    /// The same of whatever the entry holds, only while its state is one that `may_end`.
-    pub(super) fn take_out_if(&self, position: u32, may_end: impl Fn(State) -> bool) -> Option<State> {
-        self.clear(position, self.entry(position).kill_if(None, may_end))
-    }
-
-    /// Takes what was killed from the index.
-    fn clear(&self, position: u32, killed: Option<([FlowKey<P>; 2], State)>) -> Option<State> {
+    /// The same while its state is one that `may_end`, and the entry is not freed: the caller enters another connection there.
+    pub(super) fn vacate(&self, position: u32, held: Held, may_end: impl Fn(State) -> bool) -> Option<State> {
         let entry = self.entry(position);
         // What it is changes with its generation only, and whoever kills it keeps it from changing.
-        let ([request, reply], state) = killed?;
+        let ([request, reply], state) = entry.kill(held, may_end)?;
         self.index.remove(self.secret.hash(request), Reference::new(position, 0));
         if !entry.kind().one_way() {
             self.index.remove(self.secret.hash(reply), Reference::new(position, 1));
         }
-        entry.bury();
         Some(state)
     }
 
@@ -348,8 +346,8 @@ impl<P: Pair> FlowTable<P> {
     /// Connections of a backend that are not finished, one by one, for tests.
     pub fn unfinished(&self, backend: BackendId) -> usize {
         let of_backend = |entry: &&Entry<P>| {
-            let (state, _, whose) = entry.age();
-            entry.is_live() && whose == backend && !state.is_finished(entry.kind())
+            let (held, (_, whose)) = (entry.held(), entry.age());
+            held.is_live() && whose == backend && !held.state().is_finished(entry.kind())
         };
         self.entries.iter().filter(of_backend).count()
     }

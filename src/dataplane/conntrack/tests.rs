@@ -240,6 +240,34 @@ fn in_a_full_table_the_oldest_that_nobody_answered_gives_way() {
     assert_eq!(bench.counters.connections_new.get() - bench.counters.connections_closed.get(), 64);
 }
 
+/// One worker's flood has filled the table; another's clients take the places, and each entry stays in its owner's wheel.
+#[test]
+fn what_nobody_answered_gives_way_to_another_worker_too() {
+    let mut bench = Bench::new(64);
+    let table = Arc::new(FlowTables::new(128, 64, 8, 2, Secret::from_seed(1)));
+    bench.flows = Flows::join(Arc::clone(&table), 2, Tick(0));
+    let (mut other, theirs) = (Flows::join(table, 2, Tick(0)), WorkerCounters::with_capacity(4, 8));
+    for port in 0..128 {
+        bench.create(&connection(port, State::SynReceived), 0).unwrap();
+    }
+    for port in 128..160 {
+        other.create(&connection(port, State::Established), Tick(0), &bench.timeouts, &theirs).unwrap();
+    }
+    assert_eq!((theirs.connections_displaced.get(), theirs.connections_active.get()), (32, 0));
+    let found = |port: &u16| bench.find(connection(*port, State::SynReceived).request).is_some();
+    assert_eq!(((0..128).filter(found).count(), (128..160).filter(found).count()), (96, 32));
+    // What the flood left expires; the others are looked at by who had their places before, and go on.
+    bench.pass(0, 280);
+    assert_eq!(bench.counters.connections_active.get(), 32);
+    assert!((128..160).all(|port| bench.find(connection(port, State::Established).request).is_some()));
+    bench.pass(280, 7500);
+    let opened = bench.counters.connections_new.get() + theirs.connections_new.get();
+    assert_eq!(opened, bench.counters.connections_closed.get() + theirs.connections_closed.get());
+    assert_eq!((bench.counters.connections_active.get(), bench.flows.tables.references()), (0, 0));
+    assert_eq!(other.tables().loads.open(BackendId(3)), 0);
+    assert!((0..128).all(|port| bench.create(&connection(port, State::Udp), 7_500_000).is_ok()));
+}
+
 #[test]
 fn a_udp_flow_gives_way_until_something_is_noted_of_it() {
     let mut bench = Bench::new(64);

@@ -46,7 +46,7 @@ impl<P: Pair> Entry<P> {
             return None;
         }
         let (request, reply) = self.keys();
-        let (_, last_seen, backend) = self.age();
+        let (last_seen, backend) = self.age();
         let seen = Seen {
             generation: (status >> 16) as u16,
             state: State::from_bits(status),
