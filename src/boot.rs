@@ -13,6 +13,7 @@ use crossbeam::queue::ArrayQueue;
 use crate::config::valid::{Config, Idle, Switch, Topology, XdpMode};
 use crate::control::dataplane::{DataPlane, PortStatus, SteeredStatus, WorkerHandle};
 use crate::control::trace::{Question, Trace};
+use crate::dataplane::limits::ClientPrefixes;
 use crate::dataplane::worker::{Shared, Worker};
 use crate::dataplane::{FlowTables, Flows, Secret};
 use crate::sys::napi::Deferral;
@@ -99,7 +100,8 @@ impl Plant {
         let (v4, v6) = (switch.max_connections, switch.max_connections_ipv6);
         let loads = Arc::new(Loads::new(queues as u16, MAX_BACKENDS));
         let table = FlowTables::new(v4, v6, switch.max_fragmented, queues as u16, secret)
-            .with_affinities(switch.max_affinities);
+            .with_affinities(switch.max_affinities)
+            .with_clients(switch.max_clients, client_prefixes(&switch));
         let table = Arc::new(table.with_loads(Arc::clone(&loads)));
         report_memory();
         let cores = core_affinity::get_core_ids().unwrap_or_default();
@@ -456,6 +458,11 @@ pub fn workers(switch: &Switch, rx_queues: impl Fn(&str) -> u32) -> Result<u32, 
         }
     }
     Ok(wanted)
+}
+
+/// What makes a client, where clients are limited.
+pub fn client_prefixes(switch: &Switch) -> ClientPrefixes {
+    ClientPrefixes { v4: switch.client_prefix_ipv4, v6: switch.client_prefix_ipv6 }
 }
 
 /// Packet memory of one worker: bytes, and huge pages of 2 MiB that it takes where it lies in such.

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 
+use crate::boot;
 use crate::config;
 use crate::control::compile::{CompileError, compile_static};
 use crate::tables::{InterfaceId, Snapshot};
@@ -154,6 +155,7 @@ pub fn replay(arguments: &Arguments) -> Result<Summary, ReplayError> {
         max_connections_ipv6: config.switch.max_connections_ipv6,
         max_fragmented: config.switch.max_fragmented,
         max_affinities: config.switch.max_affinities,
+        clients: (config.switch.max_clients, boot::client_prefixes(&config.switch)),
     };
     Replay::new(snapshot, settings, outputs).run(merge)
 }

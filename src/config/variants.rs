@@ -4,7 +4,7 @@ use toml::de::DeValue;
 
 use super::reader::article;
 use super::values::Mistake;
-use crate::tables::MssClamp;
+use crate::tables::{Dscp, MssClamp};
 
 /// `mss_clamp`: `"auto"`, a number of bytes, or `"off"`, which `false` says as well.
 pub(super) fn mss_clamp(value: &DeValue<'_>) -> Result<MssClamp, Mistake> {
@@ -27,6 +27,41 @@ pub(super) fn mss_clamp(value: &DeValue<'_>) -> Result<MssClamp, Mistake> {
             Err(wrong(format!("a word or a number belongs here, this is {}", article(other.type_str()))))
         }
     }
+}
+
+/// `dscp`: a code point by its name or number.
+pub(super) fn dscp(value: &DeValue<'_>) -> Result<Dscp, Mistake> {
+    const HELP: &str =
+        "a number from 0 to 63, or a name: \"cs0\" to \"cs7\", \"af11\" to \"af43\", \"ef\", \"va\", \"le\"";
+    let found = match value {
+        DeValue::Integer(_) => number(value).and_then(|number| u8::try_from(number).ok()).and_then(Dscp::new),
+        DeValue::String(name) => named(&name.to_ascii_lowercase()),
+        other => {
+            let message = format!("a name or a number belongs here, this is {}", article(other.type_str()));
+            return Err(Mistake::new(message, HELP));
+        }
+    };
+    found.ok_or_else(|| Mistake::new("this is no code point", HELP))
+}
+
+/// RFC 2474 §4.2.2 (class selectors), RFC 2597 §6 (assured forwarding), RFC 3246, RFC 5865 (voice admit), RFC 8622 (lower effort).
+fn named(name: &str) -> Option<Dscp> {
+    let digits = |text: &str| text.bytes().map(|byte| byte.wrapping_sub(b'0')).collect::<Vec<_>>();
+    let number = match (name, name.get(..2)?) {
+        ("ef", _) => 46,
+        ("va", _) => 44,
+        ("le", _) => 1,
+        (_, "cs") => match digits(&name[2..])[..] {
+            [class @ 0..=7] => class * 8,
+            _ => return None,
+        },
+        (_, "af") => match digits(&name[2..])[..] {
+            [class @ 1..=4, drop @ 1..=3] => class * 8 + drop * 2,
+            _ => return None,
+        },
+        _ => return None,
+    };
+    Dscp::new(number)
 }
 
 /// `vlan`: one VLAN, or service and customer VLAN, outermost first.

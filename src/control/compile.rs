@@ -17,8 +17,8 @@ use crate::config::valid::{self, Config};
 use crate::tables::counters::{MAX_BACKENDS, MAX_SERVICES};
 use crate::tables::exact::{ExactKey, ExactMap};
 use crate::tables::{
-    Backend, BackendId, Coarse, Forwarding, InterfaceId, MssClamp, NextHopId, Opening, Protocol, Resolution,
-    Routes, Service, ServiceId, Snapshot, SnatPool, SnatRule, Steering, Timeouts,
+    Backend, BackendId, Budgets, Coarse, Forwarding, InterfaceId, MssClamp, NextHopId, Opening, Protocol,
+    Rate, Resolution, Routes, Service, ServiceId, Snapshot, SnatPool, SnatRule, Steering, Timeouts,
 };
 use crate::wire::tunnel::Outer;
 
@@ -32,6 +32,8 @@ mod tunnels;
 
 pub use left::Left;
 
+/// What so many milliseconds bring may come at once, of what `icmp_budget` and `fragment_budget` let pass.
+const BUDGET_BURST_MS: u32 = 100;
 /// Rows of removed backends that are kept for their return. Those of more are given to others: where addresses come and go,
 /// the table does not grow for ever.
 const SPARE_BACKENDS: usize = 1024;
@@ -180,6 +182,10 @@ impl Compiler {
             snat_rules: config.snat.iter().map(snat_rule).collect(),
             bridge: topology.bridge,
             icmp_rate: config.switch.icmp_rate,
+            budgets: Budgets {
+                icmp: Rate::of(u64::from(config.switch.icmp_budget), BUDGET_BURST_MS),
+                fragments: Rate::of(u64::from(config.switch.fragment_budget), BUDGET_BURST_MS),
+            },
             hosts: set(vips.difference(&topology.locals)),
             timeouts: timeouts(&config.timeouts),
             verify_checksums: config.switch.verify_checksums,
@@ -262,6 +268,7 @@ impl Compiler {
                     service: *id,
                     address: backend.address,
                     weight: backend.weight,
+                    max_connections: backend.max_connections,
                     next_hop,
                     forwarding: service.forwarding,
                     outer: None,
@@ -315,6 +322,9 @@ impl Compiler {
             let affinity = self.affinities.rule(service, &takers);
             let acls = config.acl.iter().chain(&service.acl).map(|acl| Arc::clone(&acl.list));
             let acls: Box<[_]> = acls.filter(|acl| !acl.allows_all()).collect();
+            let limits = valid::Limits::rules(service.limits.as_ref(), service.dscp);
+            let capped = members.iter().any(|backend| backend.max_connections > 0);
+            let is_limited = limits.opens() || limits.attends() || capped;
             let clamps = service.protocol == Protocol::Tcp && service.mss_clamp != MssClamp::Off;
             table[id.index()] = Some(Service {
                 id: *id,
@@ -325,12 +335,18 @@ impl Compiler {
                 mss_clamp: service.mss_clamp,
                 scheduler: service.scheduler.name(),
                 table: self.schedulers.table(*id, service, &takers),
-                opening: match service.forwarding == Forwarding::Nat && affinity.is_none() && !clamps {
+                opening: match service.forwarding == Forwarding::Nat
+                    && affinity.is_none()
+                    && !clamps
+                    && !is_limited
+                {
                     true if acls.is_empty() => Opening::Plain,
                     true => Opening::Listed,
                     false => Opening::Full,
                 },
                 acls,
+                limits,
+                capped,
                 affinity,
                 on_no_backend: service.on_no_backend,
                 backends: members.iter().map(|backend| backend.id).collect(),

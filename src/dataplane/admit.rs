@@ -9,9 +9,10 @@ use crate::wire::tunnel::Family;
 use crate::xsk::Frame;
 
 use super::batch::Meta;
-use super::conntrack::{Connection, Direction, FlowKey, Hit, Kind as Rewriting, Refused, State};
+use super::conntrack::{Connection, Direction, FlowKey, Hit, Kind as Rewriting, Marks, Refused, State};
 use super::family::{Pair, V4, V6};
 use super::known;
+use super::limits;
 use super::outbound;
 use super::parse::{self, TCP};
 use super::place;
@@ -120,6 +121,9 @@ fn connect<P: Pair>(
     if lost.is_none() && !service.admits(client) {
         return Err(DropReason::Denied);
     }
+    if service.limits.opens() && lost.is_none() {
+        limits::may_open(service, client, turn)?;
+    }
     let kind = Rewriting::of(service.forwarding);
     // Before the scheduler moves on for it.
     rewrite::has_time(meta, kind, turn)?;
@@ -142,12 +146,16 @@ fn prepare<P: Pair>(
     let client = key.addresses.source();
     let egress = Egress::backend(known::resolved(backend.next_hop, turn.tables, turn.extras)?, backend);
     rewrite::admits(meta, &Hit::prospect(kind, key), &egress, turn)?;
+    let reply = reply_key(service, backend, &key, turn)?;
+    let client_next_hop = client_next_hop(frame, meta, client, kind, turn)?;
     Ok(Connection {
         kind,
         request: key,
-        reply: reply_key(service, backend, &key, turn)?,
+        reply,
+        // Last: what was counted is entered.
+        marks: limits::hold(service, key, state, turn)?,
         backend: backend.id,
-        client_next_hop: client_next_hop(frame, meta, client, kind, turn)?,
+        client_next_hop,
         routes_epoch: turn.tables.routes_epoch,
         state,
         sequence: meta.parsed.sequence,
@@ -173,7 +181,13 @@ fn enter_first<P: Pair>(
     let connection_and_hash = (connection, hash);
     match turn.flows.replace(connection_and_hash, lost, turn.now, &turn.tables.timeouts, turn.counters) {
         Ok(hit) => Ok((hit, true)),
-        Err(refused) => not_entered(refused, connection.request, hash, turn).map(|theirs| (theirs, false)),
+        Err(refused) => {
+            if refused == Refused::TableFull && connection.marks.has(Marks::COUNTED) {
+                // What got so far as to have an entry is no longer counted.
+                turn.flows.tables().limits.release(connection.request);
+            }
+            not_entered(refused, connection.request, hash, turn).map(|theirs| (theirs, false))
+        }
     }
 }
 

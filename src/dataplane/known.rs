@@ -14,6 +14,7 @@ use crate::xsk::Frame;
 use super::batch::Meta;
 use super::conntrack::{Direction, Entry, Hit, Kind as Rewriting, Segment, State};
 use super::family::{Pair, V4, V6};
+use super::limits;
 use super::parse::{self, Parsed};
 use super::passive;
 use super::rewrite::{self, Egress};
@@ -132,6 +133,7 @@ fn forward_intact<P: Pair>(
 ) -> Result<Verdict, DropReason> {
     let egress = egress(hit, meta, turn)?;
     rewrite::admits(meta, hit, &egress, turn)?;
+    limits::attend(frame, meta, hit, turn)?;
     let Parsed { sequence, acknowledgment, .. } = meta.parsed;
     turn.flows.entry::<P>(hit.entry).touch_with(hit, sequence, acknowledgment, turn.now.coarse());
     if next_state != hit.state() {
@@ -148,8 +150,9 @@ fn change_state<P: Pair>(hit: &Hit<P>, meta: &Meta, turn: &mut Turn<'_>) {
     let entry = turn.flows.entry::<P>(hit.entry);
     let asked_us = entry.asked_us();
     let segment = Segment { sequence, acknowledgment };
-    let Some(states) = entry.transition(hit, |state| advance(state, hit, flags), segment) else { return };
-    turn.flows.count_moved(hit, states);
+    let Some(states) = turn.flows.transition(hit, |state| advance(state, hit, flags), segment) else {
+        return;
+    };
     passive::heed(hit, states, asked_us, turn);
 }
 

@@ -12,6 +12,7 @@ pub mod parse;
 pub mod express;
 
 pub mod known;
+pub mod limits;
 
 pub mod passive;
 

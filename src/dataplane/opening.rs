@@ -14,7 +14,7 @@ use crate::wire::plain::{Details, Translation};
 use crate::xsk::Frame;
 
 use super::batch::{Lane, Meta};
-use super::conntrack::{Connection, Direction, FlowKey, Kind, Refused, State};
+use super::conntrack::{Connection, Direction, FlowKey, Kind, Marks, Refused, State};
 use super::family::{Pair, V4, V6};
 use super::parse::{self, TCP};
 use super::place::{self, Choice};
@@ -82,6 +82,7 @@ fn flow<P: Pair>(
         kind: Kind::Nat,
         request: key,
         reply,
+        marks: Marks::NONE,
         backend: choice.backend.id,
         client_next_hop,
         routes_epoch: tables.routes_epoch,

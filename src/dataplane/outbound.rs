@@ -19,7 +19,7 @@ use crate::xsk::Frame;
 
 use super::batch::Meta;
 use super::conntrack::mapping::{self, Scope};
-use super::conntrack::{Connection, Direction, FlowKey, Hit, Kind as Rewriting, State};
+use super::conntrack::{Connection, Direction, FlowKey, Hit, Kind as Rewriting, Marks, State};
 use super::family::Pair;
 use super::parse;
 use super::turn::Turn;
@@ -118,6 +118,7 @@ fn connect<P: Pair>(
         kind: Rewriting::Snat,
         request: key,
         reply: key_between(server, source, key.protocol),
+        marks: Marks::NONE,
         backend: BackendId::NONE,
         client_next_hop: admit::client_next_hop(frame, meta, client, Rewriting::Snat, turn)?,
         routes_epoch: tables.routes_epoch,
@@ -268,6 +269,7 @@ fn remember<P: Pair>(
         kind: Rewriting::Mapping,
         request: inside,
         reply: outside,
+        marks: Marks::NONE,
         backend: BackendId::NONE,
         client_next_hop: NextHopId::NONE,
         routes_epoch: 0,

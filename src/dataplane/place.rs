@@ -14,6 +14,9 @@ use super::family::Pair;
 use super::schedule::{Candidate, Scheduler};
 use super::turn::Turn;
 
+/// Backends that are asked for room for one connection.
+const MOST_ASKED: usize = 64;
+
 /// A backend for a connection that does not exist yet, and what is to be undone should it not come about.
 #[derive(Debug)]
 pub struct Choice<'a> {
@@ -32,7 +35,7 @@ pub fn pick<'a, P: Pair>(
     turn: &mut Turn<'a>,
 ) -> Result<Choice<'a>, DropReason> {
     match &service.affinity {
-        None => by_turn(service, key, turn),
+        None => with_room(service, key, turn),
         Some(affinity) => returning(service, affinity, key, turn),
     }
 }
@@ -47,11 +50,15 @@ fn returning<'a, P: Pair>(
     let (tables, now) = (turn.tables, (turn.now.coarse(), affinity.timeout));
     let Had { client, server: had, backend } =
         had(affinity, key.addresses.source(), turn.flows.tables(), (tables, now.0));
+    if backend.is_some_and(|backend| backend.is_full(&turn.flows.tables().loads)) {
+        // Elsewhere for once. It is remembered where the client was.
+        return with_room(service, key, turn);
+    }
     if let (Some(server), Some(backend)) = (had, backend) {
         turn.flows.tables().affinities.remember(client, server, had, now);
         return Ok(Choice { backend, turned: None, remembered: None });
     }
-    let choice = by_turn(service, key, turn)?;
+    let choice = with_room(service, key, turn)?;
     let server = choice.backend.server;
     let counts = turn.flows.tables().affinities.remember(client, server, had, now);
     if counts == server {
@@ -94,6 +101,34 @@ pub(super) fn had<'a>(
 fn backend_on<'a>(server: u32, affinity: &Affinity, tables: &'a Snapshot) -> Option<&'a Backend> {
     let found = affinity.servers.binary_search_by_key(&server, |(server, _)| *server).ok()?;
     affinity.servers.get(found).and_then(|(_, id)| tables.backend(*id))
+}
+
+/// The backend that the scheduler names, or the next one that may have more connections.
+fn with_room<'a, P: Pair>(
+    service: &Service,
+    key: &FlowKey<P>,
+    turn: &mut Turn<'a>,
+) -> Result<Choice<'a>, DropReason> {
+    let choice = by_turn(service, key, turn)?;
+    if !service.capped || !choice.backend.is_full(&turn.flows.tables().loads) {
+        return Ok(choice);
+    }
+    match next_with_room(service, choice.backend.id, turn) {
+        Some(backend) => Ok(Choice { backend, ..choice }),
+        None => {
+            choice.give_turn_back(turn);
+            Err(DropReason::BackendFull)
+        }
+    }
+}
+
+/// The first behind `full` that has room, of those that new connections go to.
+#[cold]
+fn next_with_room<'a>(service: &Service, full: BackendId, turn: &Turn<'a>) -> Option<&'a Backend> {
+    let loads = &turn.flows.tables().loads;
+    let at = service.takers.iter().position(|id| *id == full).map_or(0, |at| at + 1);
+    let others = service.takers.iter().cycle().skip(at).take(service.takers.len().min(MOST_ASKED));
+    others.filter_map(|id| turn.tables.backend(*id)).find(|backend| !backend.is_full(loads))
 }
 
 /// The backend that the scheduler names.

@@ -67,6 +67,8 @@ pub struct BackendCounters {
 pub struct ServiceCounters {
     /// Frames of new connections that were dropped, for whatever reason.
     pub refused: Counter,
+    /// Packets of connections that were dropped because of a limit.
+    pub limited: Counter,
 }
 
 /// One worker's rings on one interface.

@@ -71,6 +71,18 @@ drop_reasons! {
     BadSource = "bad_source",
     /// A new connection from a client that an access list denies: `[acl]`, or `[service.acl]` of the service.
     Denied = "denied",
+    /// A new connection, or a packet, beyond what `[service.limits]` lets pass per second, of all clients or of this one.
+    RateLimited = "rate_limited",
+    /// A new connection of a client that has as many open as `client_connections` of `[service.limits]` lets it.
+    ClientFull = "client_full",
+    /// A new connection, but every backend that may take some has as many as its `max_connections` says.
+    BackendFull = "backend_full",
+    /// A packet beyond `bits_per_s` of `[service.limits]`.
+    Policed = "policed",
+    /// An ICMP error, or a ping of a VIP, beyond `icmp_per_s` of `[limits]`.
+    IcmpBudget = "icmp_budget",
+    /// A fragment beyond `fragments_per_s` of `[limits]`.
+    FragmentBudget = "fragment_budget",
     /// A new connection to a service of which no backend may take any: all have weight 0.
     NoBackend = "no_backend",
     /// A new connection, but the table of its family is full (`max_connections`, `max_connections_ipv6`). Established ones are not touched.

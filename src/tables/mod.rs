@@ -11,6 +11,7 @@
 //! | [`mailbox`] | snapshots in, used ones out, events |
 //! | [`counters`], [`drop_reason`] | statistics, one writer each |
 //! | [`connection`] | connections to be shown, counted and ended by name |
+//! | [`limits`] | rates, budgets, marks: the rules |
 //! | [`loads`] | what schedulers weigh: open connections, response times, failures seen in the traffic |
 
 pub mod acl;
@@ -20,6 +21,7 @@ pub mod drop_reason;
 pub mod exact;
 pub mod hash;
 pub mod ids;
+pub mod limits;
 pub mod loads;
 pub mod mailbox;
 pub mod neighbor;
@@ -35,6 +37,7 @@ pub use connection::{ConnectionName, SeenConnection};
 pub use counters::{BackendCounters, Counter, WorkerCounters};
 pub use drop_reason::DropReason;
 pub use ids::{BackendId, InterfaceId, NextHopId, ServiceId};
+pub use limits::{Budgets, Dscp, Limits, Rate};
 pub use loads::Loads;
 pub use mailbox::{Event, Mailbox};
 pub use neighbor::{Interface, NextHop, Resolution, Route, Routes};

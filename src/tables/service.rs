@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::wire::tunnel::Outer;
 
 use super::exact::{ExactKey, ExactMap};
-use super::{Access, Acl, BackendId, NextHopId, SchedulerTable, ServiceId};
+use super::{Access, Acl, BackendId, Limits, Loads, NextHopId, SchedulerTable, ServiceId};
 
 /// Transport protocol of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -142,7 +142,7 @@ pub struct Affinity {
 /// What must be done to open a connection with a service: known beforehand, so that it is one question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opening {
-    /// A backend and its address are enough: it is `nat`, without affinity, and without an MSS to be clamped.
+    /// A backend and its address are enough: it is `nat`, without affinity, limits, and an MSS to be clamped.
     Plain,
     /// The same, once its access lists were asked.
     Listed,
@@ -173,6 +173,10 @@ pub struct Service {
     pub affinity: Option<Affinity>,
     /// Who may connect: all of these must allow it.
     pub acls: Box<[Arc<Acl>]>,
+    /// What is limited of it, and how its packets are marked.
+    pub limits: Limits,
+    /// Whether some of its backends may only have so many connections.
+    pub capped: bool,
     /// What its connections need.
     pub opening: Opening,
     /// What becomes of a new connection while no backend may take it.
@@ -202,6 +206,8 @@ pub struct Backend {
     pub address: SocketAddr,
     /// Relative share of new connections; 0 takes none.
     pub weight: u32,
+    /// Connections that it may have open at a time; 0 = any number.
+    pub max_connections: u32,
     /// It does not serve: its checks failed, or it was taken out. A SYN that it has not answered goes elsewhere.
     pub down: bool,
     /// What becomes of the connections that it has.
@@ -214,6 +220,14 @@ pub struct Backend {
     pub forwarding: Forwarding,
     /// The outer headers, where frames reach it through a tunnel. None there as well while no source address is known.
     pub outer: Option<Outer>,
+}
+
+impl Backend {
+    /// Whether it has as many connections as it may. Workers that place some at the same moment may exceed that by one each.
+    #[inline]
+    pub fn is_full(&self, loads: &Loads) -> bool {
+        self.max_connections > 0 && loads.open(self.id) >= self.max_connections
+    }
 }
 
 /// Finds the service of (address, port, protocol).

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::exact::{AddressSet, ExactKey, ExactMap};
 use super::{
-    Backend, BackendId, Coarse, Fate, Forwarding, Interface, MssClamp, NextHop, NextHopId, Routes, Service,
-    ServiceId, ServiceMap, Ways,
+    Backend, BackendId, Budgets, Coarse, Fate, Forwarding, Interface, MssClamp, NextHop, NextHopId, Routes,
+    Service, ServiceId, ServiceMap, Ways,
 };
 
 /// Idle timers of connections, in units of [`Coarse`].
@@ -180,6 +180,10 @@ pub struct Snapshot {
     pub vips: ExactMap<()>,
     /// Those, and the switch's own addresses: no client has one of these.
     pub ours: AddressSet,
+    /// Whether some service limits or marks the packets of its connections.
+    pub attends: bool,
+    /// What is taken of what is dear to look at.
+    pub budgets: Budgets,
     /// Whether some service limits the segment sizes that TCP ends tell each other.
     pub clamps: bool,
     /// VIPs that the kernel does not own: the switch answers for them as a host would.
@@ -222,6 +226,7 @@ impl Snapshot {
         let own = self.interfaces.iter().flat_map(|interface| &interface.addresses).map(|(own, _)| *own);
         let ours = services().map(|service| service.vip.ip()).chain(own);
         self.ours = AddressSet::of(ours);
+        self.attends = services().any(|service| service.limits.attends());
         self.clamps = services().any(|service| service.mss_clamp != MssClamp::Off);
         self.vips = ExactMap::build(services().map(|service| (ExactKey::new(service.vip.ip(), 0), ())));
         self.service_map = ServiceMap::of(services().map(|s| (s.vip, s.protocol, s.id)));

@@ -116,6 +116,10 @@ impl Ways {
             let way = backend.and_then(|backend| {
                 let next_hop = next_hops.get(backend.next_hop.index())?;
                 let service = services.get(backend.service.index())?.as_ref()?;
+                if service.limits.attends() {
+                    // Its packets are looked at one by one.
+                    return None;
+                }
                 let deltas = deltas(service.vip, backend.address);
                 Some(Way { deltas, ..Way::to(next_hop).through(backend.outer) })
             });

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::checksum::Delta;
 use super::ethernet;
+use super::ipv4;
 use super::ipv6::Pair;
 
 /// Protocol number of ICMP.
@@ -115,6 +116,23 @@ impl Addresses {
     }
 }
 
+/// Writes the differentiated services code point `dscp`, of six bits, into a packet (RFC 2474 §3). What says whether the way is
+/// congested (RFC 3168) stays, and the checksum is right afterwards.
+pub fn set_dscp(packet: &mut [u8], dscp: u8) {
+    let Some(family) = Family::of_packet(packet) else { return };
+    let Some(header) = packet.first_chunk_mut::<{ ipv4::HEADER }>() else { return };
+    let old = u16::from_be_bytes([header[0], header[1]]);
+    let dscp = u16::from(dscp & 0x3F);
+    let new = match family {
+        Family::V4 => old & 0xFF03 | dscp << 2,
+        Family::V6 => old & 0xF03F | dscp << 6,
+    };
+    [header[0], header[1]] = new.to_be_bytes();
+    if family == Family::V4 {
+        ipv4::change_checksum(header, Delta::of_u16(old, new));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,6 +151,29 @@ mod tests {
         for address in [four, six] {
             assert_eq!(Addresses::between(address, address).map(Addresses::source), Some(address));
         }
+    }
+
+    #[test]
+    fn a_mark_replaces_the_code_point_alone() {
+        let mut header =
+            etherparse::Ipv4Header::new(8, 64, etherparse::IpNumber::UDP, [198, 18, 0, 1], [198, 18, 0, 100])
+                .unwrap();
+        header.ecn = etherparse::IpEcn::try_new(2).unwrap();
+        header.header_checksum = header.calc_header_checksum();
+        let mut packet = header.to_bytes().to_vec();
+        for dscp in [46, 0, 63] {
+            set_dscp(&mut packet, dscp);
+            let read = etherparse::Ipv4Header::from_slice(&packet).unwrap().0;
+            assert_eq!((read.dscp.value(), read.ecn.value()), (dscp, 2));
+            assert_eq!(read.header_checksum, read.calc_header_checksum());
+        }
+        let mut packet = vec![0x6A, 0xB5, 0x67, 0x89];
+        packet.resize(40, 0);
+        set_dscp(&mut packet, 46);
+        // Traffic class 0xAB had ECN 3, which stays, as do version and flow label.
+        assert_eq!(packet[..4], [0x6B, 0xB5, 0x67, 0x89]);
+        set_dscp(&mut packet[..10], 1);
+        assert_eq!(packet[0], 0x6B, "no header, nothing written");
     }
 
     #[test]

@@ -108,6 +108,12 @@ pub fn decrement_ttl(packet: &mut [u8]) {
     header[TTL] = header[TTL].wrapping_sub(1);
 }
 
+/// Updates the checksum by `delta`, of whatever was changed.
+#[inline]
+pub fn change_checksum(header: &mut [u8; HEADER], delta: Delta) {
+    update_checksum(header, delta);
+}
+
 #[inline(always)]
 fn update_checksum(header: &mut [u8; HEADER], delta: Delta) {
     let old = u16::from_ne_bytes([header[CHECKSUM], header[CHECKSUM + 1]]);

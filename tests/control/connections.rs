@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use xswitch::control::client::{self, ClientError};
 use xswitch::control::connections::{Filter, Kill, Killed, Listing, Question, Sort};
 use xswitch::control::dataplane::DataPlane;
-use xswitch::dataplane::conntrack::{Connection, FlowKey, Kind, State};
+use xswitch::dataplane::conntrack::{Connection, FlowKey, Kind, Marks, State};
 use xswitch::dataplane::family::{Pair, V4, V6};
 use xswitch::tables::{BackendId, NextHopId, Tick, Timeouts};
 
@@ -25,6 +25,7 @@ fn make<P: Pair>(lab: &Lab, client: (&str, u16), to: (&str, u16), backend: u32, 
         kind: Kind::Nat,
         request,
         reply,
+        marks: Marks::NONE,
         backend: BackendId(backend),
         client_next_hop: NextHopId(0),
         routes_epoch: 0,

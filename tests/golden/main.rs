@@ -15,6 +15,7 @@ mod fragments;
 mod frames;
 mod full_nat;
 mod icmp;
+mod limits;
 mod lost;
 mod modes;
 mod nat;

@@ -16,6 +16,7 @@ use super::summary::{Numbers, Summary};
 use crate::control::status::Limits;
 use crate::dataplane::conntrack::EXPIRY_BUDGET;
 use crate::dataplane::fragments::{LOOKS, waiting::WAITING};
+use crate::dataplane::limits::ClientPrefixes;
 use crate::dataplane::turn::SPARES;
 use crate::dataplane::{BATCH, Batch, FlowTables, Flows, Secret, Verdict, process, settle};
 use crate::tables::{DropReason, Event, InterfaceId, Loads, Snapshot, Tick, WorkerCounters};
@@ -38,6 +39,8 @@ pub struct Settings {
     pub max_fragmented: u32,
     /// Clients that are remembered for affinity.
     pub max_affinities: u32,
+    /// Clients whose rates are limited, and what makes one.
+    pub clients: (u32, ClientPrefixes),
 }
 
 /// One data path over captures.
@@ -63,7 +66,9 @@ impl Replay {
         let (v4, v6) = (settings.max_connections, settings.max_connections_ipv6);
         let loads = Arc::new(Loads::new(1, snapshot.backends.len()));
         let table = FlowTables::new(v4, v6, settings.max_fragmented, 1, secret).with_loads(loads);
-        let table = Arc::new(table.with_affinities(settings.max_affinities));
+        let (clients, prefixes) = settings.clients;
+        let table = table.with_affinities(settings.max_affinities).with_clients(clients, prefixes);
+        let table = Arc::new(table);
         Self {
             flows: Flows::join(table, 1, Tick::default()),
             counters: WorkerCounters::with_capacity(snapshot.services.len(), snapshot.backends.len()),

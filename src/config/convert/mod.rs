@@ -52,6 +52,11 @@ fn switch(raw: raw::Switch) -> Option<valid::Switch> {
         max_fragmented: value(raw.max_fragmented)?,
         icmp_rate: value(raw.icmp_rate)?,
         max_affinities: value(raw.max_affinities)?,
+        max_clients: value(raw.max_clients)?,
+        client_prefix_ipv4: value(raw.client_prefix_ipv4)?,
+        client_prefix_ipv6: value(raw.client_prefix_ipv6)?,
+        icmp_budget: value(raw.icmp_budget)?,
+        fragment_budget: value(raw.fragment_budget)?,
         resolvers: values(value(raw.resolvers)?)?,
         tunnel_sources: values(value(raw.tunnel_sources)?)?,
         ring_size: value(raw.ring_size)?,
@@ -94,6 +99,8 @@ fn service(raw: raw::Service) -> Option<valid::Service> {
         state: value(raw.state)?,
         affinity: part(raw.affinity, affinity)?,
         acl: part(raw.acl, acl)?,
+        limits: part(raw.limits, limits)?,
+        dscp: value(raw.dscp)?,
         on_no_backend: value(raw.on_no_backend)?,
         on_down: value(raw.on_down)?,
         drain_timeout_s: value(raw.drain_timeout_s)?,
@@ -117,6 +124,18 @@ fn acl(raw: raw::Acl) -> Option<valid::Acl> {
     Some(valid::Acl::new(value(raw.default)?, values(value(raw.allow)?)?, values(value(raw.deny)?)?))
 }
 
+fn limits(raw: raw::Limits) -> Option<valid::Limits> {
+    Some(valid::Limits {
+        new_connections_per_s: value(raw.new_connections_per_s)?,
+        packets_per_s: value(raw.packets_per_s)?,
+        bits_per_s: value(raw.bits_per_s)?,
+        client_new_connections_per_s: value(raw.client_new_connections_per_s)?,
+        client_packets_per_s: value(raw.client_packets_per_s)?,
+        client_connections: value(raw.client_connections)?,
+        burst_ms: value(raw.burst_ms)?,
+    })
+}
+
 fn discover(raw: raw::Discover) -> Option<valid::Discover> {
     let port = value(raw.port)?;
     let source = match (value(raw.dns)?, value(raw.srv)?, value(raw.file)?) {
@@ -137,6 +156,7 @@ fn backend(raw: raw::Backend) -> Option<valid::Backend> {
     Some(valid::Backend {
         address: value(raw.address)?,
         weight: value(raw.weight)?,
+        max_connections: value(raw.max_connections)?,
         backup: value(raw.backup)?,
         state: value(raw.state)?,
     })

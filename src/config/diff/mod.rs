@@ -4,6 +4,7 @@
 
 mod acl;
 mod health;
+mod limits;
 mod said;
 mod service;
 mod statics;

@@ -8,7 +8,7 @@ use crate::config::valid::{
 };
 use crate::config::words;
 use crate::tables::{
-    Access, Fate, Filtering, Forwarding, Mapping, MssClamp, OnNoBackend, Protocol, VerifyChecksums,
+    Access, Dscp, Fate, Filtering, Forwarding, Mapping, MssClamp, OnNoBackend, Protocol, VerifyChecksums,
 };
 
 /// How a value is shown.
@@ -45,6 +45,7 @@ said! {
     bool: value => value,
     u16: value => value,
     u32: value => value,
+    u64: value => value,
     IpAddr: value => value,
     SocketAddr: value => value,
     String: value => value,
@@ -53,6 +54,7 @@ said! {
     (u16, u16): value => format!("{}-{}", value.0, value.1),
     (u32, u32): value => format!("[{}, {}]", value.0, value.1),
     [u8; 6]: value => value.map(|byte| format!("{byte:02x}")).join(":"),
+    Dscp: value => value.number(),
     Access: value => words::ACCESS.name(*value),
     AdminState: value => value.name(),
     Fate: value => value.name(),

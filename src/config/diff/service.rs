@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::said::Said;
-use super::{Entry, Part, acl, health};
+use super::{Entry, Part, acl, health, limits};
 use crate::config::valid::{Affinity, Backend, Discover, Service};
 use crate::tables::Protocol;
 
@@ -37,6 +37,8 @@ impl Entry for Service {
             state,
             affinity: own_affinity,
             acl: own_acl,
+            limits: own_limits,
+            dscp,
             on_no_backend,
             on_down,
             drain_timeout_s,
@@ -65,6 +67,8 @@ impl Entry for Service {
         };
         part.table("affinity", (own_affinity, &new.affinity), remembered, affinity);
         part.table("acl", (own_acl, &new.acl), acl::detail, acl::compare);
+        part.table("limits", (own_limits, &new.limits), limits::detail, limits::compare);
+        part.key("dscp", dscp, &new.dscp);
         part.table("health", (own_health, &new.health), health::detail, health::compare);
         let source = |discover: &Discover| discover.source.said();
         part.table("discover", (own_discover, &new.discover), source, discover);
@@ -106,9 +110,10 @@ impl Entry for Backend {
     }
 
     fn compare(&self, new: &Self, part: &mut Part<'_>) {
-        let Self { address, weight, backup, state } = self;
+        let Self { address, weight, max_connections, backup, state } = self;
         part.key("address", address, &new.address);
         part.key("weight", weight, &new.weight);
+        part.key("max_connections", max_connections, &new.max_connections);
         part.key("backup", backup, &new.backup);
         part.key("state", state, &new.state);
     }

@@ -21,6 +21,11 @@ pub(super) fn switch(old: &Switch, new: &Switch, part: &mut Part<'_>) {
         max_fragmented,
         icmp_rate,
         max_affinities,
+        max_clients,
+        client_prefix_ipv4,
+        client_prefix_ipv6,
+        icmp_budget,
+        fragment_budget,
         resolvers,
         tunnel_sources,
         ring_size,
@@ -44,6 +49,11 @@ pub(super) fn switch(old: &Switch, new: &Switch, part: &mut Part<'_>) {
     part.key("max_fragmented", max_fragmented, &new.max_fragmented);
     part.key("icmp_rate", icmp_rate, &new.icmp_rate);
     part.key("max_affinities", max_affinities, &new.max_affinities);
+    part.key("max_clients", max_clients, &new.max_clients);
+    part.key("client_prefix_ipv4", &u32::from(*client_prefix_ipv4), &u32::from(new.client_prefix_ipv4));
+    part.key("client_prefix_ipv6", &u32::from(*client_prefix_ipv6), &u32::from(new.client_prefix_ipv6));
+    part.key("icmp_budget", icmp_budget, &new.icmp_budget);
+    part.key("fragment_budget", fragment_budget, &new.fragment_budget);
     part.list("resolvers", resolvers, &new.resolvers);
     part.list("tunnel_sources", tunnel_sources, &new.tunnel_sources);
     part.key("ring_size", ring_size, &new.ring_size);

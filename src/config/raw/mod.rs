@@ -2,6 +2,7 @@
 
 mod acl;
 mod health;
+mod limits;
 mod service;
 mod snat;
 mod statics;
@@ -9,6 +10,7 @@ mod switch;
 
 pub(super) use acl::Acl;
 pub(super) use health::{Datagram, Health, Http, Tls};
+pub(super) use limits::Limits;
 pub(super) use service::{Affinity, Backend, Discover, Service};
 pub(super) use snat::Snat;
 pub(super) use statics::{Interface, Neighbor, Route};

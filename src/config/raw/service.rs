@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use super::{Acl, Health};
+use super::{Acl, Health, Limits};
 use crate::config::reader::{Field, Reader};
 use crate::config::valid::{AdminState, Scheduler};
 use crate::config::{texts, values, variants, words};
-use crate::tables::{Fate, Forwarding, MssClamp, OnNoBackend, Protocol};
+use crate::tables::{Dscp, Fate, Forwarding, MssClamp, OnNoBackend, Protocol};
 
 const DAY_S: i64 = 24 * 3600;
 const WEEK_S: i64 = 7 * DAY_S;
@@ -33,6 +33,8 @@ pub(in crate::config) struct Service {
     pub slow_start_s: Field<u32>,
     pub affinity: Option<Affinity>,
     pub acl: Option<Acl>,
+    pub limits: Option<Limits>,
+    pub dscp: Field<Option<Dscp>>,
     pub health: Option<Health>,
     pub discover: Option<Discover>,
     pub backends: Vec<Backend>,
@@ -66,6 +68,7 @@ pub(in crate::config) struct Discover {
 pub(in crate::config) struct Backend {
     pub address: Field<SocketAddr>,
     pub weight: Field<u32>,
+    pub max_connections: Field<u32>,
     pub backup: Field<bool>,
     pub state: Field<AdminState>,
 }
@@ -94,6 +97,8 @@ impl Service {
             slow_start_s: table.integer("slow_start_s", 0..=DAY_S).or(0),
             affinity: table.table("affinity", Affinity::read),
             acl: table.table("acl", Acl::read),
+            limits: table.table("limits", Limits::read),
+            dscp: table.value("dscp", variants::dscp).optional(),
             health: table.table("health", Health::read),
             discover: table.table("discover", Discover::read),
             backends: table.tables("backend", Backend::read),
@@ -133,10 +138,12 @@ impl Discover {
 impl Backend {
     fn read(table: &mut Reader<'_, '_>) -> Self {
         let address = table.text("address", values::endpoint);
+        const MOST_CONNECTIONS: i64 = 64 << 20;
         let help = "add where it listens: address = \"198.18.1.11:8080\"";
         Self {
             address: table.require("address", address, help),
             weight: table.integer("weight", 0..=65535).or(1),
+            max_connections: table.integer("max_connections", 0..=MOST_CONNECTIONS).or(0),
             backup: table.flag("backup").or(false),
             state: table.word("state", &words::STATE).or(AdminState::default()),
         }

@@ -3,6 +3,7 @@
 mod acl;
 mod discover;
 mod health;
+mod limits;
 mod service;
 mod snat;
 mod statics;
@@ -11,6 +12,7 @@ mod switch;
 pub use acl::Acl;
 pub use discover::{Discover, Source};
 pub use health::{Check, Health, Http, Tls, Via};
+pub use limits::Limits;
 pub use service::{AdminState, Affinity, Backend, Scheduler, Service};
 pub use snat::Snat;
 pub use statics::{StaticInterface, StaticNeighbor, StaticRoute};

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use super::{Acl, Discover, Health};
-use crate::tables::{Fate, Forwarding, MssClamp, OnNoBackend, Protocol};
+use super::{Acl, Discover, Health, Limits};
+use crate::tables::{Dscp, Fate, Forwarding, MssClamp, OnNoBackend, Protocol};
 use crate::wire::tunnel::Encapsulation;
 
 /// `[[service]]`.
@@ -33,6 +33,10 @@ pub struct Service {
     pub affinity: Option<Affinity>,
     /// `[service.acl]`, if there.
     pub acl: Option<Acl>,
+    /// `[service.limits]`, if there.
+    pub limits: Option<Limits>,
+    /// What its packets are marked with, in both directions.
+    pub dscp: Option<Dscp>,
     /// What becomes of a new connection while no backend may take it.
     pub on_no_backend: OnNoBackend,
     /// What becomes of the connections of a backend that goes down.
@@ -146,6 +150,8 @@ pub struct Backend {
     pub address: SocketAddr,
     /// Relative share; 0 takes no new connections.
     pub weight: u32,
+    /// Connections that it may have open at a time; 0 = any number.
+    pub max_connections: u32,
     /// Whether it serves only while no other can.
     pub backup: bool,
     /// What the operator wants of it.
@@ -155,6 +161,6 @@ pub struct Backend {
 impl Backend {
     /// A backend that serves, with nothing special about it.
     pub fn new(address: SocketAddr, weight: u32) -> Self {
-        Self { address, weight, backup: false, state: AdminState::default() }
+        Self { address, weight, max_connections: 0, backup: false, state: AdminState::default() }
     }
 }

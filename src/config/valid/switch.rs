@@ -40,6 +40,16 @@ pub struct Switch {
     pub icmp_rate: u32,
     /// Clients whose server is remembered at a time.
     pub max_affinities: u32,
+    /// Clients whose rates and connections are counted at a time.
+    pub max_clients: u32,
+    /// Bits of an IPv4 address that make a client, for that.
+    pub client_prefix_ipv4: u8,
+    /// Bits of an IPv6 address that make a client, for that.
+    pub client_prefix_ipv6: u8,
+    /// ICMP errors and pings of VIPs that are looked at per second; 0 = any number.
+    pub icmp_budget: u32,
+    /// Fragments that are looked at per second; 0 = any number.
+    pub fragment_budget: u32,
     /// DNS servers for `[service.discover]`; empty: those of the system.
     pub resolvers: Vec<SocketAddr>,
     /// Outer source addresses of tunnels, one per family at the most; where none is given, an address of the egress

@@ -78,7 +78,5 @@ fn end<P: Version>(hit: &Hit<P>, meta: &Meta, turn: &mut Turn<'_>) {
     let (sequence, acknowledgment) = (meta.parsed.sequence, meta.parsed.acknowledgment);
     let entry = turn.flows.entry::<P>(hit.entry);
     entry.touch(hit, sequence, turn.now.coarse());
-    if let Some(states) = entry.transition(hit, |_| State::Reset, Segment { sequence, acknowledgment }) {
-        turn.flows.count_moved(hit, states);
-    }
+    turn.flows.transition(hit, |_| State::Reset, Segment { sequence, acknowledgment });
 }

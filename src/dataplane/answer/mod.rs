@@ -30,6 +30,7 @@ use crate::xsk::Frame;
 
 use super::batch::Meta;
 use super::family::{V4, V6};
+use super::limits;
 use super::parse::Kind;
 use super::rewrite::Egress;
 use super::turn::Turn;
@@ -95,6 +96,9 @@ fn packet<P: Version>(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>) -
     }
     if !is_for_one(frame) {
         return Verdict::ToKernel;
+    }
+    if is_icmp && let Err(reason) = limits::takes_icmp(turn) {
+        return Verdict::Drop(reason);
     }
     let verdict = if is_icmp && P::is_error(kind) {
         relay::relay::<P>(frame, meta, turn)

@@ -16,8 +16,6 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::sys::huge;
-use crate::tables::exact::address_bits;
-use crate::tables::hash::mix;
 use crate::tables::{Affinity, Coarse};
 
 use super::key::Secret;
@@ -50,15 +48,8 @@ pub struct Client(u64);
 impl Client {
     /// The client at `address`, as far as this affinity tells clients apart.
     pub fn of(address: IpAddr, affinity: &Affinity, secret: &Secret) -> Self {
-        let host = match address {
-            IpAddr::V4(_) => 32 - u32::from(affinity.prefix_v4.min(32)),
-            IpAddr::V6(_) => 128 - u32::from(affinity.prefix_v6.min(128)),
-        };
-        let bits = u128::MAX.checked_shl(host).unwrap_or(0) & address_bits(address);
-        let family = u64::from(address.is_ipv6());
-        let low = secret.hash_word(bits as u64 ^ u64::from(affinity.group) << 32);
-        let high = secret.hash_word((bits >> 64) as u64 ^ family << 63 ^ low.rotate_left(32));
-        Self(mix(low, high).max(1))
+        let prefixes = [affinity.prefix_v4, affinity.prefix_v6];
+        Self(secret.hash_client(address, prefixes, u64::from(affinity.group)).max(1))
     }
 
     fn tag(self) -> u64 {

@@ -19,9 +19,11 @@ use super::tcp::{Direction, State};
 
 mod end;
 mod look;
+mod marks;
 
-pub use end::Held;
+pub use end::{Ended, Held};
 pub use look::Seen;
+pub use marks::Marks;
 
 /// `status`: generation (16 bits) | phase (2 bits) at 8 | state (4 bits) at 0.
 const GENERATION: u32 = 0xFFFF_0000;
@@ -29,8 +31,8 @@ const PHASE: u32 = 0x0000_0300;
 const LIVE: u32 = 0x0000_0100;
 const DYING: u32 = 0x0000_0200;
 const STATE: u32 = 0x0000_000F;
-/// `traits`: the kind.
-pub(super) const KIND: u32 = 0x0000_0700;
+/// `traits`: the kind, and whether its frames are looked at one by one.
+pub(super) const KIND: u32 = 0x0000_0700 | Marks::ATTENDED.bits();
 
 /// What is done to the frames of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +83,7 @@ impl Kind {
 #[repr(C)]
 pub struct Entry<P: Pair = V4> {
     status: AtomicU32,
-    /// protocol | kind << 8 | owner << 16
+    /// protocol | kind << 8 | [`Marks`] | owner << 16
     traits: AtomicU32,
     request_addresses: P::Cell,
     reply_addresses: P::Cell,
@@ -137,6 +139,8 @@ pub struct Connection<P = V4> {
     pub request: FlowKey<P>,
     /// Frames from the backend. Where it answers directly, the request reversed.
     pub reply: FlowKey<P>,
+    /// What else is said of it.
+    pub marks: Marks,
     /// Whose it is.
     pub backend: BackendId,
     /// Next hop towards the client.
@@ -168,6 +172,8 @@ pub struct Hit<P = V4> {
     pub(super) status: u32,
     /// What is done to its frames.
     pub kind: Kind,
+    /// What else is said of it.
+    pub marks: Marks,
     /// Which way the frame goes.
     pub direction: Direction,
     /// Addresses with which the frame leaves.
@@ -197,6 +203,7 @@ impl<P: Pair> Hit<P> {
             entry: u32::MAX,
             status: 0,
             kind,
+            marks: Marks::NONE,
             direction,
             addresses: key.addresses,
             ports: key.ports,
@@ -302,7 +309,7 @@ impl<P: Pair> Entry<P> {
         fence(Ordering::Release);
         let Connection { request, reply, .. } = connection;
         let traits = u32::from(request.protocol) | (connection.kind as u32) << 8 | u32::from(owner) << 16;
-        self.traits.store(traits, Ordering::Relaxed);
+        self.traits.store(traits | connection.marks.bits(), Ordering::Relaxed);
         request.addresses.store(&self.request_addresses);
         reply.addresses.store(&self.reply_addresses);
         self.ports.store(u64::from(request.ports) << 32 | u64::from(reply.ports), Ordering::Relaxed);

@@ -4,7 +4,7 @@ use crate::dataplane::family::Pair;
 use crate::tables::{BackendId, Coarse, NextHopId};
 use crate::wire::checksum::Delta;
 
-use super::entry::{Hit, KIND, Kind};
+use super::entry::{Hit, KIND, Kind, Marks};
 use super::route::Route;
 use super::tcp::Direction;
 
@@ -26,7 +26,7 @@ pub struct Glance<P> {
 }
 
 impl<P: Pair> Glance<P> {
-    /// Whether it is a connection of this protocol, whose frames are treated like this.
+    /// Whether it is a connection of this protocol, whose frames are treated like this, and not looked at one by one.
     #[inline(always)]
     pub fn is(&self, kind: Kind, protocol: u8) -> bool {
         self.traits & (KIND | 0xFF) == (kind as u32) << 8 | u32::from(protocol)
@@ -69,6 +69,7 @@ impl<P: Pair> Hit<P> {
             entry: position,
             status: glance.status,
             kind,
+            marks: Marks::of_traits(glance.traits),
             direction,
             addresses: glance.addresses,
             ports: glance.ports,

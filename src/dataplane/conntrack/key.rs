@@ -1,6 +1,10 @@
 //! The name of one direction of a flow, and its keyed hash.
 
+use std::net::IpAddr;
+
 use crate::dataplane::family::{Pair, V4};
+use crate::tables::exact::address_bits;
+use crate::tables::hash::mix;
 
 /// One direction of a flow: TCP, UDP, or ICMP queries under one identifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -68,6 +72,19 @@ impl Secret {
         let addresses = key.addresses.hash([self.0[0], self.0[2]]);
         let first = fold_multiply(addresses, rest ^ self.0[1]);
         fold_multiply(first ^ self.0[2], rest ^ self.0[3])
+    }
+
+    /// Keyed hash of a client: the first bits of its address, as many as its family has here, and what it is about.
+    pub fn hash_client(&self, address: IpAddr, [v4, v6]: [u8; 2], about: u64) -> u64 {
+        let host = match address {
+            IpAddr::V4(_) => 32 - u32::from(v4.min(32)),
+            IpAddr::V6(_) => 128 - u32::from(v6.min(128)),
+        };
+        let bits = u128::MAX.checked_shl(host).unwrap_or(0) & address_bits(address);
+        let family = u64::from(address.is_ipv6());
+        let low = self.hash_word(bits as u64 ^ about.rotate_left(32));
+        let high = self.hash_word((bits >> 64) as u64 ^ family << 63 ^ low.rotate_left(32));
+        mix(low, high)
     }
 
     /// Keyed hash of anything that fits a word.

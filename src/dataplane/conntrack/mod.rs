@@ -45,7 +45,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-pub use entry::{Connection, Entry, Hit, Kind, Seen, Segment};
+pub use entry::{Connection, Entry, Hit, Kind, Marks, Seen, Segment};
 pub use glance::Glance;
 pub use index::Reference;
 pub use key::{FlowKey, Secret};
@@ -55,6 +55,7 @@ pub use tcp::{Direction, State};
 
 use super::family::{Pair, V4, V6};
 use super::fragments::Datagrams;
+use super::limits::{ClientPrefixes, Left};
 use super::sweep::Sweep;
 use crate::tables::counters::MAX_SERVICES;
 use crate::tables::{Loads, ServiceId, Snapshot, Tick, Timeouts, WorkerCounters};
@@ -72,6 +73,8 @@ pub const EXPIRY_BUDGET: usize = 192;
 const FEW_BACKENDS: usize = 1 << 10;
 /// Likewise clients that return to the server that they had.
 const FEW_AFFINITIES: u32 = 1 << 10;
+/// Likewise clients whose rates are limited.
+const FEW_CLIENTS: u32 = 1 << 10;
 
 /// Everything that all workers share: the connections of both families, and who was seen nearby.
 #[derive(Debug)]
@@ -90,6 +93,8 @@ pub struct FlowTables {
     pub loads: Arc<Loads>,
     /// Which client had which server.
     pub affinities: Affinities,
+    /// What is left of everything that is limited.
+    pub limits: Arc<Left>,
     /// By worker: where each service's round stands there.
     cursors: Box<[Cursors]>,
     secret: Secret,
@@ -115,6 +120,7 @@ impl FlowTables {
             fragments: Datagrams::new(max_fragmented),
             loads: Arc::new(Loads::new(workers, FEW_BACKENDS)),
             affinities: Affinities::new(FEW_AFFINITIES),
+            limits: Arc::new(Left::new(FEW_CLIENTS, ClientPrefixes::default(), secret)),
             cursors: (0..workers.max(1)).map(|_| cursors()).collect(),
             secret,
             workers: AtomicU32::new(0),
@@ -131,6 +137,12 @@ impl FlowTables {
     #[must_use]
     pub fn with_affinities(self, clients: u32) -> Self {
         Self { affinities: Affinities::new(clients), ..self }
+    }
+
+    /// With room for so many clients whose rates and connections are limited, told apart by these prefixes.
+    #[must_use]
+    pub fn with_clients(self, clients: u32, prefixes: ClientPrefixes) -> Self {
+        Self { limits: Arc::new(Left::new(clients, prefixes, self.secret)), ..self }
     }
 
     /// The secret under which flows are hashed.
@@ -202,9 +214,10 @@ impl Flows {
     /// Joins `tables` as the next of `workers`.
     pub fn join(tables: Arc<FlowTables>, workers: u16, now: Tick) -> Self {
         let worker = tables.workers.fetch_add(1, Ordering::Relaxed) as u16;
+        let shared = || (Arc::clone(&tables.loads), Arc::clone(&tables.limits));
         Self {
-            v4: Side::new(Arc::clone(&tables.v4), Arc::clone(&tables.loads), (worker, workers), now),
-            v6: Side::new(Arc::clone(&tables.v6), Arc::clone(&tables.loads), (worker, workers), now),
+            v4: Side::new(Arc::clone(&tables.v4), shared(), (worker, workers), now),
+            v6: Side::new(Arc::clone(&tables.v6), shared(), (worker, workers), now),
             ports: Ports::new(worker, workers, tables.secret()),
             cursors: tables.cursors.get(usize::from(worker)).cloned().unwrap_or_else(cursors),
             limiter: Limiter::default(),
@@ -322,10 +335,20 @@ impl Flows {
         self.sweep.is_due(tables)
     }
 
-    /// Counts a connection that [`Entry::transition`] has moved.
+    /// Moves the connection of `hit` as [`Entry::transition`] does, and counts that.
     #[inline]
-    pub fn count_moved<P: Pair>(&self, hit: &Hit<P>, states: (State, State)) {
-        P::side(self).count_moved(hit, states);
+    pub fn transition<P: Pair>(
+        &self,
+        hit: &Hit<P>,
+        next: impl Fn(State) -> State,
+        segment: Segment,
+    ) -> Option<(State, State)> {
+        let entry = self.entry::<P>(hit.entry);
+        // Read before, as afterwards the connection may be gone.
+        let request = hit.marks.has(Marks::COUNTED).then(|| entry.key(false)).flatten();
+        let states = entry.transition(hit, next, segment)?;
+        P::side(self).count_moved(hit, request.unwrap_or_default(), states);
+        Some(states)
     }
 
     /// Ends a connection before its time, whoever owns it (a SYN starts over). Its owner frees the entry.

@@ -32,6 +32,7 @@ fn connection(number: u32, kind: Kind) -> Connection {
         kind,
         request: key(number),
         reply: if kind.one_way() { key(number).reversed() } else { reply },
+        marks: Marks::NONE,
         backend: BackendId(number),
         client_next_hop: NextHopId(number),
         routes_epoch: 1,

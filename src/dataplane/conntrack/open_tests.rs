@@ -21,6 +21,7 @@ fn connection(client: u16, backend: u32, kind: Kind) -> Connection {
         kind,
         request,
         reply: if kind.one_way() { request.reversed() } else { reply },
+        marks: Marks::NONE,
         backend: if kind == Kind::Snat { BackendId::NONE } else { BackendId(backend) },
         client_next_hop: NextHopId(5),
         routes_epoch: 1,
@@ -71,10 +72,7 @@ impl Life {
                         true => state.after_unseen_replies(flags),
                         false => state.after(hit.direction, flags),
                     };
-                    let moved = self.flows.entry(hit.entry).transition(&hit, next, Segment::default());
-                    if let Some(states) = moved {
-                        self.flows.count_moved(&hit, states);
-                    }
+                    let _ = self.flows.transition(&hit, next, Segment::default());
                 }
                 _ => self.flows.entry(hit.entry).touch(&hit, 0, now.coarse()),
             },

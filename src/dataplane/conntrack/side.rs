@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use super::entry::{Connection, Hit, Kind, Moment};
+use super::entry::{Connection, Ended, Hit, Kind, Marks, Moment};
+use super::key::FlowKey;
 use super::mapping;
 use super::table::{CHAIN, FlowTable, NONE, Refused};
 use super::tcp::State;
 use super::wheel::{HORIZON, Wheel};
 use crate::dataplane::family::Pair;
+use crate::dataplane::limits::Left;
 use crate::tables::{BackendId, Coarse, Loads, Tick, Timeouts, WorkerCounters};
 
 /// Entries that a full table examines for one that is over, per refused connection.
@@ -22,6 +24,7 @@ const TOGETHER: usize = 16;
 pub struct Side<P: Pair> {
     table: Arc<FlowTable<P>>,
     loads: Arc<Loads>,
+    limits: Arc<Left>,
     worker: u16,
     /// Free entries at hand.
     free: Vec<u32>,
@@ -39,7 +42,7 @@ impl<P: Pair> Side<P> {
     /// The hold of `worker`, one of so many.
     pub(super) fn new(
         table: Arc<FlowTable<P>>,
-        loads: Arc<Loads>,
+        (loads, limits): (Arc<Loads>, Arc<Left>),
         (worker, workers): (u16, u16),
         now: Tick,
     ) -> Self {
@@ -50,6 +53,7 @@ impl<P: Pair> Side<P> {
         Self {
             table,
             loads,
+            limits,
             worker,
             free,
             chain: NONE,
@@ -116,7 +120,8 @@ impl<P: Pair> Side<P> {
                         if !armed {
                             self.free.push(position);
                         }
-                        self.count_ended(connection.kind, connection.backend, state);
+                        let whose = (connection.backend, connection.marks, connection.request);
+                        self.count_ended(connection.kind, whose, state);
                     }
                     None => {
                         // One that another worker ended has existed, and is free once that is done with it: the wheel looks.
@@ -137,31 +142,40 @@ impl<P: Pair> Side<P> {
     /// Ends a connection before its time. False where it had ended already.
     #[inline(never)]
     pub(super) fn end(&self, hit: &Hit<P>, counters: &WorkerCounters) -> bool {
-        let Some(state) = self.table.take_out(hit.entry, hit.held()) else { return false };
-        self.count_closed(counters, hit.kind, hit.backend, state);
+        let Some(ended) = self.table.take_out(hit.entry, hit.held()) else { return false };
+        self.count_closed(counters, &ended);
         true
     }
 
-    /// Counts a connection that this worker has moved from one state to another.
+    /// Counts a connection, of which `request` is the key, that this worker has moved from one state to another.
     #[inline]
-    pub(super) fn count_moved(&self, hit: &Hit<P>, (from, to): (State, State)) {
+    pub(super) fn count_moved(&self, hit: &Hit<P>, request: FlowKey<P>, (from, to): (State, State)) {
         if to.is_finished(hit.kind) {
-            self.count_ended(hit.kind, hit.backend, from);
+            self.count_ended(hit.kind, (hit.backend, hit.marks, request), from);
         }
     }
 
     /// Counts that this worker has brought a connection to its end, which was in `state` before.
-    fn count_ended(&self, kind: Kind, backend: BackendId, state: State) {
+    fn count_ended(
+        &self,
+        kind: Kind,
+        (backend, marks, request): (BackendId, Marks, FlowKey<P>),
+        state: State,
+    ) {
         if !state.is_finished(kind) {
             self.loads.closed(self.worker, backend);
+            if marks.has(Marks::COUNTED) {
+                self.limits.release(request);
+            }
         }
     }
 
-    fn count_closed(&self, counters: &WorkerCounters, kind: Kind, backend: BackendId, state: State) {
+    fn count_closed(&self, counters: &WorkerCounters, ended: &Ended<P>) {
+        let Ended { state, kind, marks, request, backend, .. } = *ended;
         if kind == Kind::Mapping {
             return;
         }
-        self.count_ended(kind, backend, state);
+        self.count_ended(kind, (backend, marks, request), state);
         counters.connections_closed.add(1);
         if let Some(backend) = counters.backend(backend) {
             backend.connections_closed.add(1);
@@ -214,7 +228,7 @@ impl<P: Pair> Side<P> {
     fn visit(&mut self, position: u32, now: Coarse, timeouts: &Timeouts, counters: &WorkerCounters) {
         let entry = self.table.entry(position);
         let held = entry.held();
-        let ((last_seen, backend), kind) = (entry.age(), entry.kind());
+        let ((last_seen, _), kind) = (entry.age(), entry.kind());
         if held.is_live() {
             let timeout = timeout(kind, held.state(), timeouts);
             let mut idle = now.since(last_seen);
@@ -231,8 +245,8 @@ impl<P: Pair> Side<P> {
                 self.wheel.arm(self.table.as_ref(), position, now, rest);
                 return;
             }
-            if let Some(state) = self.table.take_out(position, held) {
-                self.count_closed(counters, kind, backend, state);
+            if let Some(ended) = self.table.take_out(position, held) {
+                self.count_closed(counters, &ended);
             }
         }
         if self.table.entry(position).is_free() {
@@ -273,14 +287,13 @@ impl<P: Pair> Side<P> {
             self.hand = (self.hand + 1) % self.table.capacity();
             let entry = self.table.entry(self.hand);
             let held = entry.held();
-            let ((_, backend), kind) = (entry.age(), entry.kind());
             let may_end = |state: State| state.is_over() || entry.is_unanswered(state);
             if held.is_live()
                 && may_end(held.state())
-                && let Some(state) = self.table.vacate(self.hand, held, may_end)
+                && let Some(ended) = self.table.vacate(self.hand, held, may_end)
             {
-                self.count_closed(counters, kind, backend, state);
-                match state.is_over() {
+                self.count_closed(counters, &ended);
+                match ended.state.is_over() {
                     true => counters.connections_reclaimed.add(1),
                     false => counters.connections_displaced.add(1),
                 }

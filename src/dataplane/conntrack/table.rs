@@ -9,7 +9,7 @@ use crate::dataplane::family::{Pair, V4};
 use crate::sys::{huge, prefetch};
 use crate::tables::BackendId;
 
-use super::entry::{Connection, Entry, Held, Hit, Moment};
+use super::entry::{Connection, Ended, Entry, Held, Hit, Moment};
 use super::index::{Index, Reference};
 use super::key::{FlowKey, Secret};
 use super::sync::{AtomicU32, Chains, Ordering, fence};
@@ -215,7 +215,7 @@ impl<P: Pair> FlowTable<P> {
     #[cold]
     fn withdraw(&self, position: u32, held: Held, request_hash: Option<u64>) -> Withdrawn {
         let entry = self.entry(position);
-        let state = entry.kill(held, |_| true).map(|(_, state)| state);
+        let state = entry.kill(held, |_| true).map(|ended| ended.state);
         if let Some(hash) = request_hash {
             self.index.remove(hash, Reference::new(position, 0));
         }
@@ -235,8 +235,8 @@ impl<P: Pair> FlowTable<P> {
         one_way: bool,
     ) -> Result<(), Withdrawn> {
         let gives_way = self.lost_race(position, keys, one_way);
-        if gives_way && let Some(state) = self.take_out(position, held) {
-            return Err(Withdrawn { why: Refused::Raced, state: Some(state) });
+        if gives_way && let Some(ended) = self.take_out(position, held) {
+            return Err(Withdrawn { why: Refused::Raced, state: Some(ended.state) });
         }
         if !self.entry(position).holds(held) {
             // Another worker found it by its first key and ended it before it had its second. That was counted as the end of a
@@ -276,24 +276,26 @@ impl<P: Pair> FlowTable<P> {
         rival(request, Direction::Request) || (!one_way && rival(reply, Direction::Reply))
     }
 
-    /// Takes the connection `held` out of service. For the one caller that did, the state in which it ended. The owner's wheel
-    /// frees the entry.
-    pub(super) fn take_out(&self, position: u32, held: Held) -> Option<State> {
-        let state = self.vacate(position, held, |_| true)?;
+    /// Takes the connection `held` out of service. For the one caller that did, what it was. The owner's wheel frees the entry.
+    pub(super) fn take_out(&self, position: u32, held: Held) -> Option<Ended<P>> {
+        let ended = self.vacate(position, held, |_| true)?;
         self.entry(position).bury();
-        Some(state)
+        Some(ended)
     }
 
     /// The same while its state is one that `may_end`, and the entry is not freed: the caller enters another connection there.
-    pub(super) fn vacate(&self, position: u32, held: Held, may_end: impl Fn(State) -> bool) -> Option<State> {
-        let entry = self.entry(position);
-        // What it is changes with its generation only, and whoever kills it keeps it from changing.
-        let ([request, reply], state) = entry.kill(held, may_end)?;
-        self.index.remove(self.secret.hash(request), Reference::new(position, 0));
-        if !entry.kind().one_way() {
-            self.index.remove(self.secret.hash(reply), Reference::new(position, 1));
+    pub(super) fn vacate(
+        &self,
+        position: u32,
+        held: Held,
+        may_end: impl Fn(State) -> bool,
+    ) -> Option<Ended<P>> {
+        let ended = self.entry(position).kill(held, may_end)?;
+        self.index.remove(self.secret.hash(ended.request), Reference::new(position, 0));
+        if !ended.kind.one_way() {
+            self.index.remove(self.secret.hash(ended.reply), Reference::new(position, 1));
         }
-        Some(state)
+        Some(ended)
     }
 
     /// The first of a chain of free entries, which belongs to the caller from now on, if there is one.

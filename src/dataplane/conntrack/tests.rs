@@ -23,6 +23,7 @@ fn connection(client_port: u16, state: State) -> Connection {
         kind: Kind::Nat,
         request,
         reply,
+        marks: Marks::NONE,
         backend: BackendId(3),
         client_next_hop: NextHopId(5),
         routes_epoch: 1,

@@ -148,7 +148,7 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
-    use crate::dataplane::conntrack::{Connection, Secret, State};
+    use crate::dataplane::conntrack::{Connection, Marks, Secret, State};
     use crate::dataplane::family::{V4, V6};
     use crate::tables::{BackendId, NextHopId, Tick, Timeouts};
 
@@ -161,6 +161,7 @@ mod tests {
             kind,
             request,
             reply: FlowKey { ports: 8080 << 16 | u32::from(port), ..request.reversed() },
+            marks: Marks::NONE,
             backend: if kind == Kind::Mapping { BackendId::NONE } else { BackendId(u32::from(port % 2)) },
             client_next_hop: NextHopId::NONE,
             routes_epoch: 0,

@@ -26,7 +26,7 @@ use super::parse::{Kind, TCP, UDP};
 use super::rewrite;
 use super::turn::Turn;
 use super::verdict::Verdict;
-use super::{admit, answer, known};
+use super::{admit, answer, known, limits};
 pub use table::Datagrams;
 use table::{Clock, Datagram, Fate};
 
@@ -37,7 +37,10 @@ pub const LOOKS: usize = BATCH;
 #[inline]
 pub fn run(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>) {
     if meta.parsed.kind == Kind::Fragment && meta.verdict.is_none() {
-        decide(frame, meta, turn);
+        match limits::takes_fragment(turn) {
+            Ok(()) => decide(frame, meta, turn),
+            Err(reason) => meta.verdict = Some(Verdict::Drop(reason)),
+        }
     }
 }
 
@@ -149,6 +152,7 @@ fn follow<P: Pair>(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>) -> R
     let hit = turn.flows.find(P::key(meta), meta.hash).ok_or(DropReason::NoConnection)?;
     let egress = known::egress(&hit, meta, turn)?;
     rewrite::admits(meta, &hit, &egress, turn)?;
+    limits::attend(frame, meta, &hit, turn)?;
     known::count(turn.counters, &hit, frame.len());
     rewrite::apply(frame, meta, &hit, &egress, turn)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Found;
 use crate::dataplane::conntrack::mapping::{self, Scope};
-use crate::dataplane::conntrack::{Connection, Direction, FlowKey, FlowTables, Flows, Seen};
+use crate::dataplane::conntrack::{Connection, Direction, FlowKey, FlowTables, Flows, Marks, Seen};
 use crate::dataplane::family::Pair;
 use crate::dataplane::{admit, place};
 use crate::tables::{Coarse, NextHopId, Snapshot, Tick, WorkerCounters};
@@ -68,6 +68,7 @@ fn enter<P: Pair>(
         kind: seen.kind,
         request: seen.request,
         reply: seen.reply,
+        marks: Marks::NONE,
         backend: seen.backend,
         client_next_hop,
         routes_epoch,

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use proptest::prelude::*;
 use xswitch::dataplane::Verdict;
-use xswitch::dataplane::conntrack::{Connection, Direction, FlowKey, Kind, State};
+use xswitch::dataplane::conntrack::{Connection, Direction, FlowKey, Kind, Marks, State};
 use xswitch::dataplane::family::Pair;
 use xswitch::tables::{BackendId, DropReason, NextHopId};
 
@@ -244,6 +244,7 @@ fn behind_source_nat<P: Pair>(lab: &mut Lab, net: Net, protocol: u8) -> [SocketA
         kind: Kind::Snat,
         request: key(inside, peer),
         reply: key(peer, public),
+        marks: Marks::NONE,
         backend: BackendId::NONE,
         client_next_hop: NextHopId::NONE,
         routes_epoch: u16::MAX,

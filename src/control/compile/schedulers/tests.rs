@@ -10,6 +10,7 @@ fn backend(id: u32, weight: u32) -> Backend {
         service: ServiceId(0),
         address: format!("10.{}.{}.{}:80", id >> 16, id >> 8 & 255, id & 255).parse().unwrap(),
         weight,
+        max_connections: 0,
         down: false,
         fate: Fate::Keep,
         server: 0,

@@ -10,11 +10,12 @@
 //! Whoever kills it alone takes its keys from the index, and alone says what follows. Its owner frees it, which it can
 //! tell from nothing but [`Entry::is_free`].
 
-use super::{DYING, Entry, GENERATION, LIVE, PHASE};
+use super::{DYING, Entry, GENERATION, Kind, LIVE, Marks, PHASE};
 use crate::dataplane::conntrack::key::FlowKey;
 use crate::dataplane::conntrack::sync::Ordering;
 use crate::dataplane::conntrack::tcp::State;
 use crate::dataplane::family::Pair;
+use crate::tables::BackendId;
 
 /// What an entry held when it was looked at: one connection, in one state.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +33,23 @@ impl Held {
     }
 }
 
+/// A connection that has ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Ended<P> {
+    /// The state that it was in.
+    pub(in crate::dataplane::conntrack) state: State,
+    /// What was done to its frames.
+    pub(in crate::dataplane::conntrack) kind: Kind,
+    /// What else was said of it.
+    pub(in crate::dataplane::conntrack) marks: Marks,
+    /// Frames from the client.
+    pub(in crate::dataplane::conntrack) request: FlowKey<P>,
+    /// Frames from the backend.
+    pub(in crate::dataplane::conntrack) reply: FlowKey<P>,
+    /// Whose it was.
+    pub(in crate::dataplane::conntrack) backend: BackendId,
+}
+
 impl<P: Pair> Entry<P> {
     /// What it holds now.
     pub(in crate::dataplane::conntrack) fn held(&self) -> Held {
@@ -43,27 +61,37 @@ impl<P: Pair> Entry<P> {
         (self.status.load(Ordering::Relaxed) ^ held.0) & (GENERATION | PHASE) == 0
     }
 
-    /// Takes the connection `held` out of service while its state is one that `may_end`. For the one caller that succeeds: both keys, to
-    /// be taken from the index before [`Entry::bury`], and the state in which it ended.
+    /// Takes the connection `held` out of service while its state is one that `may_end`. For the one caller that succeeds: what it was. Its
+    /// keys are to be taken from the index before [`Entry::bury`].
     pub(in crate::dataplane::conntrack) fn kill(
         &self,
         held: Held,
         may_end: impl Fn(State) -> bool,
-    ) -> Option<([FlowKey<P>; 2], State)> {
+    ) -> Option<Ended<P>> {
         let mut status = self.status.load(Ordering::Acquire);
         loop {
             let is_another = (held.0 ^ status) & GENERATION != 0;
             if status & PHASE != LIVE || is_another || !may_end(State::from_bits(status)) {
                 return None;
             }
+            // What it is changes with its generation only, and whoever kills it keeps it from changing.
             let (request, reply) = self.keys();
+            let traits = self.traits.load(Ordering::Relaxed);
+            let ended = Ended {
+                state: State::from_bits(status),
+                kind: Kind::from_bits(traits >> 8),
+                marks: Marks::of_traits(traits),
+                request,
+                reply,
+                backend: self.age().1,
+            };
             match self.status.compare_exchange_weak(
                 status,
                 status & !PHASE | DYING,
                 Ordering::AcqRel,
                 Ordering::Acquire,
             ) {
-                Ok(_) => return Some(([request, reply], State::from_bits(status))),
+                Ok(_) => return Some(ended),
                 Err(changed) => status = changed,
             }
         }
