@@ -44,6 +44,7 @@ pub(super) fn check(raw: &Raw, findings: &mut Findings<'_>) {
     super::services::check(raw, findings);
     super::forwarding::check(raw, findings);
     super::acl::check(raw, findings);
+    super::protection::check(raw, findings);
     super::snat::check(raw, findings);
     super::limits::check(raw, findings);
     super::statics::check(raw, findings);

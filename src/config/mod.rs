@@ -25,6 +25,7 @@ mod forwarding;
 mod health;
 mod leaf;
 mod limits;
+mod protection;
 mod raw;
 mod reader;
 mod schema;

@@ -104,7 +104,7 @@ pub(super) fn report(context: &mut Context<'_>) {
             .map(|(heading, _)| heading.to_string())
             .collect();
         let help = match (nearest(&unknown.key, here.iter().copied()), elsewhere.as_slice()) {
-            (Some(near), _) => format!("did you mean `{near}`? known here: {}", here.join(", ")),
+            (Some(near), _) => format!("did you mean `{near}`?"),
             (None, []) => format!("known here: {}", here.join(", ")),
             (None, headings) => format!("`{}` belongs in {}", unknown.key, headings.join(" or ")),
         };

@@ -169,6 +169,8 @@ impl Sheet {
             self.traffic("xswitch_service", labels, &service.traffic);
             let help = "Frames of new connections that were dropped";
             self.counter("xswitch_service_refused_total", help, labels, service.refused);
+            let help = "Packets of connections that were dropped because of a limit";
+            self.counter("xswitch_service_limited_total", help, labels, service.limited);
             for backend in &service.backends {
                 let labels: Labels<'_> = &[("service", &service.name), ("backend", &backend.address)];
                 self.traffic("xswitch_backend", labels, &backend.traffic);

@@ -154,6 +154,9 @@ pub struct ServiceStatus {
     pub traffic: Traffic,
     /// Frames of new connections that were dropped.
     pub refused: u64,
+    /// Packets of its connections that were dropped because of a limit.
+    #[serde(default)]
+    pub limited: u64,
     /// Where more backends are discovered, and how that stands.
     #[serde(default)]
     pub discover: Option<Watched>,

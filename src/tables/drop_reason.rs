@@ -79,9 +79,9 @@ drop_reasons! {
     BackendFull = "backend_full",
     /// A packet beyond `bits_per_s` of `[service.limits]`.
     Policed = "policed",
-    /// An ICMP error, or a ping of a VIP, beyond `icmp_per_s` of `[limits]`.
+    /// An ICMP error, or a ping of a VIP, beyond `icmp_budget`.
     IcmpBudget = "icmp_budget",
-    /// A fragment beyond `fragments_per_s` of `[limits]`.
+    /// A fragment beyond `fragment_budget`.
     FragmentBudget = "fragment_budget",
     /// A new connection to a service of which no backend may take any: all have weight 0.
     NoBackend = "no_backend",

@@ -54,6 +54,11 @@ fn every_key_of_the_switch_and_its_timeouts() {
         (|c| c.switch.max_connections_ipv6 = 4096, "[switch] max_connections_ipv6 262144 → 4096"),
         (|c| c.switch.max_fragmented = 64, "[switch] max_fragmented 1024 → 64"),
         (|c| c.switch.icmp_rate = 500, "[switch] icmp_rate 1000 → 500"),
+        (|c| c.switch.max_clients = 1024, "[switch] max_clients 65536 → 1024"),
+        (|c| c.switch.client_prefix_ipv4 = 24, "[switch] client_prefix_ipv4 32 → 24"),
+        (|c| c.switch.client_prefix_ipv6 = 56, "[switch] client_prefix_ipv6 64 → 56"),
+        (|c| c.switch.icmp_budget = 0, "[switch] icmp_budget 50000 → 0"),
+        (|c| c.switch.fragment_budget = 9, "[switch] fragment_budget 0 → 9"),
         (|c| c.switch.max_affinities = 1024, "[switch] max_affinities 65536 → 1024"),
         (|c| c.switch.resolvers.truncate(1), "[switch] resolvers: [2001:db8::53]:5353 removed"),
         (|c| c.switch.tunnel_sources.truncate(1), "[switch] tunnel_sources: 2001:db8:1::2 removed"),
@@ -104,6 +109,22 @@ fn every_key_of_a_service() {
             },
             "service \"web\": acl: allow: 198.51.100.0/24 removed",
         ),
+        (
+            |c| c.services[0].limits = None,
+            "service \"web\": limits removed (new_connections_per_s 20000, packets_per_s 2000000, bits_per_s \
+             5000000000, client_new_connections_per_s 100, client_packets_per_s 50000, client_connections 500)",
+        ),
+        (|c| limits(c).new_connections_per_s = 0, "service \"web\": limits: new_connections_per_s 20000 → 0"),
+        (|c| limits(c).packets_per_s = 0, "service \"web\": limits: packets_per_s 2000000 → 0"),
+        (|c| limits(c).bits_per_s = 0, "service \"web\": limits: bits_per_s 5000000000 → 0"),
+        (
+            |c| limits(c).client_new_connections_per_s = 0,
+            "service \"web\": limits: client_new_connections_per_s 100 → 0",
+        ),
+        (|c| limits(c).client_packets_per_s = 0, "service \"web\": limits: client_packets_per_s 50000 → 0"),
+        (|c| limits(c).client_connections = 0, "service \"web\": limits: client_connections 500 → 0"),
+        (|c| limits(c).burst_ms = 10, "service \"web\": limits: burst_ms 1000 → 10"),
+        (|c| c.services[0].dscp = None, "service \"web\": dscp 18 → none"),
         (|c| c.services[0].discover = None, "service \"web\": discover removed (dns web.example.net:8443)"),
         (
             |c| discover(c).source = valid::Source::File { path: "/a".into() },
@@ -156,6 +177,10 @@ fn affinity(config: &mut Config) -> &mut valid::Affinity {
     config.services[0].affinity.as_mut().unwrap()
 }
 
+fn limits(config: &mut Config) -> &mut valid::Limits {
+    config.services[0].limits.as_mut().unwrap()
+}
+
 fn discover(config: &mut Config) -> &mut valid::Discover {
     config.services[0].discover.as_mut().unwrap()
 }
@@ -181,6 +206,10 @@ fn datagram(config: &mut Config) -> (&mut Vec<u8>, &mut Vec<u8>) {
 #[test]
 fn every_key_of_backends() {
     each(&[
+        (
+            |c| c.services[0].backends[0].max_connections = 5,
+            "service \"web\": backend 198.18.1.11:8443: max_connections 0 → 5",
+        ),
         (|c| c.services[0].backends[0].weight = 5, "service \"web\": backend 198.18.1.11:8443: weight 3 → 5"),
         (
             |c| c.services[0].backends[0].backup = true,

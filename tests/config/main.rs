@@ -15,6 +15,7 @@ mod mistakes;
 mod output;
 mod places;
 mod property;
+mod protection;
 mod services;
 mod snat;
 

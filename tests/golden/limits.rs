@@ -49,7 +49,11 @@ fn new_connections_of_all_clients_together_have_a_rate() {
         let data = lab.send(ETH0, &from(7, 1000, ACK).build());
         assert_eq!(data.verdict, Verdict::Forward(ETH1), "{forwarding}: what exists goes on");
         let question = udp("198.18.0.8:3000", DNS).in_at_eth0_from(CLIENT8).build();
-        assert_eq!(lab.send(ETH0, &question).verdict, Verdict::Forward(ETH1), "{forwarding}: another service");
+        assert_eq!(
+            lab.send(ETH0, &question).verdict,
+            Verdict::Forward(ETH1),
+            "{forwarding}: another service"
+        );
         lab.pass(100);
         assert_eq!(passed(&opens(&mut lab, 8, 2000..2010)), 2, "{forwarding}: one each 50 ms");
         assert_eq!(lab.counters.services[0].refused.get(), 10 + 10 + 8, "{forwarding}");
@@ -190,7 +194,10 @@ fn a_connection_that_finds_no_room_is_not_counted() {
         lab.send(ETH0, &tcp(&client, WEB, ACK).in_at_eth0_from(ROUTER0).build());
     }
     let verdicts = opens(&mut lab, 7, 1000..1300);
-    assert!(verdicts.iter().all(|verdict| *verdict == Verdict::Drop(DropReason::TableFull)), "never `client_full`");
+    assert!(
+        verdicts.iter().all(|verdict| *verdict == Verdict::Drop(DropReason::TableFull)),
+        "never `client_full`"
+    );
 }
 
 #[test]

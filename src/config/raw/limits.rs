@@ -1,11 +1,14 @@
 //! `[service.limits]`.
 
+use std::ops::Range;
+
 use crate::config::reader::{Field, Reader};
 use crate::tables::limits::LONGEST_BURST_MS;
 
 /// `[service.limits]`.
 #[derive(Debug)]
 pub(in crate::config) struct Limits {
+    pub heading: Range<usize>,
     pub new_connections_per_s: Field<u32>,
     pub packets_per_s: Field<u32>,
     pub bits_per_s: Field<u64>,
@@ -23,6 +26,7 @@ impl Limits {
         // What the buckets of clients can tell apart.
         const MOST_OF_A_CLIENT: i64 = 1_000_000;
         Self {
+            heading: table.span(),
             new_connections_per_s: table.integer("new_connections_per_s", 0..=MOST_PER_S).or(0),
             packets_per_s: table.integer("packets_per_s", 0..=MOST_PER_S).or(0),
             bits_per_s: table.integer("bits_per_s", 0..=MOST_BITS_PER_S).or(0),

@@ -12,7 +12,7 @@ use crate::control::requests::View;
 use crate::control::roster::{Shown, Summary};
 use crate::control::standing::{BackendKey, ServiceKey};
 use crate::sys::memory;
-use crate::tables::counters::BackendCounters;
+use crate::tables::counters::{BackendCounters, ServiceCounters};
 use crate::tables::{
     Backend, BackendId, Counter, DropReason, Filtering, Loads, Mapping, Service, Snapshot, SnatRule,
     WorkerCounters,
@@ -195,6 +195,9 @@ fn service_status(service: &Service, facts: Facts<'_>, counted: Counted<'_>) -> 
         .collect();
     let Summary { state, ordered, drain_left_s, misfits } =
         facts.view.services.get(&key).cloned().unwrap_or_default();
+    let counted_of = |which: fn(&ServiceCounters) -> u64| -> u64 {
+        counted.0.iter().filter_map(|worker| worker.service(service.id)).map(which).sum()
+    };
     ServiceStatus {
         state,
         ordered,
@@ -208,12 +211,8 @@ fn service_status(service: &Service, facts: Facts<'_>, counted: Counted<'_>) -> 
         scheduler: service.scheduler.to_owned(),
         traffic: backends.iter().map(|backend| &backend.traffic).fold(Traffic::default(), add_traffic),
         discover: facts.view.watched.get(&key).cloned(),
-        refused: counted
-            .0
-            .iter()
-            .filter_map(|worker| worker.service(service.id))
-            .map(|counters| counters.refused.get())
-            .sum(),
+        refused: counted_of(|counters| counters.refused.get()),
+        limited: counted_of(|counters| counters.limited.get()),
         backends,
     }
 }
