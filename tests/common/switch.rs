@@ -183,6 +183,14 @@ impl<'lab> Switch<'lab> {
         Duration::from_millis(ticks * 10)
     }
 
+    /// Memory that it has in use, in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.process.id());
+        let text = std::fs::read_to_string(&path).expect("the switch runs");
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
     /// Starts the switch with `wrr` 2, 3, 5 and waits until it serves.
     pub fn start(lab: &'lab Lab) -> Self {
         Self::start_with(lab, &Configuration::of(lab))

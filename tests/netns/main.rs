@@ -170,6 +170,7 @@ mod datagrams;
 mod discover;
 mod doctor;
 mod drain;
+mod floods;
 mod forwarding_checks;
 mod fragments;
 mod health;

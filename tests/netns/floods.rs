@@ -1,0 +1,214 @@
+//! Floods of four kinds, while a hundred downloads run and five hundred clients come: nobody is kept out, memory does not
+//! grow, every frame is accounted for.
+
+use std::fs::File;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use etherparse::{IpFragOffset, IpNumber, Ipv4Header, PacketBuilder, UdpHeader};
+use pcap_file::pcap::{PcapPacket, PcapWriter};
+
+use crate::common::lab::{CLIENT, Lab, NAMES, WEB, nat};
+use crate::common::process::Background;
+use crate::common::switch::{BINARY, Configuration, Switch, number};
+use crate::common::traffic::{self, Connection, Datagrams};
+use crate::common::wait::wait_until;
+
+/// Sources that no host has. The switch sends to them by the client, which does not go on with what they began.
+const NOBODY: &str = "198.19.0.0/16";
+/// Frames per second: those of a build that checks itself at every turn, on a machine that is everybody at once.
+const RATE: &str = "20k";
+const DOWNLOADS: usize = 100;
+const CLIENTS: usize = 500;
+/// Entries that the floods fill within a second.
+const ENTRIES: u32 = 16_384;
+/// Frames of a capture that is sent again and again.
+const CAPTURED: u32 = 20_000;
+/// What a process may hold more after a flood than before, in KiB: what reading its status takes.
+const GROWTH_KIB: u64 = 2048;
+
+#[test]
+fn syns() {
+    scene(
+        |lab| generated(lab, &format!("--destination {WEB} --protocol tcp --flags syn")),
+        |switch| number(&switch.status()["connections"], "displaced"),
+    );
+}
+
+#[test]
+fn new_flows_of_udp() {
+    scene(
+        |lab| generated(lab, &format!("--destination {NAMES} --protocol udp")),
+        |switch| number(&switch.status()["connections"], "displaced"),
+    );
+}
+
+/// Three kinds in turn: the first of a datagram of which no more comes, a later one without its first, one that cannot be.
+#[test]
+fn fragments() {
+    scene(
+        |lab| captured(lab, "fragments", fragment),
+        |switch| switch.dropped("fragment_budget") + switch.dropped("fragment_table_full"),
+    );
+}
+
+/// "Port unreachable" about packets that were never sent.
+#[test]
+fn icmp_errors() {
+    scene(
+        |lab| captured(lab, "errors", error),
+        |switch| switch.dropped("icmp_budget").min(switch.dropped("icmp_forged")),
+    );
+}
+
+/// `flood` starts one; `harm` says how much of it has had an effect.
+fn scene(flood: impl Fn(&Lab) -> Background, harm: impl Fn(&Switch<'_>) -> u64) {
+    let lab = Lab::new(nat(2));
+    lab.switch.ip(&format!("route add {NOBODY} via {CLIENT}"));
+    let configuration = Configuration {
+        max_connections: ENTRIES,
+        switch_lines: "icmp_budget = 5000\nfragment_budget = 10000\n".to_owned(),
+        ..Configuration::of(&lab)
+    };
+    let switch = Switch::start_with(&lab, &configuration);
+    let mut downloads = Downloads::start(&lab);
+    wait_until("the downloads run", Duration::from_secs(10), || {
+        number(&switch.status()["connections"], "active") >= DOWNLOADS as u64
+    });
+    let (before, memory) = (harm(&switch), switch.resident_kib());
+
+    let mut flood = flood(&lab);
+    wait_until("the flood is felt", Duration::from_secs(20), || harm(&switch) > before + 1000);
+    let patience = Duration::from_secs(5);
+    let come = || Connection::open(&lab.client, WEB, patience).and_then(|mut connection| connection.ask());
+    let served = (0..CLIENTS).filter(|_| come().is_ok()).count();
+    assert!(served * 100 >= CLIENTS * 99, "{served} of {CLIENTS} clients were served");
+    let asked = CLIENTS / 10;
+    let answered = (0..asked).filter(|n| Datagrams::open(&lab.client, NAMES).ask(&n.to_string()).is_some());
+    assert!(answered.count() * 100 >= asked * 99, "datagrams were not answered");
+    downloads.assert_complete();
+    assert!(flood.is_running(), "the flood lasted as long as all that");
+
+    drop(flood);
+    let grown = switch.resident_kib().saturating_sub(memory);
+    assert!(grown <= GROWTH_KIB, "{grown} KiB more than before the flood");
+    switch.assert_counters_add_up();
+    switch.finish();
+}
+
+/// First frames of new connections, from random sources and for longer than a scene takes.
+fn generated(lab: &Lab, what: &str) -> Background {
+    let mac = Lab::mac(&lab.switch, "eth0");
+    let line = format!(
+        "{BINARY} pktgen send --interface eth0 --to {mac} --source {NOBODY} {what} --flows 2000000 --rate {RATE} \
+         --duration 120 --json"
+    );
+    lab.client.spawn(&line, &lab.directory().join("flood.json"))
+}
+
+/// Frames that `build` makes of a number, again and again.
+fn captured(lab: &Lab, name: &str, build: fn(u32, [[u8; 6]; 2]) -> Vec<u8>) -> Background {
+    let macs = [Lab::mac(&lab.client, "eth0"), Lab::mac(&lab.switch, "eth0")].map(|text| octets(&text));
+    let path = lab.directory().join(format!("{name}.pcap"));
+    write(&path, (0..CAPTURED).map(|number| build(number, macs)));
+    let line = format!(
+        "{BINARY} pktgen replay --interface eth0 --in {} --rate {RATE} --loop 1000 --json",
+        path.display()
+    );
+    lab.client.spawn(&line, &lab.directory().join("flood.json"))
+}
+
+fn octets(mac: &str) -> [u8; 6] {
+    let parts: Vec<_> = mac.split(':').map(|part| u8::from_str_radix(part, 16).unwrap()).collect();
+    parts.try_into().unwrap()
+}
+
+fn write(path: &Path, frames: impl Iterator<Item = Vec<u8>>) {
+    let mut writer = PcapWriter::new(File::create(path).unwrap()).unwrap();
+    for frame in frames {
+        let packet = PcapPacket::new(Duration::ZERO, frame.len() as u32, &frame);
+        writer.write_packet(&packet).unwrap();
+    }
+}
+
+/// A source that no host has.
+fn nobody(number: u32) -> [u8; 4] {
+    (u32::from(Ipv4Addr::new(198, 19, 0, 0)) + number * 7919 % 65_536).to_be_bytes()
+}
+
+fn ethernet([from, to]: [[u8; 6]; 2], packet: &[u8]) -> Vec<u8> {
+    [&to[..], &from, &[0x08, 0x00], packet].concat()
+}
+
+fn fragment(number: u32, macs: [[u8; 6]; 2]) -> Vec<u8> {
+    let (first, absurd) = (number % 3 == 0, number % 3 == 2);
+    let udp = UdpHeader {
+        source_port: 1024 + number as u16 % 60_000,
+        destination_port: NAMES.port(),
+        length: 3000,
+        checksum: 0,
+    };
+    let mut payload = vec![0x5A; if absurd { 21 } else { 64 }];
+    if first {
+        payload[..8].copy_from_slice(&udp.to_bytes());
+    }
+    let mut header =
+        Ipv4Header::new(payload.len() as u16, 64, IpNumber::UDP, nobody(number), NAMES.ip().octets())
+            .unwrap();
+    header.identification = number as u16;
+    header.more_fragments = true;
+    header.fragment_offset = IpFragOffset::try_new(if first { 0 } else { 8 }).unwrap();
+    header.header_checksum = header.calc_header_checksum();
+    ethernet(macs, &[&header.to_bytes()[..], &payload].concat())
+}
+
+fn error(number: u32, [from, to]: [[u8; 6]; 2]) -> Vec<u8> {
+    let mut quoted = Vec::new();
+    PacketBuilder::ipv4(WEB.ip().octets(), nobody(number), 60)
+        .udp(WEB.port(), 1024 + number as u16 % 60_000)
+        .write(&mut quoted, b"never sent")
+        .unwrap();
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(from, to)
+        .ipv4(nobody(number), WEB.ip().octets(), 64)
+        .icmpv4(etherparse::Icmpv4Type::DestinationUnreachable(
+            etherparse::icmpv4::DestUnreachableHeader::Port,
+        ))
+        .write(&mut frame, &quoted)
+        .unwrap();
+    frame
+}
+
+/// Downloads that take some ten seconds each.
+struct Downloads {
+    process: Background,
+    files: Vec<PathBuf>,
+    size: u64,
+}
+
+impl Downloads {
+    fn start(lab: &Lab) -> Self {
+        let original = lab.directory().join("original");
+        traffic::random_file(&original, 1);
+        let files: Vec<_> = (0..DOWNLOADS).map(|n| lab.directory().join(format!("got-{n}"))).collect();
+        let wanted: String = files
+            .iter()
+            .map(|file| format!(" --output {} http://{WEB}/files/original", file.display()))
+            .collect();
+        let line = format!(
+            "curl --silent --show-error --fail --parallel --parallel-immediate --parallel-max {DOWNLOADS} --http1.1 \
+             --limit-rate 100k --max-time 60{wanted}"
+        );
+        let process = lab.client.spawn(&line, &lab.directory().join("downloads.log"));
+        let size = std::fs::metadata(&original).unwrap().len();
+        Self { process, files, size }
+    }
+
+    fn assert_complete(&mut self) {
+        let code = self.process.wait_for_end(Duration::from_secs(60));
+        assert_eq!(code, 0, "downloads failed: {}", self.process.log());
+        let whole = |file: &&PathBuf| std::fs::metadata(file).is_ok_and(|found| found.len() == self.size);
+        assert_eq!(self.files.iter().filter(whole).count(), DOWNLOADS);
+    }
+}
