@@ -402,6 +402,10 @@ impl DataPlane for Plant {
         self.tables.look(from, count, self.now().coarse(), wanted, tally, see)
     }
 
+    fn clock(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     fn trace(&self, question: &Question, snapshot: &Snapshot) -> Result<Trace, String> {
         trace::trace(question, snapshot, &self.tables, (self.now(), true))
     }

@@ -57,6 +57,8 @@ enum Command {
     Connections(cli::connections::Arguments),
     /// Say, step by step, what would become of a packet. Nothing changes by the question.
     Trace(cli::trace::Arguments),
+    /// Capture frames as they come and as they leave, with what became of them and why, as pcapng.
+    Capture(cli::capture::Arguments),
     /// Drain, enable or disable a backend of a running switch, or change its weight.
     #[command(subcommand)]
     Backend(cli::orders::BackendOrder),
@@ -114,6 +116,7 @@ fn main() -> ExitCode {
             cli::backends::run(&socket, service.as_deref(), json)
         }
         Command::Connections(arguments) => cli::connections::run(&arguments),
+        Command::Capture(arguments) => cli::capture::run(&arguments),
         Command::Trace(arguments) => cli::trace::run(&arguments),
         Command::Backend(order) => cli::orders::backend(order),
         Command::Service(order) => cli::orders::service(order),

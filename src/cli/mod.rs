@@ -1,6 +1,7 @@
 //! The command line: one file per command.
 
 pub mod backends;
+pub mod capture;
 pub mod check;
 pub mod connections;
 pub mod doctor;

@@ -16,6 +16,7 @@ use axum::{Json, Router};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::capture::Captures;
 use super::client::{self, ClientError};
 use super::connections::Walker;
 use super::dataplane::DataPlane;
@@ -26,6 +27,7 @@ use super::status::{Facts, Limits, Status};
 use crate::tables::Snapshot;
 
 mod ask;
+mod capture;
 
 /// Owner and group may connect.
 const SOCKET_MODE: u32 = 0o660;
@@ -162,6 +164,8 @@ pub struct Source {
     pub last_view: LastView,
     /// Who looks through the connections.
     pub walker: Walker,
+    /// Who sees frames.
+    pub captures: Captures,
     /// The newest snapshot.
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
     /// When the switch started.
@@ -227,6 +231,7 @@ pub fn control_routes(source: Source) -> Router {
         .route("/v1/connections", post(ask::list))
         .route("/v1/connections/kill", post(ask::kill))
         .route("/v1/trace", post(ask::trace))
+        .route("/v1/capture", post(capture::capture))
         .fallback(unknown)
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .with_state(source)

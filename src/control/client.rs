@@ -13,6 +13,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
+mod stream;
+
+pub use stream::{Streamed, stream};
+
 /// Until the answer must be complete.
 const LIMIT: Duration = Duration::from_secs(10);
 /// Until an order must be carried out: a large configuration takes a while, and one is done after the other. A little less
@@ -89,12 +93,19 @@ fn wait_for<T: DeserializeOwned>(
     let exchange = runtime.block_on(async { tokio::time::timeout(limit, exchange).await });
     let silence = |_| ClientError::Silence(socket.to_owned(), limit.as_secs());
     let (status, body) = exchange.map_err(silence)??;
-    let text = || String::from_utf8_lossy(&body).trim().to_owned();
     match status {
         200 => serde_json::from_slice(&body).map_err(|error| ClientError::Garbage(error.to_string())),
-        409 => Err(ClientError::Refused(text())),
-        422 => Err(ClientError::Invalid(text())),
-        status => Err(ClientError::Status { path: path.to_owned(), status, text: text() }),
+        status => Err(refused(path, status, &body)),
+    }
+}
+
+/// What an answer means that is none.
+fn refused(path: &str, status: u16, body: &[u8]) -> ClientError {
+    let text = String::from_utf8_lossy(body).trim().to_owned();
+    match status {
+        409 => ClientError::Refused(text),
+        422 => ClientError::Invalid(text),
+        status => ClientError::Status { path: path.to_owned(), status, text },
     }
 }
 
@@ -108,6 +119,19 @@ async fn send(
     request: hyper::http::request::Builder,
     body: Bytes,
 ) -> Result<(u16, Bytes), ClientError> {
+    let answer = begin(socket, request, body).await?;
+    let status = answer.status().as_u16();
+    let body = Limited::new(answer.into_body(), ANSWER_BYTES).collect().await;
+    let body = body.map_err(|error| ClientError::Other(socket.to_owned(), error.to_string()))?;
+    Ok((status, body.to_bytes()))
+}
+
+/// One question, and the beginning of its answer.
+async fn begin(
+    socket: &Path,
+    request: hyper::http::request::Builder,
+    body: Bytes,
+) -> Result<hyper::Response<hyper::body::Incoming>, ClientError> {
     let other = |error: String| ClientError::Other(socket.to_owned(), error);
     let stream = UnixStream::connect(socket).await.map_err(|error| match error.kind() {
         ErrorKind::NotFound => ClientError::Missing(socket.to_owned()),
@@ -126,10 +150,7 @@ async fn send(
         .header(hyper::header::HOST, "xswitch")
         .body(Full::new(body))
         .map_err(|error| other(error.to_string()))?;
-    let answer = sender.send_request(request).await.map_err(|error| other(error.to_string()))?;
-    let status = answer.status().as_u16();
-    let body = Limited::new(answer.into_body(), ANSWER_BYTES).collect().await;
-    Ok((status, body.map_err(|error| other(error.to_string()))?.to_bytes()))
+    sender.send_request(request).await.map_err(|error| other(error.to_string()))
 }
 
 fn is_another_file(path: &Path) -> bool {

@@ -250,7 +250,7 @@ fn backend(text: &str) -> Result<(IpAddr, Option<u16>), String> {
         .map_err(|_| format!("{text:?} is no address of a backend: 198.18.1.11:8080, say"))
 }
 
-fn client(text: &str) -> Result<ClientPrefix, String> {
+pub(super) fn client(text: &str) -> Result<ClientPrefix, String> {
     let wrong =
         || format!("{text:?} is no client: an address, ADDRESS:PORT, or a prefix like 203.0.113.0/24");
     let bits = |address: IpAddr| if address.is_ipv4() { 32 } else { 128 };

@@ -4,6 +4,7 @@
 //! need no more than a mailbox.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::trace::{Question, Trace};
 use crate::tables::connection::{Tally, Wanted};
@@ -97,6 +98,11 @@ pub trait DataPlane: Send + Sync + 'static {
         _see: Option<&mut dyn FnMut(SeenConnection)>,
     ) -> Option<u64> {
         None
+    }
+
+    /// The time as the workers have it: since they were started.
+    fn clock(&self) -> Duration {
+        Duration::ZERO
     }
 
     /// What would become of a packet. Errors are sentences. No worker notices.

@@ -23,6 +23,7 @@
 //! | [`orders`], [`requests`] | what operators change while it runs |
 //! | [`api`], [`serve`], [`status`], [`metrics`] | what others may ask |
 //! | [`connections`], [`trace`] | the same of connections, and of one packet |
+//! | [`capture`] | frames as they come and as they leave, as pcapng |
 //! | [`client`] | the command line's end |
 
 use std::future::Future;
@@ -39,6 +40,7 @@ use crate::config::valid::Config;
 use crate::sys::packet::PacketSender;
 use crate::tables::{Snapshot, Steering};
 use api::{ApiError, ControlSocket, LastView, Source};
+use capture::Captures;
 use compile::{CompileError, Compiler, Usage};
 use connections::Walker;
 use dataplane::DataPlane;
@@ -52,6 +54,7 @@ use topology::Topology;
 
 pub mod announce;
 pub mod api;
+pub mod capture;
 pub mod client;
 pub mod compile;
 pub mod connections;
@@ -211,6 +214,7 @@ impl Control {
             requests: Some(requests),
             last_view: LastView::default(),
             walker: Walker::default(),
+            captures: Captures::default(),
             snapshot,
             started: self.started,
             limits: Limits { v4: switch.max_connections, v6: switch.max_connections_ipv6 },

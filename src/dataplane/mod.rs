@@ -32,6 +32,7 @@ pub mod family;
 pub mod rewrite;
 pub mod schedule;
 
+pub mod capture;
 pub mod trace;
 
 pub use batch::{BATCH, Batch};

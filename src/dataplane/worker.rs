@@ -15,11 +15,13 @@ use std::time::{Duration, Instant};
 use crossbeam::queue::ArrayQueue;
 
 use crate::sys::wait::{WaitSet, Waker};
+use crate::tables::capture::Tap;
 use crate::tables::counters::MAX_INTERFACES;
 use crate::tables::{DropReason, InterfaceId, Mailbox, Snapshot, Tick, WorkerCounters};
 use crate::xsk::RingSet;
 
 use super::batch::{BATCH, Batch};
+use super::capture;
 use super::conntrack::{EXPIRY_BUDGET, Flows};
 use super::pipeline::{process, settle};
 use super::verdict::Verdict;
@@ -71,6 +73,9 @@ pub struct Worker {
     adaptive: bool,
     idle_turns: u32,
     housekeeping: Tick,
+    /// What it captures, if it is asked to, and by which order.
+    tap: Option<Box<Tap>>,
+    tap_epoch: u64,
 }
 
 impl Worker {
@@ -93,6 +98,8 @@ impl Worker {
             adaptive,
             idle_turns: 0,
             housekeeping: Tick(0),
+            tap: None,
+            tap_epoch: 0,
         }
     }
 
@@ -125,8 +132,11 @@ impl Worker {
         }
     }
 
-    /// Takes what others left: a newer snapshot, new rings, the wish to have the rings back.
+    /// Takes what others left: a newer snapshot, new rings, the wish to have the rings back, or to see frames.
     fn exchange(&mut self) {
+        if !self.shared.mailbox.taps.is_current(self.tap_epoch) {
+            self.shared.mailbox.taps.exchange(&mut self.tap, &mut self.tap_epoch);
+        }
         if self.shared.mailbox.refresh(&mut self.snapshot) {
             self.shared.counters.epoch.set(self.snapshot.epoch);
         }
@@ -221,12 +231,29 @@ impl Worker {
     fn forward(&mut self, rings: &mut RingSet, now: Tick, counters: &WorkerCounters) {
         let (batch, umem) = (&mut self.batch, &mut rings.umem);
         batch.lend(|| umem.take());
+        if self.tap.is_some() {
+            return self.forward_tapped(rings, now, counters);
+        }
         process(batch, &self.snapshot, &mut self.flows, now, counters);
-        self.dispatch(rings, counters);
+        self.dispatch(rings, counters, |_| {});
     }
 
-    /// Finds every frame of the batch its place and counts its verdict.
-    fn dispatch(&mut self, rings: &mut RingSet, counters: &WorkerCounters) {
+    /// The same while somebody captures: slower, to the same effect.
+    #[cold]
+    #[inline(never)]
+    fn forward_tapped(&mut self, rings: &mut RingSet, now: Tick, counters: &WorkerCounters) {
+        let Some(mut tap) = self.tap.take() else { return };
+        capture::before(&mut tap, &mut self.batch, self.started.elapsed().as_nanos() as u64);
+        process(&mut self.batch, &self.snapshot, &mut self.flows, now, counters);
+        let done = self.started.elapsed().as_nanos() as u64;
+        capture::after(&mut tap, &mut self.batch, (&self.snapshot, &self.flows), done);
+        self.dispatch(rings, counters, |verdict| capture::settle(&mut tap, verdict));
+        self.tap = Some(tap);
+    }
+
+    /// Finds every frame of the batch its place and counts its verdict, which `note` is told.
+    #[inline(always)]
+    fn dispatch(&mut self, rings: &mut RingSet, counters: &WorkerCounters, mut note: impl FnMut(Verdict)) {
         let RingSet { ports, umem } = rings;
         for (frame, verdict) in self.batch.drain() {
             let verdict = verdict.unwrap_or(Verdict::ToKernel);
@@ -259,6 +286,7 @@ impl Worker {
                     verdict
                 }
             };
+            note(verdict);
             settle(verdict, counters);
         }
         for event in self.batch.drain_events() {

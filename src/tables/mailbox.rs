@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
 
+use super::capture::Taps;
 use super::connection::Ends;
 use super::{InterfaceId, Snapshot};
 
@@ -47,6 +48,8 @@ pub struct Mailbox {
     events: ArrayQueue<Event>,
     /// Connections that the worker is to end.
     pub ends: Ends,
+    /// What the worker is to capture.
+    pub taps: Taps,
 }
 
 impl Default for Mailbox {
@@ -56,6 +59,7 @@ impl Default for Mailbox {
             returns: ArrayQueue::new(RETURNS),
             events: ArrayQueue::new(EVENTS),
             ends: Ends::default(),
+            taps: Taps::default(),
         }
     }
 }

@@ -10,11 +10,13 @@
 //! | [`steering`] | what the XDP program must know |
 //! | [`mailbox`] | snapshots in, used ones out, events |
 //! | [`counters`], [`drop_reason`] | statistics, one writer each |
+//! | [`capture`] | frames as a worker saw them, for whoever asks |
 //! | [`connection`] | connections to be shown, counted and ended by name |
 //! | [`limits`] | rates, budgets, marks: the rules |
 //! | [`loads`] | what schedulers weigh: open connections, response times, failures seen in the traffic |
 
 pub mod acl;
+pub mod capture;
 pub mod connection;
 pub mod counters;
 pub mod drop_reason;

@@ -56,6 +56,11 @@ impl Frame {
         }
     }
 
+    /// Where its chunk lies: what tells it from all other frames while it exists.
+    pub fn place(&self) -> usize {
+        self.data.as_ptr() as usize
+    }
+
     /// Bytes of the packet.
     #[inline]
     #[allow(clippy::len_without_is_empty, reason = "a frame without a packet is still a frame")]

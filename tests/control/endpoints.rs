@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use xswitch::control::api::{self, ApiError, ControlSocket, LastView, Source};
+use xswitch::control::capture::Captures;
 use xswitch::control::client::{self, ClientError};
 use xswitch::control::compile::compile_static;
 use xswitch::control::connections::Walker;
@@ -42,6 +43,7 @@ impl Lab {
             requests: None,
             last_view: LastView::default(),
             walker: Walker::default(),
+            captures: Captures::default(),
             snapshot: receiver,
             started: Instant::now(),
             limits: Limits { v4: 4096, v6: 1024 },

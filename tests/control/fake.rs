@@ -13,6 +13,7 @@ use xswitch::config::valid::{
 use xswitch::control::dataplane::{DataPlane, PortStatus, SteeredStatus, WorkerHandle};
 use xswitch::control::trace::{Question, Trace};
 use xswitch::dataplane::{FlowTables, Flows, Secret};
+use xswitch::tables::capture::{Record, Tap};
 use xswitch::tables::connection::{SeenConnection, Tally, Wanted};
 use xswitch::tables::{
     Fate, Filtering, Forwarding, InterfaceId, Loads, Mailbox, Mapping, MssClamp, OnNoBackend, Protocol,
@@ -145,6 +146,8 @@ pub struct FakeDataPlane {
     loads: Arc<Loads>,
     snapshots: Mutex<Vec<Arc<Snapshot>>>,
     said: Mutex<Vec<Said>>,
+    /// What each worker captures with, and by which order.
+    taps: Mutex<Vec<(Option<Box<Tap>>, u64)>>,
 }
 
 impl FakeDataPlane {
@@ -163,6 +166,7 @@ impl FakeDataPlane {
             loads,
             snapshots: Mutex::new(vec![Arc::clone(snapshot); 2]),
             said: Mutex::default(),
+            taps: Mutex::new(vec![(None, 0), (None, 0)]),
         })
     }
 
@@ -175,6 +179,16 @@ impl FakeDataPlane {
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.wake();
         Arc::clone(&self.snapshots.lock().unwrap()[0])
+    }
+
+    /// A frame passes at a worker. Whether somebody captures there.
+    pub fn see(&self, worker: usize, fill: impl FnOnce(&mut Record)) -> bool {
+        let mut taps = self.taps.lock().unwrap();
+        let Some(tap) = &mut taps[worker].0 else { return false };
+        fill(&mut tap.scratch[0]);
+        tap.ring.matched.add(1);
+        tap.ring.put(&mut tap.scratch[0]);
+        true
     }
 
     fn say(&self, what: Said) {
@@ -199,6 +213,11 @@ impl DataPlane for FakeDataPlane {
             }
         }
         drop(flows);
+        for (worker, (tap, epoch)) in self.workers.iter().zip(self.taps.lock().unwrap().iter_mut()) {
+            if !worker.mailbox.taps.is_current(*epoch) {
+                worker.mailbox.taps.exchange(tap, epoch);
+            }
+        }
         for (worker, snapshot) in self.workers.iter().zip(self.snapshots.lock().unwrap().iter_mut()) {
             worker.mailbox.refresh(snapshot);
             worker.counters.epoch.set(snapshot.epoch);

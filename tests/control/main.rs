@@ -3,6 +3,7 @@
 // The exemption of tests in clippy.toml covers the test functions themselves, not what they share.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod capture;
 mod command;
 mod connections;
 mod endpoints;

@@ -7,7 +7,8 @@ use xswitch::control::compile::compile_static;
 use xswitch::dataplane::conntrack::EXPIRY_BUDGET;
 use xswitch::dataplane::fragments::waiting::WAITING;
 use xswitch::dataplane::turn::SPARES;
-use xswitch::dataplane::{BATCH, Batch, FlowTables, Flows, Secret, Verdict, process, settle};
+use xswitch::dataplane::{BATCH, Batch, FlowTables, Flows, Secret, Verdict, capture, process, settle};
+use xswitch::tables::capture::{Record, Ring, Tap, Wanted};
 use xswitch::tables::{Event, InterfaceId, Snapshot, Tick, Ways, WorkerCounters};
 use xswitch::xsk::memory::Arena;
 
@@ -24,6 +25,8 @@ pub struct Lab {
     pub events: Vec<Event>,
     /// Bytes in front of frames that arrive, as the XDP program makes them for tunnels.
     pub room: usize,
+    /// Where somebody captures.
+    tap: Option<Box<Tap>>,
     arena: Arena,
     batch: Batch,
 }
@@ -64,6 +67,7 @@ impl Lab {
             arena: Arena::new(BATCH + SPARES + WAITING),
             batch: Batch::new(true),
             room: 0,
+            tap: None,
             snapshot,
         }
     }
@@ -84,6 +88,23 @@ impl Lab {
     pub fn with_room(mut self, room: usize) -> Self {
         self.room = room;
         self
+    }
+
+    /// The same while somebody captures: a worker's tap with room for this many frames.
+    pub fn tapped(mut self, wanted: Wanted, records: usize) -> Self {
+        self.tap = Some(Box::new(Tap::new(wanted, Arc::new(Ring::new(records, 2048)), 2048)));
+        self
+    }
+
+    /// What was captured since the last call, and the numbers of frames that matched and that were lost so far.
+    pub fn captured(&mut self) -> (Vec<Record>, u64, u64) {
+        let ring = &self.tap.as_ref().expect("it is tapped").ring;
+        let mut records = Vec::new();
+        while let Some(record) = ring.take() {
+            records.push(record.clone());
+            ring.give_back(record);
+        }
+        (records, ring.matched.get(), ring.lost.get())
     }
 
     /// Sends one frame.
@@ -136,10 +157,19 @@ impl Lab {
     pub fn run(&mut self, mut seen: impl FnMut(Verdict, &[u8])) {
         let arena = &mut self.arena;
         self.batch.lend(|| arena.frame(&[]));
+        if let Some(tap) = &mut self.tap {
+            capture::before(tap, &mut self.batch, 1);
+        }
         process(&mut self.batch, &self.snapshot, &mut self.flows, self.now, &self.counters);
+        if let Some(tap) = &mut self.tap {
+            capture::after(tap, &mut self.batch, (&self.snapshot, &self.flows), 2);
+        }
         for (frame, verdict) in self.batch.drain() {
             let verdict = verdict.expect("every frame has a verdict");
             seen(verdict, frame.bytes());
+            if let Some(tap) = &mut self.tap {
+                capture::settle(tap, verdict);
+            }
             self.arena.give_back(frame);
             settle(verdict, &self.counters);
         }

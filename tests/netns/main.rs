@@ -17,6 +17,7 @@
 //! discover         backends from DNS and from a file
 //! agents           agents and certificates
 //! asking           connections listed, counted and ended; what trace says is what happens
+//! capture          frames as they come and as they leave, read by tshark
 //! scale            a thousand services of a hundred backends
 //! modes            every forwarding mode over TCP and UDP, IPv4 and IPv6
 //! pmtud            packets that are too big for what lies behind the switch
@@ -164,6 +165,7 @@ mod asking;
 mod balancing;
 mod baseline;
 mod bridge;
+mod capture;
 mod counters;
 mod crossing;
 mod datagrams;

@@ -12,18 +12,18 @@ use crate::control::connections::{self, FilterError, Kill, Killed, Listing};
 use crate::control::trace::{Question as Packet, Trace};
 
 /// What is asked for, or 400; 422 is for what cannot be meant.
-fn understood<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Answered> {
+pub(super) fn understood<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Answered> {
     body.map(|Json(body)| body).map_err(|error| (StatusCode::BAD_REQUEST, error.body_text() + "\n"))
 }
 
 /// An answer that is an error.
-type Answered = (StatusCode, String);
+pub(super) type Answered = (StatusCode, String);
 
 fn cannot_be(text: String) -> Answered {
     (StatusCode::UNPROCESSABLE_ENTITY, text + "\n")
 }
 
-fn unusable(error: FilterError) -> Answered {
+pub(super) fn unusable(error: FilterError) -> Answered {
     match error {
         FilterError::Malformed(text) => cannot_be(text),
         FilterError::Unknown(text) => (StatusCode::CONFLICT, text + "\n"),
