@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::dataplane::{PortStatus, SteeredStatus};
 use super::discover::Watched;
 use super::health::{Checked, Pace};
+pub use super::rates::{Rates, SwitchRates};
 use crate::tables::DropReason;
 use crate::tables::counters::PortCounters;
 
@@ -35,6 +36,9 @@ pub struct Status {
     pub view_age_s: Option<u64>,
     /// Sums over the workers.
     pub totals: Totals,
+    /// How fast they and others grow.
+    #[serde(default)]
+    pub rates: SwitchRates,
     /// The connection table.
     pub connections: Connections,
     /// Dropped frames by reason; every reason is there.
@@ -152,6 +156,9 @@ pub struct ServiceStatus {
     /// Sums over its backends.
     #[serde(flatten)]
     pub traffic: Traffic,
+    /// How fast they grow.
+    #[serde(default)]
+    pub rates: Rates,
     /// Frames of new connections that were dropped.
     pub refused: u64,
     /// Where more backends are discovered, and how that stands.
@@ -224,6 +231,9 @@ pub struct BackendStatus {
     /// What it has seen.
     #[serde(flatten)]
     pub traffic: Traffic,
+    /// How fast that grows.
+    #[serde(default)]
+    pub rates: Rates,
     /// Where frames to it leave; null while there is no route.
     pub next_hop: Option<NextHopStatus>,
 }

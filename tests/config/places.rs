@@ -24,7 +24,7 @@ fn five_different_mistakes_in_one_file_are_all_named() {
         [
             "3:1: unknown key `ring_siz` in [switch] (did you mean `ring_size`? known here: busy_poll, \
              busy_poll_device, control_socket, huge_pages, icmp_rate, idle, interfaces, max_affinities, max_connections, max_connections_ipv6, max_fragmented, metrics_listen, resolvers, ring_size, \
-             snat_addresses, snat_ports, topology, tunnel_sources, verify_checksums, workers, xdp_mode, zero_copy)",
+             snat_addresses, snat_ports, status_listen, status_token_file, topology, tunnel_sources, verify_checksums, workers, xdp_mode, zero_copy)",
             "4:14: `snat_ports`: \"32767-1024\" is empty: it ends before it begins \
              (the lower port first: \"1024-32767\")",
             "8:7: this is not a TOML value (text goes in double quotes: vip = \"198.18.0.100:80\")",

@@ -15,6 +15,7 @@ use xswitch::control::client::{self, ClientError};
 use xswitch::control::compile::compile_static;
 use xswitch::control::connections::Walker;
 use xswitch::control::dataplane::DataPlane;
+use xswitch::control::rates::Sampler;
 use xswitch::control::status::{Limits, Status};
 use xswitch::control::{metrics, serve};
 use xswitch::tables::{BackendId, DropReason, InterfaceId, ServiceId};
@@ -42,6 +43,7 @@ impl Lab {
             requests: None,
             last_view: LastView::default(),
             walker: Walker::default(),
+            sampler: Sampler::default(),
             snapshot: receiver,
             started: Instant::now(),
             limits: Limits { v4: 4096, v6: 1024 },
@@ -67,7 +69,7 @@ impl Lab {
     }
 
     /// Counts something at both workers.
-    fn count(&self) {
+    pub fn count(&self) {
         for (number, worker) in self.dataplane.workers().iter().enumerate() {
             let (counters, number) = (&worker.counters, number as u64);
             counters.received.add(100 + number);
@@ -265,7 +267,7 @@ pub fn parse(text: &str) -> BTreeMap<String, f64> {
 #[test]
 fn the_metrics_endpoint_serves_over_tcp_and_a_busy_port_names_the_key() {
     let lab = Lab::new();
-    let listener = lab.runtime.block_on(api::bind_metrics("127.0.0.1:0".parse().unwrap())).unwrap();
+    let listener = lab.runtime.block_on(api::bind("metrics_listen", "127.0.0.1:0".parse().unwrap())).unwrap();
     let address = listener.local_addr().unwrap();
     lab.runtime.spawn(serve::serve(listener, api::metrics_routes(lab.source.clone())));
     let mut stream = TcpStream::connect(address).unwrap();
@@ -276,8 +278,8 @@ fn the_metrics_endpoint_serves_over_tcp_and_a_busy_port_names_the_key() {
     assert!(
         answer.contains("text/plain; version=0.0.4") && answer.contains("xswitch_frames_received_total 0")
     );
-    let error = lab.runtime.block_on(api::bind_metrics(address)).unwrap_err();
-    assert!(matches!(error, ApiError::MetricsInUse(_)) && error.to_string().contains("`metrics_listen`"));
+    let error = lab.runtime.block_on(api::bind("metrics_listen", address)).unwrap_err();
+    assert!(matches!(error, ApiError::InUse(..)) && error.to_string().contains("`metrics_listen`"));
 }
 
 #[test]
