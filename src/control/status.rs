@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::dataplane::{PortStatus, SteeredStatus};
 use super::discover::Watched;
-use super::health::{Checked, Pace};
+use super::health::{CheckDurations, Checked, Pace};
+use super::orders::Reloads;
 pub use super::rates::{Rates, SwitchRates};
 use crate::tables::DropReason;
 use crate::tables::counters::PortCounters;
@@ -48,6 +49,9 @@ pub struct Status {
     /// How checking keeps up; null where nobody said.
     #[serde(default)]
     pub checks: Option<Pace>,
+    /// What became of reloads; null where nobody said.
+    #[serde(default)]
+    pub reloads: Option<Reloads>,
     /// Rules of outbound source NAT, in the order of the configuration.
     #[serde(default)]
     pub snat: Vec<SnatStatus>,
@@ -161,6 +165,9 @@ pub struct ServiceStatus {
     pub rates: Rates,
     /// Frames of new connections that were dropped.
     pub refused: u64,
+    /// How long its checks took that succeeded, agents aside; null where there were none.
+    #[serde(default)]
+    pub check_durations: Option<CheckDurations>,
     /// Where more backends are discovered, and how that stands.
     #[serde(default)]
     pub discover: Option<Watched>,

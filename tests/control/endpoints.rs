@@ -253,7 +253,9 @@ pub fn parse(text: &str) -> BTreeMap<String, f64> {
         } else {
             let (sample, value) = line.rsplit_once(' ').unwrap();
             let name = sample.split('{').next().unwrap();
-            assert_eq!(name, kind.0, "{line} has no TYPE");
+            let of_histogram = |suffix| kind.1 == "histogram" && name.strip_suffix(suffix) == Some(kind.0);
+            let is_typed = name == kind.0 || ["_bucket", "_sum", "_count"].into_iter().any(of_histogram);
+            assert!(is_typed, "{line} has no TYPE");
             assert_eq!(name.ends_with("_total"), kind.1 == "counter", "{line}");
             assert!(
                 samples.insert(sample.to_owned(), value.parse().unwrap()).is_none(),

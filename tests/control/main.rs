@@ -13,6 +13,7 @@ mod hostile;
 mod kernel;
 mod operator;
 mod page;
+mod prometheus;
 mod reloads;
 mod schema;
 mod trace;

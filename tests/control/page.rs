@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use xswitch::control::dataplane::DataPlane;
 use xswitch::control::discover::Watched;
-use xswitch::control::health::Checked;
+use xswitch::control::health::{CheckDurations, Checked, DurationBucket};
 use xswitch::control::orders::{Change, Order, Outcome, Refusal};
 use xswitch::control::page::{self, token::Token};
 use xswitch::control::requests::{Request, View};
@@ -69,6 +69,8 @@ fn view() -> View {
         let source = "dns web.example.net:8080".to_owned();
         let watched = Watched { source, backends: 2, problem: None, age_s: Some(3) };
         view.watched.insert(key.service, watched);
+        let buckets = vec![DurationBucket { up_to_s: 0.0025, checks: 39 }];
+        view.durations.insert(key.service, CheckDurations { checks: 40, sum_s: 0.5, buckets });
         view.services.insert(key.service, enabled);
     };
     add("198.18.0.100:80", "198.18.1.11:8080", "up", "", "200 OK in 1.2 ms");

@@ -87,6 +87,7 @@ impl Status {
                 .map(|service| service_status(service, facts, (&counters, dataplane.loads())))
                 .collect(),
             checks: facts.view_age.map(|_| facts.view.pace),
+            reloads: facts.view_age.map(|_| facts.view.reloads),
             snat: facts.snapshot.snat_rules.iter().map(snat_status).collect(),
             workers,
             ports,
@@ -214,6 +215,7 @@ fn service_status(service: &Service, facts: Facts<'_>, counted: Counted<'_>) -> 
             sum += backend.rates;
             sum
         }),
+        check_durations: facts.view.durations.get(&key).cloned(),
         discover: facts.view.watched.get(&key).cloned(),
         refused: counted
             .0
