@@ -53,6 +53,11 @@ pub(super) fn request_path(text: &str) -> Result<String, Mistake> {
     Ok(text.to_owned())
 }
 
+/// The file with the token of the status page; `""` for none.
+pub(super) fn token_path(text: &str) -> Result<Option<PathBuf>, Mistake> {
+    if text.is_empty() { Ok(None) } else { absolute_path(text).map(Some) }
+}
+
 /// The name of a group of services with one affinity.
 pub(super) fn group_name(text: &str) -> Result<String, Mistake> {
     label(text, "a group", "shop")

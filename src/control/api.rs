@@ -1,4 +1,4 @@
-//! The control socket and the metrics endpoint: where they listen and what they answer.
+//! The control socket, the metrics endpoint and the status page: where they listen; and what the first two answer.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
@@ -22,11 +22,12 @@ use super::connections::Walker;
 use super::dataplane::DataPlane;
 use super::metrics;
 use super::orders::{Order, Outcome, Refusal, Reload};
+use super::rates::Sampler;
 use super::requests::{Request, View};
 use super::status::{Facts, Limits, Status};
 use crate::tables::Snapshot;
 
-mod ask;
+pub(super) mod ask;
 mod capture;
 
 /// Owner and group may connect.
@@ -38,8 +39,6 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 const ANSWER_PAUSE: Duration = Duration::from_millis(50);
 /// Until the loop must have said who serves; after that status repeats what it said last.
 const VIEW_LIMIT: Duration = Duration::from_secs(2);
-/// Largest request body: an order is a few hundred bytes.
-const BODY_BYTES: usize = 1 << 16;
 
 /// Why an endpoint cannot be opened; each says what to change.
 #[derive(Debug, thiserror::Error)]
@@ -55,12 +54,12 @@ pub enum ApiError {
     Socket(PathBuf, std::io::Error),
     /// The port is taken.
     #[error(
-        "cannot listen at {0}: the address is in use; change `metrics_listen` in [switch], or set it to \"\" for none"
+        "cannot listen at {1}: the address is in use; change `{0}` in [switch], or set it to \"\" for none"
     )]
-    MetricsInUse(SocketAddr),
+    InUse(&'static str, SocketAddr),
     /// Something else about the port.
-    #[error("cannot listen at {0}: {1}; `metrics_listen` in [switch] says where, \"\" is off")]
-    Metrics(SocketAddr, std::io::Error),
+    #[error("cannot listen at {1}: {2}; `{0}` in [switch] says where, \"\" is off")]
+    Listen(&'static str, SocketAddr, std::io::Error),
 }
 
 /// The control socket. Its file goes when this does, unless another instance has put its own there meanwhile.
@@ -123,11 +122,11 @@ async fn is_answered(path: &Path) -> bool {
     tokio::time::timeout(ANSWER_LIMIT, attempts).await.unwrap_or(false)
 }
 
-/// Opens the metrics endpoint.
-pub async fn bind_metrics(address: SocketAddr) -> Result<TcpListener, ApiError> {
+/// Opens a TCP endpoint that this key of `[switch]` asks for.
+pub async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, ApiError> {
     TcpListener::bind(address).await.map_err(|error| match error.kind() {
-        ErrorKind::AddrInUse => ApiError::MetricsInUse(address),
-        _ => ApiError::Metrics(address, error),
+        ErrorKind::AddrInUse => ApiError::InUse(key, address),
+        _ => ApiError::Listen(key, address, error),
     })
 }
 
@@ -166,6 +165,8 @@ pub struct Source {
     pub walker: Walker,
     /// Who sees frames.
     pub captures: Captures,
+    /// What the counters were a moment ago.
+    pub sampler: Sampler,
     /// The newest snapshot.
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
     /// When the switch started.
@@ -185,7 +186,9 @@ impl Source {
         let (view, view_age) = self.last_view.get();
         let snapshot = Arc::clone(&self.snapshot.borrow());
         let uptime = self.started.elapsed();
-        let facts = Facts { snapshot: &snapshot, uptime, limits: self.limits, view: &view, view_age };
+        let before = self.sampler.before(Instant::now());
+        let (snapshot, view, before) = (&snapshot, &view, before.as_deref());
+        let facts = Facts { snapshot, uptime, limits: self.limits, view, view_age, before };
         Status::collect(facts, &*self.dataplane)
     }
 
@@ -196,7 +199,7 @@ impl Source {
 
     /// Has the loop do something. Refused, nothing has changed: 409, or 422 where it is the configuration file that cannot
     /// be used. A body that is not understood is answered with 400, so that 422 means nothing else.
-    async fn ask<T>(
+    pub(super) async fn ask<T>(
         &self,
         body: Result<Json<T>, JsonRejection>,
         request: impl FnOnce(T, oneshot::Sender<Result<Outcome, Refusal>>) -> Request,
@@ -233,17 +236,12 @@ pub fn control_routes(source: Source) -> Router {
         .route("/v1/trace", post(ask::trace))
         .route("/v1/capture", post(capture::capture))
         .fallback(unknown)
-        .layer(DefaultBodyLimit::max(BODY_BYTES))
         .with_state(source)
 }
 
 /// Routes of the metrics endpoint.
 pub fn metrics_routes(source: Source) -> Router {
-    Router::new()
-        .route("/metrics", get(prometheus))
-        .fallback(unknown)
-        .layer(DefaultBodyLimit::max(BODY_BYTES))
-        .with_state(source)
+    Router::new().route("/metrics", get(prometheus)).fallback(unknown).with_state(source)
 }
 
 async fn status(State(source): State<Source>) -> impl IntoResponse {

@@ -2,17 +2,28 @@
 //!
 //! The counters live with the workers, so there is nothing to record in between: every scrape fills a recorder of its
 //! own with the sums of that moment. What is no longer configured is then no longer exported, without any bookkeeping.
+//!
+//! How many series there are is bounded: services and backends beyond [`MOST_SERVICES`] and [`MOST_BACKENDS`] have none of
+//! their own, and are counted.
 
-use std::fmt::Display;
+use std::fmt::{Display, Write};
 
 use metrics::{Key, KeyName, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
 use super::dataplane::SteeredStatus;
-use super::status::{BackendStatus, FailuresStatus, Kind, Status, Totals, Traffic};
+use super::health::CheckDurations;
+use super::status::{
+    BackendStatus, FailuresStatus, Kind, ServiceStatus, ServingStatus, Status, Totals, Traffic, WorkerStatus,
+};
 
 /// The text format, version 0.0.4.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Services with series of their own, in the order of the configuration: some 30 each.
+pub const MOST_SERVICES: usize = 500;
+/// Backends with series of their own, of those services, in their order: some 20 each.
+pub const MOST_BACKENDS: usize = 2000;
 
 static METADATA: Metadata<'static> = Metadata::new("xswitch", Level::INFO, None);
 
@@ -20,11 +31,40 @@ static METADATA: Metadata<'static> = Metadata::new("xswitch", Level::INFO, None)
 pub fn render(status: &Status) -> String {
     let sheet = Sheet(PrometheusBuilder::new().build_recorder());
     sheet.process(status);
+    sheet.reloads(status);
     sheet.frames(status);
     sheet.connections(status);
-    sheet.workers(status);
+    status.workers.iter().for_each(|worker| sheet.worker(worker));
+    sheet.ports(status);
     sheet.services(status);
-    sheet.0.handle().render()
+    sheet.0.handle().render() + &durations(&status.services)
+}
+
+/// The histogram: the recorder makes them from single values, and these are counted already.
+fn durations(services: &[ServiceStatus]) -> String {
+    const NAME: &str = "xswitch_service_check_duration_seconds";
+    let mut text = String::new();
+    let services = services.iter().take(MOST_SERVICES);
+    for (service, durations) in services.filter_map(|one| Some((&one.name, one.check_durations.as_ref()?))) {
+        if text.is_empty() {
+            text = format!(
+                "# HELP {NAME} How long health checks took that succeeded\n# TYPE {NAME} histogram\n"
+            );
+        }
+        let CheckDurations { checks, sum_s, buckets } = durations;
+        let bounds = buckets.iter().map(|bucket| (bucket.up_to_s.to_string(), bucket.checks));
+        for (bound, checks) in bounds.chain([("+Inf".to_owned(), *checks)]) {
+            // Writing to a string cannot fail, and no name of a service needs quoting.
+            let _ = writeln!(text, "{NAME}_bucket{{service=\"{service}\",le=\"{bound}\"}} {checks}");
+        }
+        let _ = writeln!(text, "{NAME}_sum{{service=\"{service}\"}} {sum_s}");
+        let _ = writeln!(text, "{NAME}_count{{service=\"{service}\"}} {checks}");
+    }
+    text
+}
+
+fn owned(labels: Labels<'_>) -> Vec<Label> {
+    labels.iter().map(|(key, value)| Label::new(*key, value.to_string())).collect()
 }
 
 struct Sheet(PrometheusRecorder);
@@ -32,28 +72,21 @@ struct Sheet(PrometheusRecorder);
 type Labels<'a> = &'a [(&'static str, &'a dyn Display)];
 
 impl Sheet {
-    fn set(&self, kind: Kind, name: &str, help: &'static str, labels: Labels<'_>, value: u64) {
-        let labels: Vec<_> = labels.iter().map(|(key, value)| Label::new(*key, value.to_string())).collect();
-        let key = Key::from_parts(name.to_owned(), labels);
-        let key_name = KeyName::from(name.to_owned());
-        match kind {
-            Kind::Counter => {
-                self.0.describe_counter(key_name, None, help.into());
-                self.0.register_counter(&key, &METADATA).absolute(value);
-            }
-            Kind::Gauge => {
-                self.0.describe_gauge(key_name, None, help.into());
-                self.0.register_gauge(&key, &METADATA).set(value as f64);
-            }
-        }
-    }
-
     fn counter(&self, name: &str, help: &'static str, labels: Labels<'_>, value: u64) {
-        self.set(Kind::Counter, name, help, labels, value);
+        let name = KeyName::from(name.to_owned());
+        self.0.describe_counter(name.clone(), None, help.into());
+        self.0.register_counter(&Key::from_parts(name, owned(labels)), &METADATA).absolute(value);
     }
 
     fn gauge(&self, name: &str, help: &'static str, labels: Labels<'_>, value: u64) {
-        self.set(Kind::Gauge, name, help, labels, value);
+        self.real(name, help, labels, value as f64);
+    }
+
+    /// A gauge that may be a fraction.
+    fn real(&self, name: &str, help: &'static str, labels: Labels<'_>, value: f64) {
+        let name = KeyName::from(name.to_owned());
+        self.0.describe_gauge(name.clone(), None, help.into());
+        self.0.register_gauge(&Key::from_parts(name, owned(labels)), &METADATA).set(value);
     }
 
     fn process(&self, status: &Status) {
@@ -70,8 +103,18 @@ impl Sheet {
             self.counter("xswitch_checks_total", "Health checks that have ended", &[], checks.checks);
             self.gauge("xswitch_checks_in_flight", "Health checks under way", &[], checks.in_flight);
             let help = "How late a health check began at the worst, in the last one to two minutes";
-            self.gauge("xswitch_checks_late_max_milliseconds", help, &[], checks.late_max_ms.round() as u64);
+            self.real("xswitch_checks_late_max_seconds", help, &[], checks.late_max_ms / 1000.0);
         }
+    }
+
+    fn reloads(&self, status: &Status) {
+        let Some(reloads) = &status.reloads else { return };
+        for (outcome, count) in [("done", reloads.done), ("refused", reloads.refused)] {
+            let help = "Reloads of the configuration since the start, dry runs aside, by what became of them";
+            self.counter("xswitch_reloads_total", help, &[("outcome", &outcome)], count);
+        }
+        let help = "0 while the last reload was refused: the configuration file is not what runs";
+        self.gauge("xswitch_reload_successful", help, &[], u64::from(!reloads.last_refused));
     }
 
     fn frames(&self, status: &Status) {
@@ -126,26 +169,44 @@ impl Sheet {
         }
     }
 
-    fn workers(&self, status: &Status) {
-        for worker in &status.workers {
-            let labels: Labels<'_> = &[("worker", &worker.worker)];
-            for (name, help, value) in [
-                ("turns", "Turns of the worker's loop", worker.turns),
-                ("busy_turns", "Turns of the worker's loop that found something to do", worker.busy_turns),
-                ("sleeps", "Times the worker went to sleep", worker.sleeps),
-            ] {
-                self.counter(&format!("xswitch_worker_{name}_total"), help, labels, value);
-            }
-            self.gauge("xswitch_worker_pool_level", "Frames free for use", labels, worker.pool_level);
-            self.gauge("xswitch_worker_pool_size", "Frames in all", labels, worker.pool_size);
-            for port in &worker.ports {
-                let labels: Labels<'_> = &[("interface", &port.interface), ("worker", &worker.worker)];
-                for (name, value, kind, help) in port.numbers() {
-                    let suffix = if kind == Kind::Counter { "_total" } else { "" };
-                    self.set(kind, &format!("xswitch_port_{name}{suffix}"), help, labels, value);
+    fn worker(&self, worker: &WorkerStatus) {
+        let labels: Labels<'_> = &[("worker", &worker.worker)];
+        for (name, help, value) in [
+            ("turns", "Turns of the worker's loop", worker.turns),
+            ("busy_turns", "Turns of the worker's loop that found something to do", worker.busy_turns),
+            ("sleeps", "Times the worker went to sleep", worker.sleeps),
+            ("connections_created", "Connections that the worker created", worker.connections_new),
+        ] {
+            self.counter(&format!("xswitch_worker_{name}_total"), help, labels, value);
+        }
+        let Totals { received, forwarded, replied, to_kernel, dropped_total, .. } = worker.totals;
+        for (fate, value) in [
+            ("received", received),
+            ("forwarded", forwarded),
+            ("replied", replied),
+            ("to_kernel", to_kernel),
+            ("dropped", dropped_total),
+        ] {
+            let labels: Labels<'_> = &[("worker", &worker.worker), ("fate", &fate)];
+            let help = "Frames of the worker: those received, and what became of them";
+            self.counter("xswitch_worker_frames_total", help, labels, value);
+        }
+        self.gauge("xswitch_worker_pool_level", "Frames free for use", labels, worker.pool_level);
+        self.gauge("xswitch_worker_pool_size", "Frames in all", labels, worker.pool_size);
+        let help = "Number of the snapshot that the worker uses";
+        self.gauge("xswitch_worker_snapshot_epoch", help, labels, worker.epoch);
+        for port in &worker.ports {
+            let labels: Labels<'_> = &[("interface", &port.interface), ("worker", &worker.worker)];
+            for (name, value, kind, help) in port.numbers() {
+                match kind {
+                    Kind::Counter => self.counter(&format!("xswitch_port_{name}_total"), help, labels, value),
+                    Kind::Gauge => self.gauge(&format!("xswitch_port_{name}"), help, labels, value),
                 }
             }
         }
+    }
+
+    fn ports(&self, status: &Status) {
         for port in &status.ports {
             let labels: Labels<'_> = &[("interface", &port.interface), ("queue", &port.queue)];
             let help = "1 while the interface of this queue is up";
@@ -164,24 +225,53 @@ impl Sheet {
     }
 
     fn services(&self, status: &Status) {
-        for service in &status.services {
-            let labels: Labels<'_> = &[("service", &service.name)];
-            self.traffic("xswitch_service", labels, &service.traffic);
-            let help = "Frames of new connections that were dropped";
-            self.counter("xswitch_service_refused_total", help, labels, service.refused);
-            let help = "Packets of connections that were dropped because of a limit";
-            self.counter("xswitch_service_limited_total", help, labels, service.limited);
-            for backend in &service.backends {
-                let labels: Labels<'_> = &[("service", &service.name), ("backend", &backend.address)];
-                self.traffic("xswitch_backend", labels, &backend.traffic);
-                self.standing(labels, backend);
-                let help = "Relative share of new connections";
-                self.gauge("xswitch_backend_weight", help, labels, u64::from(backend.weight));
-                let resolved = backend.next_hop.as_ref().is_some_and(|next_hop| next_hop.resolved);
-                let help = "1 while the MAC address of the backend's next hop is known";
-                self.gauge("xswitch_backend_next_hop_resolved", help, labels, u64::from(resolved));
+        let mut room = MOST_BACKENDS;
+        for service in status.services.iter().take(MOST_SERVICES) {
+            self.service(service);
+            let shown = service.backends.len().min(room);
+            room -= shown;
+            for backend in &service.backends[..shown] {
+                self.backend(&[("service", &service.name), ("backend", &backend.address)], backend);
             }
         }
+        let services = status.services.len();
+        let backends: usize = status.services.iter().map(|service| service.backends.len()).sum();
+        let help = "Services without series of their own, because there are more than 500";
+        let left = services.saturating_sub(MOST_SERVICES);
+        self.gauge("xswitch_services_unlabelled", help, &[], left as u64);
+        let help = "Backends without series of their own, because there are more than 2000 or their service has none";
+        self.gauge("xswitch_backends_unlabelled", help, &[], (backends + room - MOST_BACKENDS) as u64);
+    }
+
+    fn service(&self, service: &ServiceStatus) {
+        let labels: Labels<'_> = &[("service", &service.name)];
+        self.traffic("xswitch_service", labels, &service.traffic);
+        let help = "Frames of new connections that were dropped";
+        self.counter("xswitch_service_refused_total", help, labels, service.refused);
+        let help = "Packets of connections that were dropped because of a limit";
+        self.counter("xswitch_service_limited_total", help, labels, service.limited);
+        let ServingStatus { backends, serving, backups, backups_serving, .. } = service.serving;
+        for (kind, all, serving) in [("regular", backends, serving), ("backup", backups, backups_serving)] {
+            let labels: Labels<'_> = &[("service", &service.name), ("kind", &kind)];
+            let help = "Backends, those that leave aside";
+            self.gauge("xswitch_service_backends", help, labels, all as u64);
+            let help = "Backends that new connections go to";
+            self.gauge("xswitch_service_backends_serving", help, labels, serving as u64);
+        }
+        if !service.state.is_empty() {
+            let help = "1 while the service is enabled; 0: drained or disabled";
+            self.gauge("xswitch_service_enabled", help, labels, u64::from(service.state == "enabled"));
+        }
+    }
+
+    fn backend(&self, labels: Labels<'_>, backend: &BackendStatus) {
+        self.traffic("xswitch_backend", labels, &backend.traffic);
+        self.standing(labels, backend);
+        let help = "Relative share of new connections";
+        self.gauge("xswitch_backend_weight", help, labels, u64::from(backend.weight));
+        let resolved = backend.next_hop.as_ref().is_some_and(|next_hop| next_hop.resolved);
+        let help = "1 while the MAC address of the backend's next hop is known";
+        self.gauge("xswitch_backend_next_hop_resolved", help, labels, u64::from(resolved));
     }
 
     /// Whether a backend serves, and what speaks against it. What nobody knows is left out: a 0 would be an alarm.
@@ -190,16 +280,20 @@ impl Sheet {
             let help =
                 "1 while nothing speaks against the backend: neither checks, nor its agent, nor an operator";
             self.gauge("xswitch_backend_up", help, labels, u64::from(up));
-            let help = "Percent of its weight that count: less while it starts slowly, or its agent says so";
-            self.gauge("xswitch_backend_share_percent", help, labels, u64::from(backend.share));
+            let is_drained = matches!(backend.state.as_str(), "drain" | "drained" | "disabled" | "leaving");
+            let help = "1 while somebody took the backend out: an operator, its agent, the configuration";
+            self.gauge("xswitch_backend_drained", help, labels, u64::from(is_drained));
+            let help =
+                "Part of its weight that counts: less than 1 while it starts slowly, or its agent says so";
+            self.real("xswitch_backend_share_ratio", help, labels, f64::from(backend.share) / 100.0);
         }
         let help = "1 while new connections go to the backend; 0 also of one that is up, but has weight 0 or share 0, \
                     is a backup that is not needed, or cannot be reached while others can";
         self.gauge("xswitch_backend_takes_new", help, labels, u64::from(backend.takes_new));
         let help = "Connections that are still in use";
         self.gauge("xswitch_backend_connections_open", help, labels, backend.connections_open);
-        let help = "Microseconds to answer, smoothed, as schedulers see it; 0 while nothing is known";
-        self.gauge("xswitch_backend_response_microseconds", help, labels, u64::from(backend.response_us));
+        let help = "Seconds to answer, smoothed, as schedulers see it; 0 while nothing is known";
+        self.real("xswitch_backend_response_seconds", help, labels, f64::from(backend.response_us) / 1e6);
         let FailuresStatus { refused, unanswered, unreachable } = backend.failures;
         for (kind, value) in [("refused", refused), ("unanswered", unanswered), ("unreachable", unreachable)]
         {

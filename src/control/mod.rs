@@ -21,7 +21,8 @@
 //! | [`roster`], [`standing`] | who serves |
 //! | [`health`], [`discover`] | who can, and who there is |
 //! | [`orders`], [`requests`] | what operators change while it runs |
-//! | [`api`], [`serve`], [`status`], [`metrics`] | what others may ask |
+//! | [`api`], [`serve`], [`status`], [`rates`], [`metrics`] | what others may ask |
+//! | [`page`] | the same in a browser |
 //! | [`connections`], [`trace`] | the same of connections, and of one packet |
 //! | [`capture`] | frames as they come and as they leave, as pcapng |
 //! | [`client`] | the command line's end |
@@ -47,7 +48,9 @@ use dataplane::DataPlane;
 use follow::Follower;
 use netlink::{Netlink, NetlinkError};
 use network::NetworkView;
+use page::token::{Token, TokenError, WithToken};
 use ports::PortsError;
+use rates::Sampler;
 use standing::Standings;
 use status::Limits;
 use topology::Topology;
@@ -68,8 +71,10 @@ pub mod neighbors;
 pub mod netlink;
 pub mod network;
 pub mod orders;
+pub mod page;
 pub mod ports;
 pub mod prober;
+pub mod rates;
 pub mod requests;
 pub mod roster;
 pub mod rows;
@@ -100,6 +105,9 @@ pub enum ControlError {
     /// Nobody could ask us.
     #[error(transparent)]
     Api(#[from] ApiError),
+    /// Nobody could have the page's token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// An interface of the configuration does not exist.
     #[error("there is no interface {0}; `interfaces` in [switch] names those to use")]
     NoInterface(String),
@@ -144,6 +152,7 @@ pub struct Control {
     netlink: Netlink,
     socket: ControlSocket,
     metrics: Option<TcpListener>,
+    page: Option<(TcpListener, Arc<Token>)>,
     started: Instant,
     hangup: Option<Signal>,
     sender: Option<PacketSender>,
@@ -159,9 +168,19 @@ impl Control {
             .ok();
         let socket = ControlSocket::bind(&config.switch.control_socket).await?;
         let metrics = match config.switch.metrics_listen {
-            Some(address) => Some(api::bind_metrics(address).await?),
+            Some(address) => Some(api::bind("metrics_listen", address).await?),
             None => None,
         };
+        let page = match config.switch.status_listen {
+            Some(address) => Some((
+                api::bind("status_listen", address).await?,
+                Arc::new(Token::read(config.switch.status_token_file.as_deref())?),
+            )),
+            None => None,
+        };
+        if let Some(address) = config.switch.status_listen.filter(|address| !address.ip().is_loopback()) {
+            tracing::warn!(%address, "whoever reaches the status page sees services, backends and clients");
+        }
         // Opened here and not where it is used, so that it is older than the XDP programs' links: after a kill the kernel
         // closes the youngest descriptors first, and a packet socket takes it long.
         let sender = PacketSender::open()
@@ -185,7 +204,8 @@ impl Control {
             steering: compiled.steering,
             wanted: compiled.wanted,
         };
-        Ok(Self { state, netlink, socket, metrics, started: Instant::now(), hangup, sender })
+        let started = Instant::now();
+        Ok(Self { state, netlink, socket, metrics, page, started, hangup, sender })
     }
 
     /// The first snapshot, for workers to start with.
@@ -203,7 +223,7 @@ impl Control {
     pub async fn run(
         mut self,
         dataplane: Arc<dyn DataPlane>,
-        file: Box<dyn ConfigFile>,
+        mut file: Box<dyn ConfigFile>,
         shutdown: impl Future<Output = ()>,
     ) {
         let (publisher, snapshot) = watch::channel(self.snapshot());
@@ -215,6 +235,7 @@ impl Control {
             last_view: LastView::default(),
             walker: Walker::default(),
             captures: Captures::default(),
+            sampler: Sampler::default(),
             snapshot,
             started: self.started,
             limits: Limits { v4: switch.max_connections, v6: switch.max_connections_ipv6 },
@@ -225,8 +246,13 @@ impl Control {
             endpoints.spawn(serve::serve(listener, api::control_routes(source.clone())));
         }
         if let Some(listener) = self.metrics.take() {
-            endpoints.spawn(serve::serve(listener, api::metrics_routes(source)));
+            endpoints.spawn(serve::serve(listener, api::metrics_routes(source.clone())));
         }
+        if let Some((listener, token)) = self.page.take() {
+            file = Box::new(WithToken { file, token: Arc::clone(&token) });
+            endpoints.spawn(serve::serve(listener, page::routes(source.clone(), token)));
+        }
+        endpoints.spawn(source.sampler.run(Arc::clone(&dataplane), source.snapshot));
         let follower = Follower::new(self.state, self.netlink, self.sender, dataplane, publisher, asked);
         tokio::select! {
             () = follower.run(file, self.hangup) => {}

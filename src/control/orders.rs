@@ -48,6 +48,17 @@ pub struct Reload {
     pub dry_run: bool,
 }
 
+/// What became of the reloads since the start; dry runs do not count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloads {
+    /// Those that were done.
+    pub done: u64,
+    /// Those that were refused, and changed nothing.
+    pub refused: u64,
+    /// Whether the last one was refused: the file is not what runs.
+    pub last_refused: bool,
+}
+
 /// What came of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {

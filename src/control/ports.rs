@@ -32,15 +32,17 @@ pub enum PortsError {
         /// First port above ours.
         above: u32,
     },
-    /// Nobody could read the metrics.
+    /// Nobody could reach an endpoint of ours.
     #[error(
-        "`metrics_listen` {listen} lies within {what} {first}-{last}, which the switch takes over at its own \
+        "`{key}` {listen} lies within {what} {first}-{last}, which the switch takes over at its own \
          address {address}: nobody could reach it; choose another port, or listen at another address, in [switch]"
     )]
-    Metrics {
+    Endpoint {
+        /// Which setting asks for it.
+        key: &'static str,
         /// Which setting the ports come from.
         what: String,
-        /// Where metrics are to be had.
+        /// Where it listens.
         listen: SocketAddr,
         /// The SNAT address that is this host's, too.
         address: IpAddr,
@@ -82,7 +84,8 @@ pub fn conflict(config: &Config, view: &NetworkView, kernel: Option<(u16, u16)>)
         if let Some(kernel) = kernel {
             outside(&claim.what, claim.ports, kernel)?;
         }
-        metrics_outside(config.switch.metrics_listen, claim)?;
+        endpoint_outside("metrics_listen", config.switch.metrics_listen, claim)?;
+        endpoint_outside("status_listen", config.switch.status_listen, claim)?;
     }
     Ok(())
 }
@@ -127,12 +130,12 @@ fn shared_claims(config: &Config, view: &NetworkView) -> Vec<Claim> {
     claims
 }
 
-fn metrics_outside(listen: Option<SocketAddr>, claim: &Claim) -> Result<(), PortsError> {
+fn endpoint_outside(key: &'static str, listen: Option<SocketAddr>, claim: &Claim) -> Result<(), PortsError> {
     let (first, last) = claim.ports;
     match listen {
         Some(listen) if covers(listen.ip(), claim.address) && (first..=last).contains(&listen.port()) => {
             let (what, address) = (claim.what.clone(), claim.address);
-            Err(PortsError::Metrics { what, listen, address, first, last })
+            Err(PortsError::Endpoint { key, what, listen, address, first, last })
         }
         _ => Ok(()),
     }
@@ -287,9 +290,10 @@ mod tests {
     }
 
     #[test]
-    fn the_metrics_may_not_lie_within() {
+    fn endpoints_may_not_lie_within() {
         let claim = Claim { what: "snat_ports".into(), address: ip("198.18.1.2"), ports: (1024, 32767) };
-        let outside = |listen: &str| metrics_outside(Some(listen.parse().unwrap()), &claim).is_ok();
+        let outside =
+            |listen: &str| endpoint_outside("metrics_listen", Some(listen.parse().unwrap()), &claim).is_ok();
         assert!(outside("127.0.0.1:9500") && outside("0.0.0.0:40000") && outside("198.18.0.2:9500"));
         assert!(!outside("0.0.0.0:9500") && !outside("198.18.1.2:9500") && !outside("[::]:9500"));
     }

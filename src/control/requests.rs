@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use tokio::sync::oneshot;
 
 use super::discover::Watched;
-use super::health::{Checked, Pace};
-use super::orders::{Order, Outcome, Refusal, Reload};
+use super::health::{CheckDurations, Checked, Pace};
+use super::orders::{Order, Outcome, Refusal, Reload, Reloads};
 use super::roster::{Shown, Summary};
 use super::standing::{BackendKey, ServiceKey};
 
@@ -34,4 +34,8 @@ pub struct View {
     pub watched: HashMap<ServiceKey, Watched>,
     /// How checking keeps up.
     pub pace: Pace,
+    /// How long the checks of each service took.
+    pub durations: HashMap<ServiceKey, CheckDurations>,
+    /// What became of reloads.
+    pub reloads: Reloads,
 }

@@ -1,85 +1,149 @@
-//! HTTP with limits: whoever connects, however slowly, takes one of a few places for a few seconds.
+//! HTTP with limits: whoever connects, however slowly, takes one of a few places for a few seconds, and gives it to the
+//! next one as long as its request is not complete.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, Response, StatusCode, header};
 use axum::serve::Listener;
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::sync::Semaphore;
-use tokio::time::Instant;
+use tokio::task::{AbortHandle, JoinSet};
 
-/// Connections at a time; the next ones wait in the kernel's queue.
-const PLACES: usize = 32;
+mod stage;
+
+pub use stage::Stage;
+
+/// Connections at a time.
+const PLACES: usize = 128;
 /// Until the request's headers must have arrived.
 const HEADER_LIMIT: Duration = Duration::from_secs(3);
-/// Until the whole exchange must be over.
+/// Until its body must have arrived after them.
+const BODY_LIMIT: Duration = Duration::from_secs(3);
+/// Until the whole exchange must be over, or what a stream sent must have been read.
 const EXCHANGE_LIMIT: Duration = Duration::from_secs(15);
 /// Largest request line with headers: 2^14 bytes.
 const HEADER_BYTES: usize = 1 << 14;
+/// Largest body: an order is a few hundred bytes.
+const BODY_BYTES: usize = 1 << 16;
+/// Between two looks at who could be shown out.
+const PAUSE: Duration = Duration::from_millis(20);
 
-/// When an exchange must be over. Every request has it among its extensions, for answers that take longer.
-#[derive(Debug, Clone)]
-pub struct Deadline(Arc<Mutex<Instant>>);
-
-impl Deadline {
-    fn new(limit: Duration) -> Self {
-        Self(Arc::new(Mutex::new(Instant::now() + limit)))
-    }
-
-    /// The exchange may take so long from now on.
-    pub fn extend(&self, limit: Duration) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + limit;
-    }
-
-    fn get(&self) -> Instant {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits until it is over, wherever it was moved meanwhile.
-    async fn passed(&self) {
-        while Instant::now() < self.get() {
-            tokio::time::sleep_until(self.get()).await;
-        }
-    }
-}
-
-/// Serves until dropped. Each connection is good for one request.
+/// Serves until dropped. Each connection is good for one request, which handlers see whole.
 pub async fn serve<L>(mut listener: L, router: Router)
 where
     L: Listener,
     L::Io: Send + Unpin + 'static,
 {
-    let places = Arc::new(Semaphore::new(PLACES));
     // Connections end with the listener: this set is dropped with the future.
-    let mut exchanges = tokio::task::JoinSet::new();
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+    let mut exchanges = JoinSet::new();
+    let mut guests = Guests::default();
+    loop {
         let (stream, _) = listener.accept().await;
         while exchanges.try_join_next().is_some() {}
-        let (deadline, router) = (Deadline::new(EXCHANGE_LIMIT), TowerToHyperService::new(router.clone()));
-        let of_request = deadline.clone();
-        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-            request.extensions_mut().insert(of_request.clone());
-            router.call(request)
-        });
-        exchanges.spawn(async move {
-            let exchange = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_LIMIT)
-                .max_buf_size(HEADER_BYTES)
-                .keep_alive(false)
-                .serve_connection(TokioIo::new(stream), service);
+        while exchanges.len() >= PLACES {
+            guests.show_one_out();
             tokio::select! {
-                ended = exchange => if let Err(error) = ended {
-                    tracing::debug!(%error, "a client's request failed");
-                },
-                () = deadline.passed() => tracing::debug!("a client took too long"),
+                _ = exchanges.join_next() => {}
+                () = tokio::time::sleep(PAUSE) => {}
             }
-            drop(place);
-        });
+        }
+        let stage = Stage::default();
+        let exchange = exchange(stream, TowerToHyperService::new(router.clone()), stage.clone());
+        guests.welcome(stage, exchanges.spawn(exchange));
     }
+}
+
+/// Those connected, the longest first.
+#[derive(Default)]
+struct Guests(VecDeque<(Stage, AbortHandle)>);
+
+impl Guests {
+    fn welcome(&mut self, stage: Stage, handle: AbortHandle) {
+        self.0.retain(|(_, handle)| !handle.is_finished());
+        self.0.push_back((stage, handle));
+    }
+
+    /// The one that has kept us waiting for its request the longest; else the one that takes our answer the longest. Nobody
+    /// for whom we are at work.
+    fn show_one_out(&mut self) {
+        self.0.retain(|(_, handle)| !handle.is_finished());
+        let longest = |wanted: fn(&Stage) -> bool| self.0.iter().position(|(stage, _)| wanted(stage));
+        let longest = longest(Stage::is_asking).or_else(|| longest(Stage::is_listening));
+        if let Some((_, handle)) = longest.and_then(|position| self.0.remove(position)) {
+            handle.abort();
+        }
+    }
+}
+
+async fn exchange<Io>(stream: Io, router: TowerToHyperService<Router>, stage: Stage)
+where
+    Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
+{
+    let service = service_fn(|request| answer(request, &router, &stage));
+    let exchange = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_LIMIT)
+        .max_buf_size(HEADER_BYTES)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut exchange = pin!(exchange);
+    let mut sent = 0;
+    loop {
+        match tokio::time::timeout(EXCHANGE_LIMIT, &mut exchange).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => return tracing::debug!(%error, "a client's request failed"),
+            // A stream goes on for as long as somebody reads it.
+            Err(_) if stage.sent() > sent => sent = stage.sent(),
+            Err(_) => return tracing::debug!("a client took too long"),
+        }
+    }
+}
+
+/// Has the router answer, once the request is here as a whole.
+async fn answer(
+    request: Request<Incoming>,
+    router: &TowerToHyperService<Router>,
+    stage: &Stage,
+) -> Result<Response<Body>, Infallible> {
+    let (parts, body) = request.into_parts();
+    let body = match read(body).await {
+        Ok(body) => body,
+        Err((status, why)) => return Ok(refuse(status, why)),
+    };
+    stage.work();
+    let mut request = Request::from_parts(parts, Body::from(body));
+    request.extensions_mut().insert(stage.clone());
+    let response = router.call(request).await;
+    stage.listen();
+    response
+}
+
+async fn read(body: Incoming) -> Result<Bytes, (StatusCode, &'static str)> {
+    const TOO_LARGE: (StatusCode, &str) = (StatusCode::PAYLOAD_TOO_LARGE, "more than 64 KiB\n");
+    if body.size_hint().lower() > BODY_BYTES as u64 {
+        return Err(TOO_LARGE);
+    }
+    match tokio::time::timeout(BODY_LIMIT, Limited::new(body, BODY_BYTES).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(TOO_LARGE),
+        Ok(Err(_)) => Err((StatusCode::BAD_REQUEST, "the body is not what its headers say\n")),
+        Err(_) => Err((StatusCode::REQUEST_TIMEOUT, "the body did not come in 3 s\n")),
+    }
+}
+
+fn refuse(status: StatusCode, why: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::from(why));
+    *response.status_mut() = status;
+    let plain = header::HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    response
 }

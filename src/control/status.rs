@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::dataplane::{PortStatus, SteeredStatus};
 use super::discover::Watched;
-use super::health::{Checked, Pace};
+use super::health::{CheckDurations, Checked, Pace};
+use super::orders::Reloads;
+pub use super::rates::{Rates, SwitchRates};
 use crate::tables::DropReason;
 use crate::tables::counters::PortCounters;
 
@@ -35,6 +37,9 @@ pub struct Status {
     pub view_age_s: Option<u64>,
     /// Sums over the workers.
     pub totals: Totals,
+    /// How fast they and others grow.
+    #[serde(default)]
+    pub rates: SwitchRates,
     /// The connection table.
     pub connections: Connections,
     /// Dropped frames by reason; every reason is there.
@@ -44,6 +49,9 @@ pub struct Status {
     /// How checking keeps up; null where nobody said.
     #[serde(default)]
     pub checks: Option<Pace>,
+    /// What became of reloads; null where nobody said.
+    #[serde(default)]
+    pub reloads: Option<Reloads>,
     /// Rules of outbound source NAT, in the order of the configuration.
     #[serde(default)]
     pub snat: Vec<SnatStatus>,
@@ -152,11 +160,17 @@ pub struct ServiceStatus {
     /// Sums over its backends.
     #[serde(flatten)]
     pub traffic: Traffic,
+    /// How fast they grow.
+    #[serde(default)]
+    pub rates: Rates,
     /// Frames of new connections that were dropped.
     pub refused: u64,
     /// Packets of its connections that were dropped because of a limit.
     #[serde(default)]
     pub limited: u64,
+    /// How long its checks took that succeeded, agents aside; null where there were none.
+    #[serde(default)]
+    pub check_durations: Option<CheckDurations>,
     /// Where more backends are discovered, and how that stands.
     #[serde(default)]
     pub discover: Option<Watched>,
@@ -227,6 +241,9 @@ pub struct BackendStatus {
     /// What it has seen.
     #[serde(flatten)]
     pub traffic: Traffic,
+    /// How fast that grows.
+    #[serde(default)]
+    pub rates: Rates,
     /// Where frames to it leave; null while there is no route.
     pub next_hop: Option<NextHopStatus>,
 }

@@ -115,6 +115,8 @@ pub fn config() -> Config {
             verify_checksums: VerifyChecksums::Always,
             control_socket: "/run/xswitch.sock".into(),
             metrics_listen: None,
+            status_listen: None,
+            status_token_file: None,
         },
         timeouts: Timeouts::default(),
         acl: None,

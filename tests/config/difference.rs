@@ -66,6 +66,8 @@ fn every_key_of_the_switch_and_its_timeouts() {
         (|c| c.switch.verify_checksums = VerifyChecksums::State, "[switch] verify_checksums always → state"),
         (|c| c.switch.control_socket = "/a".into(), "[switch] control_socket /run/xswitch.sock → /a"),
         (|c| c.switch.metrics_listen = None, "[switch] metrics_listen 127.0.0.1:9500 → none"),
+        (|c| c.switch.status_listen = None, "[switch] status_listen 127.0.0.1:9501 → none"),
+        (|c| c.switch.status_token_file = None, "[switch] status_token_file /etc/xswitch/page-token → none"),
         (|c| c.acl = None, "[acl] removed (default allow, 1 allowed, 2 denied)"),
         (|c| c.timeouts.tcp_syn_s = 1, "[timeouts] tcp_syn_s 240 → 1"),
         (|c| c.timeouts.tcp_established_s = 1, "[timeouts] tcp_established_s 7440 → 1"),

@@ -49,9 +49,15 @@ fn collect(table: &toml::Table, path: &str, keys: &mut BTreeSet<String>) {
 fn full_toml_shows_the_defaults() {
     let full = config::load(&directory().join("full.toml")).unwrap().config;
     let minimal = config::load(&directory().join("minimal.toml")).unwrap().config;
-    let without_addresses =
-        valid::Switch { snat_addresses: vec![], resolvers: vec![], tunnel_sources: vec![], ..full.switch };
-    assert_eq!(without_addresses, minimal.switch);
+    let without_examples = valid::Switch {
+        snat_addresses: vec![],
+        resolvers: vec![],
+        tunnel_sources: vec![],
+        status_listen: None,
+        status_token_file: None,
+        ..full.switch
+    };
+    assert_eq!(without_examples, minimal.switch);
     assert_eq!(full.timeouts, minimal.timeouts);
 }
 
@@ -88,6 +94,8 @@ fn what_is_left_out_has_its_default() {
             verify_checksums: VerifyChecksums::Always,
             control_socket: "/run/xswitch.sock".into(),
             metrics_listen: Some("127.0.0.1:9500".parse().unwrap()),
+            status_listen: None,
+            status_token_file: None,
         }
     );
     assert_eq!(config.timeouts, valid::Timeouts::default());

@@ -101,6 +101,8 @@ fn in_the_switch() {
         ("snat_ports = «\"1024-70000\"", "is not a range", "65535"),
         ("control_socket = «\"\"", "cannot have this path", "/run/xswitch.sock"),
         ("metrics_listen = «\"9500\"", "is not an address with a port", "127.0.0.1:9500"),
+        ("status_listen = «\"localhost:9501\"", "is not an address with a port", "127.0.0.1:9500"),
+        ("status_token_file = «\"page-token\"", "does not begin at", "/etc/xswitch/page-token"),
         ("«worker = 2", "unknown key `worker` in [switch]", "did you mean `workers`?"),
         ("«scheduler = \"rr\"", "unknown key `scheduler`", "belongs in [[service]]"),
         ("«colour = \"red\"", "unknown key `colour`", "known here: busy_poll, busy_poll_device"),

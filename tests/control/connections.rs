@@ -15,7 +15,14 @@ use super::endpoints::Lab;
 use super::fake::{NOW, ip};
 
 /// Makes a connection of this backend row that was seen `idle_ms` ago.
-fn make<P: Pair>(lab: &Lab, client: (&str, u16), to: (&str, u16), backend: u32, state: State, idle_ms: u64) {
+pub fn make<P: Pair>(
+    lab: &Lab,
+    client: (&str, u16),
+    to: (&str, u16),
+    backend: u32,
+    state: State,
+    idle_ms: u64,
+) {
     let pair = P::of(ip(client.0), ip(to.0)).unwrap();
     let protocol = if state == State::Udp { 17 } else { 6 };
     let request = FlowKey { addresses: pair, ports: u32::from(client.1) << 16 | u32::from(to.1), protocol };

@@ -16,6 +16,7 @@ use xswitch::control::client::{self, ClientError};
 use xswitch::control::compile::compile_static;
 use xswitch::control::connections::Walker;
 use xswitch::control::dataplane::DataPlane;
+use xswitch::control::rates::Sampler;
 use xswitch::control::status::{Limits, Status};
 use xswitch::control::{metrics, serve};
 use xswitch::tables::{BackendId, DropReason, InterfaceId, ServiceId};
@@ -44,6 +45,7 @@ impl Lab {
             last_view: LastView::default(),
             walker: Walker::default(),
             captures: Captures::default(),
+            sampler: Sampler::default(),
             snapshot: receiver,
             started: Instant::now(),
             limits: Limits { v4: 4096, v6: 1024 },
@@ -69,7 +71,7 @@ impl Lab {
     }
 
     /// Counts something at both workers.
-    fn count(&self) {
+    pub fn count(&self) {
         for (number, worker) in self.dataplane.workers().iter().enumerate() {
             let (counters, number) = (&worker.counters, number as u64);
             counters.received.add(100 + number);
@@ -253,7 +255,9 @@ pub fn parse(text: &str) -> BTreeMap<String, f64> {
         } else {
             let (sample, value) = line.rsplit_once(' ').unwrap();
             let name = sample.split('{').next().unwrap();
-            assert_eq!(name, kind.0, "{line} has no TYPE");
+            let of_histogram = |suffix| kind.1 == "histogram" && name.strip_suffix(suffix) == Some(kind.0);
+            let is_typed = name == kind.0 || ["_bucket", "_sum", "_count"].into_iter().any(of_histogram);
+            assert!(is_typed, "{line} has no TYPE");
             assert_eq!(name.ends_with("_total"), kind.1 == "counter", "{line}");
             assert!(
                 samples.insert(sample.to_owned(), value.parse().unwrap()).is_none(),
@@ -267,7 +271,7 @@ pub fn parse(text: &str) -> BTreeMap<String, f64> {
 #[test]
 fn the_metrics_endpoint_serves_over_tcp_and_a_busy_port_names_the_key() {
     let lab = Lab::new();
-    let listener = lab.runtime.block_on(api::bind_metrics("127.0.0.1:0".parse().unwrap())).unwrap();
+    let listener = lab.runtime.block_on(api::bind("metrics_listen", "127.0.0.1:0".parse().unwrap())).unwrap();
     let address = listener.local_addr().unwrap();
     lab.runtime.spawn(serve::serve(listener, api::metrics_routes(lab.source.clone())));
     let mut stream = TcpStream::connect(address).unwrap();
@@ -278,8 +282,8 @@ fn the_metrics_endpoint_serves_over_tcp_and_a_busy_port_names_the_key() {
     assert!(
         answer.contains("text/plain; version=0.0.4") && answer.contains("xswitch_frames_received_total 0")
     );
-    let error = lab.runtime.block_on(api::bind_metrics(address)).unwrap_err();
-    assert!(matches!(error, ApiError::MetricsInUse(_)) && error.to_string().contains("`metrics_listen`"));
+    let error = lab.runtime.block_on(api::bind("metrics_listen", address)).unwrap_err();
+    assert!(matches!(error, ApiError::InUse(..)) && error.to_string().contains("`metrics_listen`"));
 }
 
 #[test]

@@ -60,6 +60,8 @@ pub fn config(socket: &Path) -> Config {
             verify_checksums: VerifyChecksums::Always,
             control_socket: socket.into(),
             metrics_listen: None,
+            status_listen: None,
+            status_token_file: None,
         },
         timeouts: Timeouts::default(),
         acl: None,

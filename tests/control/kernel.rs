@@ -423,7 +423,7 @@ mod inside {
         let mut hidden = good.clone();
         hidden.switch.metrics_listen = Some("0.0.0.0:9500".parse().unwrap());
         let error = Control::prepare(hidden).await.unwrap_err();
-        assert!(matches!(error, ControlError::Ports(PortsError::Metrics { .. })), "{error}");
+        assert!(matches!(error, ControlError::Ports(PortsError::Endpoint { .. })), "{error}");
 
         let log = folder.path().join("log");
         let subscriber = tracing_subscriber::fmt()

@@ -104,7 +104,7 @@ fn a_busy_loop_raises_no_alarm() {
     };
     let (age, samples) = scrape();
     assert_eq!(age, None);
-    let about = ["backend_up", "share_percent", "xswitch_checks", "view_age"];
+    let about = ["backend_up", "share_ratio", "xswitch_checks", "view_age"];
     let unknown = |name: &&String| about.iter().any(|part| name.contains(part));
     assert_eq!(samples.keys().find(unknown), None, "nobody said any of it yet");
     assert!(samples.contains_key("xswitch_uptime_seconds"), "the rest is there");

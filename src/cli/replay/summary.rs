@@ -110,8 +110,14 @@ impl Summary {
             .map(|(interface, address)| Unresolved { interface: name(*interface), address: *address })
             .collect();
         let view = View::default();
-        let facts =
-            Facts { snapshot: &snapshot, uptime: Duration::ZERO, limits, view: &view, view_age: None };
+        let facts = Facts {
+            snapshot: &snapshot,
+            uptime: Duration::ZERO,
+            limits,
+            view: &view,
+            view_age: None,
+            before: None,
+        };
         let status = Status::collect(facts, &OneWorker::new(Arc::clone(&counters), loads));
         Self {
             duration_ms: numbers.duration_ns / 1_000_000,

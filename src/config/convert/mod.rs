@@ -63,6 +63,8 @@ fn switch(raw: raw::Switch) -> Option<valid::Switch> {
         verify_checksums: value(raw.verify_checksums)?,
         control_socket: value(raw.control_socket)?,
         metrics_listen: value(raw.metrics_listen)?,
+        status_listen: value(raw.status_listen)?,
+        status_token_file: value(raw.status_token_file)?,
     })
 }
 

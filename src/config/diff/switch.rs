@@ -32,6 +32,8 @@ pub(super) fn switch(old: &Switch, new: &Switch, part: &mut Part<'_>) {
         verify_checksums,
         control_socket,
         metrics_listen,
+        status_listen,
+        status_token_file,
     } = old;
     part.list("interfaces", interfaces, &new.interfaces);
     part.key("topology", topology, &new.topology);
@@ -60,6 +62,8 @@ pub(super) fn switch(old: &Switch, new: &Switch, part: &mut Part<'_>) {
     part.key("verify_checksums", verify_checksums, &new.verify_checksums);
     part.key("control_socket", control_socket, &new.control_socket);
     part.key("metrics_listen", metrics_listen, &new.metrics_listen);
+    part.key("status_listen", status_listen, &new.status_listen);
+    part.key("status_token_file", status_token_file, &new.status_token_file);
 }
 
 pub(super) fn timeouts(old: &Timeouts, new: &Timeouts, part: &mut Part<'_>) {

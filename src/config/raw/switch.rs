@@ -42,6 +42,9 @@ pub(in crate::config) struct Switch {
     pub verify_checksums: Field<VerifyChecksums>,
     pub control_socket: Field<PathBuf>,
     pub metrics_listen: Field<Option<SocketAddr>>,
+    pub status_listen: Field<Option<SocketAddr>>,
+    /// None where the key is missing or empty.
+    pub status_token_file: Field<Option<PathBuf>>,
 }
 
 /// `[timeouts]`.
@@ -97,6 +100,8 @@ impl Switch {
             metrics_listen: table
                 .text("metrics_listen", values::listen)
                 .or(Some(SocketAddr::from(([127, 0, 0, 1], 9500)))),
+            status_listen: table.text("status_listen", values::listen).or(None),
+            status_token_file: table.text("status_token_file", texts::token_path).or(None),
         }
     }
 }

@@ -63,6 +63,10 @@ pub struct Switch {
     pub control_socket: PathBuf,
     /// Prometheus endpoint; none = off.
     pub metrics_listen: Option<SocketAddr>,
+    /// Status page; none = off.
+    pub status_listen: Option<SocketAddr>,
+    /// File with the token that orders from the page need; none = the page is read-only.
+    pub status_token_file: Option<PathBuf>,
 }
 
 /// How the XDP program is attached.

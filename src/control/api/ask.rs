@@ -17,7 +17,7 @@ pub(super) fn understood<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, A
 }
 
 /// An answer that is an error.
-pub(super) type Answered = (StatusCode, String);
+pub(in crate::control) type Answered = (StatusCode, String);
 
 fn cannot_be(text: String) -> Answered {
     (StatusCode::UNPROCESSABLE_ENTITY, text + "\n")
@@ -34,7 +34,7 @@ fn busy(busy: connections::Busy) -> Answered {
     (StatusCode::CONFLICT, format!("{busy}\n"))
 }
 
-pub(super) async fn list(
+pub(in crate::control) async fn list(
     State(source): State<Source>,
     question: Result<Json<connections::Question>, JsonRejection>,
 ) -> Result<Json<Listing>, Answered> {

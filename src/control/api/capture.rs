@@ -11,34 +11,38 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use axum::{Json, response::Response};
 use futures_util::stream;
+use tokio::sync::mpsc::Receiver;
 
 use super::Source;
 use super::ask::{Answered, understood, unusable};
 use crate::control::capture::Question;
-use crate::control::serve::Deadline;
+use crate::control::serve::Stage;
 
-/// How long the end of an answer may take.
-const END: Duration = Duration::from_secs(15);
+/// While no frame comes, so often it is said that the capture goes on.
+const PAUSE: Duration = Duration::from_secs(2);
 
 pub(super) async fn capture(
     State(source): State<Source>,
-    deadline: Option<Extension<Deadline>>,
+    stage: Option<Extension<Stage>>,
     question: Result<Json<Question>, JsonRejection>,
 ) -> Result<Response, Answered> {
     let (question, snapshot) = (understood(question)?, source.newest());
     question.check().map_err(unusable)?;
     let wanted = question.wanted(&snapshot).map_err(unusable)?;
-    let takes = Duration::from_secs(question.seconds.into());
     let begun =
         source.captures.begin(question, wanted, Arc::clone(&source.dataplane), source.snapshot.clone());
     let pieces = begun.map_err(|busy| (axum::http::StatusCode::CONFLICT, format!("{busy}\n")))?;
-    if let Some(Extension(deadline)) = deadline {
-        deadline.extend(takes + END);
-    }
-    let next = |mut pieces: tokio::sync::mpsc::Receiver<_>| async {
-        let piece = pieces.recv().await?;
-        Some((Ok::<_, Infallible>(piece), pieces))
+    let stage = stage.map(|Extension(stage)| stage).unwrap_or_default();
+    stage.stream();
+    // Asked for the next piece only while the client takes what there was.
+    let next = |(mut pieces, stage): (Receiver<_>, Stage)| async {
+        loop {
+            stage.send();
+            if let Ok(piece) = tokio::time::timeout(PAUSE, pieces.recv()).await {
+                return Some((Ok::<_, Infallible>(piece?), (pieces, stage)));
+            }
+        }
     };
-    let body = Body::from_stream(stream::unfold(pieces, next));
+    let body = Body::from_stream(stream::unfold((pieces, stage), next));
     Ok(([(header::CONTENT_TYPE, "application/x-pcapng")], body).into_response())
 }

@@ -30,6 +30,8 @@ pub(super) fn keep_fixed(old: &Switch, new: Switch) -> (Switch, Vec<String>) {
         ("ring_size", old.ring_size != new.ring_size),
         ("control_socket", old.control_socket != new.control_socket),
         ("metrics_listen", old.metrics_listen != new.metrics_listen),
+        ("status_listen", old.status_listen != new.status_listen),
+        ("status_token_file", old.status_token_file != new.status_token_file),
     ];
     let warning = |(key, _): &(&str, bool)| {
         format!("`{key}` in [switch] takes effect with the next start; the former value stays")

@@ -69,6 +69,11 @@ impl Follower {
     /// Reads the file again. A dry run only says what would change.
     pub(super) async fn reload(&mut self, reload: Reload, file: &SharedFile) -> Result<Outcome, Refusal> {
         let outcome = self.try_reload(reload, file).await;
+        if !reload.dry_run {
+            let reloads = &mut self.serving.reloads;
+            reloads.last_refused = outcome.is_err();
+            *if reloads.last_refused { &mut reloads.refused } else { &mut reloads.done } += 1;
+        }
         match &outcome {
             Ok(_) if reload.dry_run => {}
             Ok(Outcome { changes, overruled, kept, epoch, .. }) => {

@@ -10,6 +10,7 @@ use crate::config::valid::{Config, Via};
 use crate::control::compile::{Left, Usage};
 use crate::control::discover::{Discovery, Found};
 use crate::control::health::{Health, News, Report, Suspicion, Target};
+use crate::control::orders::Reloads;
 use crate::control::requests::View;
 use crate::control::roster::Roster;
 use crate::control::standing::{BackendKey, service_key};
@@ -38,6 +39,8 @@ pub(super) struct Serving {
     rows: HashMap<BackendKey, BackendId>,
     fading: Fading,
     next_turn: Instant,
+    /// What became of reloads, for showing.
+    pub(super) reloads: Reloads,
 }
 
 impl Serving {
@@ -46,7 +49,8 @@ impl Serving {
         let (health, reports) = Health::start(Arc::clone(&loads));
         let (discovery, found) = Discovery::start();
         let (rows, fading, targets) = (HashMap::new(), Fading::default(), Vec::new());
-        Self { roster, health, reports, discovery, found, loads, targets, rows, fading, next_turn: now }
+        let (next_turn, reloads) = (now, Reloads::default());
+        Self { roster, health, reports, discovery, found, loads, targets, rows, fading, next_turn, reloads }
     }
 
     /// Hears what is new. Whether anything follows from it.
@@ -168,6 +172,8 @@ impl Serving {
             checked: self.health.checked(),
             watched,
             pace: self.health.pace(),
+            durations: self.health.durations(),
+            reloads: self.reloads,
         }
     }
 }

@@ -13,11 +13,12 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::AbortHandle;
 
 use super::check::Answer;
+use super::durations::Durations;
 use super::machine::Suspicion;
 use super::pace::{Lateness, Pace};
 use super::{News, Report, Target, Through};
 use crate::config::valid::Check;
-use crate::control::standing::BackendKey;
+use crate::control::standing::{BackendKey, ServiceKey};
 use crate::tables::{BackendId, Loads};
 use probe::{Probe, Role, Running, Subscriber};
 
@@ -66,6 +67,8 @@ pub struct Board {
     checks: u64,
     in_flight: u64,
     lateness: Lateness,
+    /// Of services that are checked, or were when their last check ended.
+    pub(super) durations: HashMap<ServiceKey, Durations>,
 }
 
 impl Board {
@@ -84,6 +87,7 @@ impl Board {
             checks: 0,
             in_flight: 0,
             lateness: Lateness::new(now),
+            durations: HashMap::new(),
         }
     }
 
@@ -234,6 +238,7 @@ impl Board {
                     if probe.question.how.check != Check::Agent {
                         let micros = u32::try_from(passed.took.as_micros()).unwrap_or(u32::MAX);
                         self.loads.probed(one.row, micros);
+                        self.durations.entry(one.key.service).or_default().add(passed.took);
                     }
                 }
                 if let Some(verdict) = verdict {

@@ -12,13 +12,14 @@
 //! | file | holds |
 //! |---|---|
 //! | [`machine`] | what a row of results says: pure |
+//! | `durations` | how long checks took: pure |
 //! | [`pace`] | when a check is due, how late it was: pure |
 //! | [`board`] | who is checked how, and what is known: behind a lock that nobody holds for long |
 //! | [`schedule`] | the task that starts what is due |
 //! | [`check`] | how a backend is asked |
 //! | [`through`] | the same through the forwarding path |
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,16 +27,18 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinHandle;
 
-use super::standing::BackendKey;
+use super::standing::{BackendKey, ServiceKey};
 use crate::config::valid;
 use crate::sys::limits;
 use crate::tables::{BackendId, Loads, Protocol};
 use board::Board;
+pub use durations::{CheckDurations, DurationBucket};
 pub use machine::Suspicion;
 pub use pace::Pace;
 
 pub mod board;
 pub mod check;
+mod durations;
 pub mod machine;
 pub mod pace;
 pub mod schedule;
@@ -168,6 +171,7 @@ impl Health {
 
     /// From now on these are checked, and no others. What is known of those that are checked as before stays.
     pub fn set(&self, targets: Vec<Target>) {
+        let services: HashSet<ServiceKey> = targets.iter().map(|target| target.key.service).collect();
         let mut change = locked(&self.board).begin();
         let mut targets = targets.into_iter();
         while targets.len() > 0 {
@@ -181,6 +185,7 @@ impl Health {
             breathe(left);
         }
         locked(&self.board).finish(&change, Instant::now());
+        locked(&self.board).durations.retain(|service, _| services.contains(service));
         self.bell.notify_one();
     }
 
@@ -200,6 +205,12 @@ impl Health {
             breathe(left);
         }
         checked
+    }
+
+    /// How long the checks of each service took.
+    pub fn durations(&self) -> HashMap<ServiceKey, CheckDurations> {
+        let board = locked(&self.board);
+        board.durations.iter().map(|(service, durations)| (*service, durations.shown())).collect()
     }
 
     /// How checking keeps up.

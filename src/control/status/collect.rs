@@ -1,18 +1,19 @@
 //! Counters and snapshot to a [`Status`].
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{
     BackendStatus, Connections, FailuresStatus, NextHopStatus, PortTraffic, ServiceStatus, ServingStatus,
     SnatStatus, Status, Totals, Traffic, WorkerStatus,
 };
 use crate::control::dataplane::{DataPlane, PortStatus, WorkerHandle};
+use crate::control::rates::{self, Rates, Sample};
 use crate::control::requests::View;
 use crate::control::roster::{Shown, Summary};
 use crate::control::standing::{BackendKey, ServiceKey};
 use crate::sys::memory;
-use crate::tables::counters::{BackendCounters, ServiceCounters};
+use crate::tables::counters::ServiceCounters;
 use crate::tables::{
     Backend, BackendId, Counter, DropReason, Filtering, Loads, Mapping, Service, Snapshot, SnatRule,
     WorkerCounters,
@@ -31,6 +32,8 @@ pub struct Facts<'a> {
     pub view: &'a View,
     /// How old that is; none where nobody said anything.
     pub view_age: Option<Duration>,
+    /// The counters about a second ago; none in the first second.
+    pub before: Option<&'a Sample>,
 }
 
 /// Sizes of the connection tables.
@@ -73,6 +76,7 @@ impl Status {
             resident_bytes: memory::resident_bytes().unwrap_or_default(),
             epoch: facts.snapshot.epoch,
             view_age_s: facts.view_age.map(|age| age.as_secs()),
+            rates: facts.before.map(|before| before.until(dataplane, Instant::now())).unwrap_or_default(),
             totals: workers.iter().map(|worker| &worker.totals).fold(Totals::default(), add_totals),
             connections,
             dropped: DropReason::ALL.iter().map(dropped).collect(),
@@ -84,6 +88,7 @@ impl Status {
                 .map(|service| service_status(service, facts, (&counters, dataplane.loads())))
                 .collect(),
             checks: facts.view_age.map(|_| facts.view.pace),
+            reloads: facts.view_age.map(|_| facts.view.reloads),
             snat: facts.snapshot.snat_rules.iter().map(snat_status).collect(),
             workers,
             ports,
@@ -210,6 +215,11 @@ fn service_status(service: &Service, facts: Facts<'_>, counted: Counted<'_>) -> 
         forwarding: service.forwarding.name().to_owned(),
         scheduler: service.scheduler.to_owned(),
         traffic: backends.iter().map(|backend| &backend.traffic).fold(Traffic::default(), add_traffic),
+        rates: backends.iter().fold(Rates::default(), |mut sum, backend| {
+            sum += backend.rates;
+            sum
+        }),
+        check_durations: facts.view.durations.get(&key).cloned(),
         discover: facts.view.watched.get(&key).cloned(),
         refused: counted_of(|counters| counters.refused.get()),
         limited: counted_of(|counters| counters.limited.get()),
@@ -248,12 +258,9 @@ fn backend_status(
     backend: &Backend,
     takes_new: bool,
     service: ServiceKey,
-    Facts { snapshot, view, .. }: Facts<'_>,
+    Facts { snapshot, view, before, .. }: Facts<'_>,
     (counters, loads): Counted<'_>,
 ) -> BackendStatus {
-    let sum = |pick: fn(&BackendCounters) -> &Counter| -> u64 {
-        counters.iter().filter_map(|worker| worker.backend(backend.id)).map(|row| pick(row).get()).sum()
-    };
     let next_hop = snapshot.next_hop(backend.next_hop).map(|next_hop| NextHopStatus {
         address: next_hop.address,
         interface: snapshot
@@ -263,7 +270,7 @@ fn backend_status(
         mac: next_hop.resolved.then(|| mac_text(&next_hop.macs[..6])),
         resolved: next_hop.resolved,
     });
-    let (new, closed) = (sum(|row| &row.connections_new), sum(|row| &row.connections_closed));
+    let traffic = rates::traffic(counters.iter().copied(), backend.id);
     let key = BackendKey { service, address: backend.address };
     let shown = view.shown.get(&key).cloned().unwrap_or_default();
     let [refused, unanswered, unreachable] = loads.failures(backend.id).seen;
@@ -281,15 +288,8 @@ fn backend_status(
         response_us: loads.response_us(backend.id),
         failures: FailuresStatus { refused, unanswered, unreachable },
         health: view.checked.get(&key).cloned(),
-        traffic: Traffic {
-            packets_in: sum(|row| &row.packets_in),
-            packets_out: sum(|row| &row.packets_out),
-            bytes_in: sum(|row| &row.bytes_in),
-            bytes_out: sum(|row| &row.bytes_out),
-            connections_new: new,
-            // The workers count on between the two readings.
-            connections_active: new.saturating_sub(closed),
-        },
+        rates: before.map_or_else(Rates::default, |before| before.of(backend.id, &traffic, Instant::now())),
+        traffic,
         next_hop,
     }
 }

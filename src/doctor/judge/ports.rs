@@ -40,20 +40,23 @@ fn snat(case: &Case<'_>, config: &Config, findings: &mut Vec<Finding>) {
             // Connections that exist keep their ports.
             if 65_536 - first.min(65_536) >= FEWEST_PORTS { finding.safely(range) } else { finding }
         }
-        PortsError::Metrics { .. } => finding,
+        PortsError::Endpoint { .. } => finding,
     });
 }
 
 /// Of a switch that is to be started.
 fn endpoints(case: &Case<'_>, config: &Config, findings: &mut Vec<Finding>) {
-    if let Some(listen) = config.switch.metrics_listen {
+    let switch = &config.switch;
+    for (key, listen) in [("metrics_listen", switch.metrics_listen), ("status_listen", switch.status_listen)]
+    {
+        let Some(listen) = listen else { continue };
         let taken = case.facts.listeners.iter().any(|(protocol, bound)| {
             let same = covers(bound.ip(), listen.ip()) || covers(listen.ip(), bound.ip());
             *protocol == "TCP" && bound.port() == listen.port() && same
         });
         if taken {
             findings.push(
-                Finding::error("metrics-port", "metrics_listen", ApiError::MetricsInUse(listen).to_string())
+                Finding::error("metrics-port", key, ApiError::InUse(key, listen).to_string())
                     .because("xswitch refuses to start")
                     .command(format!("ss --listening --tcp --processes sport = :{}", listen.port())),
             );

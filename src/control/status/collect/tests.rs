@@ -82,6 +82,7 @@ impl Scene {
             limits: Limits { v4: 1, v6: 1 },
             view: &view,
             view_age: Some(Duration::ZERO),
+            before: None,
         };
         let service = snapshot.services.iter().flatten().next().unwrap();
         service_status(service, facts, (&[], &Loads::new(1, 8)))
