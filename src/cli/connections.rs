@@ -45,7 +45,7 @@ pub struct Arguments {
     #[arg(long, requires = "kill")]
     all: bool,
     /// Control socket of the running switch.
-    #[arg(long, value_name = "PATH", default_value = "/run/xswitch.sock")]
+    #[arg(long, value_name = "PATH", default_value = "/run/xswitch/xswitch.sock")]
     socket: PathBuf,
     /// Print JSON.
     #[arg(long)]

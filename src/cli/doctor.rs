@@ -18,7 +18,7 @@ pub struct Arguments {
     /// The configuration file: look at what it needs. Without it, at the machine and at the running switch.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Control socket of the running switch, if one runs [default: that of the configuration, or /run/xswitch.sock].
+    /// Control socket of the running switch, if one runs [default: that of the configuration, or /run/xswitch/xswitch.sock].
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
     /// Print JSON: `ok`, `errors`, `warnings`, `notes`, `findings`, and `fixed` with `--fix`.
@@ -43,7 +43,7 @@ struct Fixed {
 }
 
 /// Where a switch is looked for unless somebody says otherwise.
-const SOCKET: &str = "/run/xswitch.sock";
+const SOCKET: &str = "/run/xswitch/xswitch.sock";
 
 /// Exit code 0 without errors, 1 with errors or where nothing could be looked at, 2 where arguments or configuration are wrong.
 pub fn run(arguments: &Arguments) -> ExitCode {

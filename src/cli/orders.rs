@@ -17,7 +17,7 @@ pub struct Options {
     #[arg(long)]
     save: bool,
     /// Control socket of the running switch.
-    #[arg(long, value_name = "PATH", default_value = "/run/xswitch.sock")]
+    #[arg(long, value_name = "PATH", default_value = "/run/xswitch/xswitch.sock")]
     socket: PathBuf,
     /// Print JSON.
     #[arg(long)]

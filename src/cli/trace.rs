@@ -42,7 +42,7 @@ pub struct Arguments {
     #[arg(long, value_name = "BYTES", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=4000))]
     length: u16,
     /// Control socket of the running switch.
-    #[arg(long, value_name = "PATH", default_value = "/run/xswitch.sock")]
+    #[arg(long, value_name = "PATH", default_value = "/run/xswitch/xswitch.sock")]
     socket: PathBuf,
     /// Print JSON.
     #[arg(long)]

@@ -38,7 +38,7 @@ pub(super) fn interface_name(text: &str) -> Result<String, Mistake> {
 /// Path of a Unix socket, which `sun_path` must hold with its final zero (unix(7)).
 pub(super) fn socket_path(text: &str) -> Result<PathBuf, Mistake> {
     if text.is_empty() || text.len() > 107 || text.contains('\0') {
-        let help = "a path of 1 to 107 bytes: \"/run/xswitch.sock\"";
+        let help = "a path of 1 to 107 bytes: \"/run/xswitch/xswitch.sock\"";
         return Err(Mistake::new("a socket cannot have this path", help));
     }
     Ok(text.into())

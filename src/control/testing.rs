@@ -106,7 +106,7 @@ pub fn config() -> Config {
             tunnel_sources: vec![],
             ring_size: 2048,
             verify_checksums: VerifyChecksums::Always,
-            control_socket: "/run/xswitch.sock".into(),
+            control_socket: "/run/xswitch/xswitch.sock".into(),
             metrics_listen: None,
         },
         timeouts: Timeouts::default(),

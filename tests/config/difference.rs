@@ -59,7 +59,7 @@ fn every_key_of_the_switch_and_its_timeouts() {
         (|c| c.switch.tunnel_sources.truncate(1), "[switch] tunnel_sources: 2001:db8:1::2 removed"),
         (|c| c.switch.ring_size = 64, "[switch] ring_size 2048 → 64"),
         (|c| c.switch.verify_checksums = VerifyChecksums::State, "[switch] verify_checksums always → state"),
-        (|c| c.switch.control_socket = "/a".into(), "[switch] control_socket /run/xswitch.sock → /a"),
+        (|c| c.switch.control_socket = "/a".into(), "[switch] control_socket /run/xswitch/xswitch.sock → /a"),
         (|c| c.switch.metrics_listen = None, "[switch] metrics_listen 127.0.0.1:9500 → none"),
         (|c| c.acl = None, "[acl] removed (default allow, 1 allowed, 2 denied)"),
         (|c| c.timeouts.tcp_syn_s = 1, "[timeouts] tcp_syn_s 240 → 1"),

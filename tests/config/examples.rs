@@ -81,7 +81,7 @@ fn what_is_left_out_has_its_default() {
             tunnel_sources: Vec::new(),
             ring_size: 2048,
             verify_checksums: VerifyChecksums::Always,
-            control_socket: "/run/xswitch.sock".into(),
+            control_socket: "/run/xswitch/xswitch.sock".into(),
             metrics_listen: Some("127.0.0.1:9500".parse().unwrap()),
         }
     );

@@ -99,7 +99,7 @@ fn in_the_switch() {
         ("snat_ports = «\"0-1024\"", "port 0", "1024"),
         ("snat_ports = «\"1024\"", "is not a range", "1024-32767"),
         ("snat_ports = «\"1024-70000\"", "is not a range", "65535"),
-        ("control_socket = «\"\"", "cannot have this path", "/run/xswitch.sock"),
+        ("control_socket = «\"\"", "cannot have this path", "/run/xswitch/xswitch.sock"),
         ("metrics_listen = «\"9500\"", "is not an address with a port", "127.0.0.1:9500"),
         ("«worker = 2", "unknown key `worker` in [switch]", "did you mean `workers`?"),
         ("«scheduler = \"rr\"", "unknown key `scheduler`", "belongs in [[service]]"),

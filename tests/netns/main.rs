@@ -33,6 +33,8 @@
 //! interfaces       links that go down, go away and come back
 //! doctor           what is broken is named, and what is well is not
 //! lifecycle        kill -9, SIGTERM, refusals to start
+//! sandbox          what a running switch may still do
+//! supervised       what a service manager is told
 //! limits           a full connection table
 //! counters         status and metrics say the same
 //! through          checks that take the way of a service's packets, without a switch
@@ -171,10 +173,12 @@ mod passive;
 mod pktgen;
 mod pmtud;
 mod reloads;
+mod sandbox;
 mod scale;
 mod schedulers;
 mod silent;
 mod snat;
+mod supervised;
 mod through;
 mod transfer;
 mod vlan;

@@ -82,7 +82,7 @@ impl Switch {
                 .or(VerifyChecksums::Always),
             control_socket: table
                 .text("control_socket", texts::socket_path)
-                .or(PathBuf::from("/run/xswitch.sock")),
+                .or(PathBuf::from("/run/xswitch/xswitch.sock")),
             metrics_listen: table
                 .text("metrics_listen", values::listen)
                 .or(Some(SocketAddr::from(([127, 0, 0, 1], 9500)))),
