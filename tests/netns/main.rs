@@ -35,6 +35,8 @@
 //! lifecycle        kill -9, SIGTERM, refusals to start
 //! sandbox          what a running switch may still do
 //! supervised       what a service manager is told
+//! package          the Debian package, from its installation to its removal
+//! first_service    a new user, and six things that go wrong
 //! limits           a full connection table
 //! counters         status and metrics say the same
 //! through          checks that take the way of a service's packets, without a switch
@@ -154,6 +156,7 @@ mod datagrams;
 mod discover;
 mod doctor;
 mod drain;
+mod first_service;
 mod forwarding_checks;
 mod fragments;
 mod health;
@@ -169,6 +172,7 @@ mod limits;
 mod modes;
 mod neighbors;
 mod ondown;
+mod package;
 mod passive;
 mod pktgen;
 mod pmtud;
