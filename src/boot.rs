@@ -18,7 +18,7 @@ use crate::dataplane::worker::{Shared, Worker};
 use crate::dataplane::{FlowTables, Flows, Secret};
 use crate::sys::napi::Deferral;
 use crate::sys::wait::Waker;
-use crate::sys::{interface, memory};
+use crate::sys::{interface, memory, sandbox};
 use crate::tables::connection::{Tally, Wanted};
 use crate::tables::counters::MAX_BACKENDS;
 use crate::tables::{InterfaceId, Loads, Mailbox, SeenConnection, Snapshot, Steering, Tick, WorkerCounters};
@@ -26,46 +26,17 @@ use crate::xsk::steer::MAX_QUEUES;
 use crate::xsk::umem::CHUNK;
 use crate::xsk::{AttachMode, Steer, Umem};
 
+mod attached;
 mod error;
 mod rings;
 pub mod trace;
 
+use attached::{Attached, Link};
 pub use error::BootError;
 use error::system;
 
 /// How long a worker may take to give its rings back: it looks once per turn, and sleeps at most 50 ms.
 const RELEASE_LIMIT: Duration = Duration::from_secs(2);
-
-/// One interface, as far as it is attached.
-#[derive(Debug, Default)]
-struct Attached {
-    steer: Option<Steer>,
-    xdp_mode: Option<AttachMode>,
-    /// By queue: the socket and how it copies.
-    sockets: Vec<rings::Socket>,
-    link: Link,
-    /// While workers poll the driver.
-    deferral: Option<Deferral>,
-}
-
-/// State of an interface, for `status`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Link {
-    #[default]
-    Gone,
-    Down,
-    Up,
-}
-
-impl Link {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Gone => "gone",
-            Self::Down => "down",
-            Self::Up => "up",
-        }
-    }
-}
 
 /// The running workers.
 #[derive(Debug)]
@@ -73,6 +44,19 @@ struct Crew {
     shared: Vec<Arc<Shared>>,
     threads: Vec<JoinHandle<()>>,
     interfaces: Vec<Attached>,
+}
+
+/// A loaded XDP program for each interface, attached to none yet.
+#[derive(Debug)]
+pub struct Programs(Vec<Steer>);
+
+impl Programs {
+    /// Loads them; nobody needs to load one later, not even for an interface that comes back. Needs CAP_BPF and CAP_PERFMON, the
+    /// latter for arithmetic on packet pointers without detours.
+    pub fn load(switch: &Switch) -> Result<Self, BootError> {
+        let loaded = switch.interfaces.iter().map(|_| Steer::load()).collect::<Result<_, _>>();
+        Ok(Self(loaded?))
+    }
 }
 
 /// The data plane as a whole: workers, rings and XDP programs.
@@ -90,12 +74,9 @@ pub struct Plant {
 
 impl Plant {
     /// Starts the workers with their rings. Nothing is redirected to them until [`Plant::attach`].
-    pub fn start(config: &Config, snapshot: &Arc<Snapshot>) -> Result<Self, BootError> {
+    pub fn start(config: &Config, snapshot: &Arc<Snapshot>, programs: Programs) -> Result<Self, BootError> {
         let switch = config.switch.clone();
         let queues = workers(&switch, interface::rx_queues)?;
-        if let Err(error) = crate::sys::limits::unlock_memory() {
-            tracing::debug!(%error, "the limit on locked memory stays as it is");
-        }
         let secret = random_secret()?;
         let (v4, v6) = (switch.max_connections, switch.max_connections_ipv6);
         let loads = Arc::new(Loads::new(queues as u16, MAX_BACKENDS));
@@ -128,7 +109,7 @@ impl Plant {
             crew.threads.push(thread.map_err(system("cannot start a worker thread"))?);
             crew.shared.push(shared);
         }
-        crew.interfaces = switch.interfaces.iter().map(|_| Attached::default()).collect();
+        crew.interfaces = programs.0.into_iter().map(Attached::with).collect();
         let plant = Self { switch, queues, handles, loads, tables: table, started, crew: Mutex::new(crew) };
         let opened = plant.open_rings(&mut plant.crew(), None);
         match opened {
@@ -197,7 +178,7 @@ impl Plant {
         }
         self.defer_interrupts(crew);
         for attached in &mut crew.interfaces {
-            connect(attached)?;
+            attached.connect()?;
         }
         Ok(())
     }
@@ -244,10 +225,9 @@ impl Plant {
         else {
             return Ok(());
         };
-        let mut steer = Steer::load()?;
+        let Some(steer) = attached.take_up() else { return Ok(()) };
         steer.set(steering, InterfaceId(position as u8))?;
-        attached.steer = Some(steer);
-        connect(attached)?;
+        attached.connect()?;
         let Some(steer) = &mut attached.steer else { return Ok(()) };
         let mode = steer.attach(name, attach_modes(self.switch.xdp_mode))?;
         tracing::info!(interface = name, xdp_mode = mode.name(), "XDP program attached");
@@ -274,16 +254,6 @@ fn report_memory() {
     if let (Ok(resident), Ok(huge)) = (memory::resident_bytes(), memory::huge_bytes()) {
         tracing::info!(resident_mib = resident >> 20, huge_pages_mib = huge >> 20, "tables allocated");
     }
-}
-
-/// Puts the workers' sockets into the program's map.
-fn connect(attached: &mut Attached) -> Result<(), BootError> {
-    if let Some(steer) = &mut attached.steer {
-        for (queue, (socket, _)) in attached.sockets.iter().enumerate() {
-            steer.set_socket(queue as u32, *socket)?;
-        }
-    }
-    Ok(())
 }
 
 impl DataPlane for Plant {
@@ -318,7 +288,7 @@ impl DataPlane for Plant {
     fn interface_gone(&self, interface: InterfaceId) {
         // Its rings stay with the workers, dead, until it returns: frames for it are refused and counted.
         if let Some(attached) = self.crew().interfaces.get_mut(interface.index()) {
-            *attached = Attached::default();
+            attached.let_go();
         }
     }
 
@@ -331,12 +301,17 @@ impl DataPlane for Plant {
         }
         // The program first: where it cannot be attached, the rings of the others need not be touched. Without sockets it
         // passes everything.
-        self.attach_one(&mut crew, interface.index(), steering).map_err(|e| e.to_string())?;
+        if let Err(error) = self.attach_one(&mut crew, interface.index(), steering) {
+            if let Some(attached) = crew.interfaces.get_mut(interface.index()) {
+                attached.let_go();
+            }
+            return Err(error.to_string());
+        }
         // All rings of a worker share packet memory and are opened together; see `RingSet`.
         self.close_rings(&crew);
         let Err(error) = self.open_rings(&mut crew, None) else { return Ok(()) };
         if let Some(attached) = crew.interfaces.get_mut(interface.index()) {
-            *attached = Attached::default();
+            attached.let_go();
         }
         self.close_rings(&crew);
         match self.open_rings(&mut crew, Some(interface)) {
@@ -438,6 +413,9 @@ fn start_worker(
             && !core_affinity::set_for_current(core)
         {
             tracing::warn!(worker = number, core = core.id, "cannot pin the worker to its core");
+        }
+        if let Err(error) = sandbox::confine_worker() {
+            tracing::error!(worker = number, %error, "the worker keeps the privileges of the process");
         }
         worker.run();
     })

@@ -1,11 +1,9 @@
 //! Arguments to a command of [`xswitch::cli`].
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
+use clap::{CommandFactory, Parser, Subcommand};
 use xswitch::cli;
 
 /// A layer-4 switch in userspace on AF_XDP.
@@ -19,11 +17,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the switch in the foreground. SIGHUP reloads the configuration, SIGTERM stops.
-    Run {
-        /// The configuration file (TOML; every key is explained in config/full.toml).
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
-    },
+    Run(cli::run::Arguments),
     /// Validate a configuration file: every mistake with its place and what would be right.
     Check {
         /// The configuration file.
@@ -77,6 +71,17 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print a script from which a shell completes commands and options.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write manual pages into a folder.
+    #[command(hide = true)]
+    Manual {
+        /// The folder.
+        folder: PathBuf,
+    },
 }
 
 /// Options of the commands that show a part of the status.
@@ -95,14 +100,11 @@ struct View {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_from_env("XSWITCH_LOG").unwrap_or_else(|_| EnvFilter::new("info")))
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .init();
+    if !matches!(arguments.command, Command::Run(_)) {
+        cli::log::Options::default().start();
+    }
     match arguments.command {
-        Command::Run { config } => cli::run::run(&config),
+        Command::Run(arguments) => cli::run::run(&arguments),
         Command::Check { config, json: false } => cli::check::run(&config),
         Command::Check { config, json: true } => cli::check::run_json(&config),
         Command::Doctor(arguments) => cli::doctor::run(&arguments),
@@ -121,5 +123,7 @@ fn main() -> ExitCode {
         Command::Backend(order) => cli::orders::backend(order),
         Command::Service(order) => cli::orders::service(order),
         Command::Reload { dry_run, socket, json } => cli::orders::reload(&socket, dry_run, json),
+        Command::Completions { shell } => cli::pages::completions(shell, Arguments::command()),
+        Command::Manual { folder } => cli::pages::manual(&folder, Arguments::command()),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use axum::extract::rejection::JsonRejection;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -24,6 +24,7 @@ use super::metrics;
 use super::orders::{Order, Outcome, Refusal, Reload};
 use super::rates::Sampler;
 use super::requests::{Request, View};
+use super::serve::Peer;
 use super::status::{Facts, Limits, Status};
 use crate::tables::Snapshot;
 
@@ -32,6 +33,8 @@ mod capture;
 
 /// Owner and group may connect.
 const SOCKET_MODE: u32 = 0o660;
+/// Of the folder that is made for it: it is the socket that is guarded.
+const FOLDER_MODE: u32 = 0o755;
 /// How long somebody who accepts connections may take to answer. A process that was killed is silent, too, until the
 /// kernel has closed its sockets.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
@@ -68,6 +71,8 @@ pub struct ControlSocket {
     listener: Option<UnixListener>,
     path: PathBuf,
     inode: Option<u64>,
+    /// That it lies in, if it was made for it.
+    folder: Option<PathBuf>,
 }
 
 impl ControlSocket {
@@ -81,8 +86,9 @@ impl ControlSocket {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(failed(error)),
         }
+        let folder = make_folder(path).map_err(failed)?;
         let listener = UnixListener::bind(path).map_err(failed)?;
-        let mut socket = Self { listener: Some(listener), path: path.to_owned(), inode: None };
+        let mut socket = Self { listener: Some(listener), path: path.to_owned(), inode: None, folder };
         socket.inode = inode(path);
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE)).map_err(failed)?;
         Ok(socket)
@@ -100,6 +106,21 @@ impl Drop for ControlSocket {
             // Nothing is lost if it stays: the next start replaces it.
             let _ = std::fs::remove_file(&self.path);
         }
+        if let Some(folder) = &self.folder {
+            // It stays where others have put something there.
+            let _ = std::fs::remove_dir(folder);
+        }
+    }
+}
+
+/// Makes the folder for a socket where only that is missing, as it is for the default after the machine was started.
+fn make_folder(path: &Path) -> std::io::Result<Option<PathBuf>> {
+    let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(None) };
+    match std::fs::DirBuilder::new().mode(FOLDER_MODE).create(folder) {
+        Ok(()) => Ok(Some(folder.to_owned())),
+        // The error of listening there says more.
+        Err(error) if [ErrorKind::AlreadyExists, ErrorKind::NotFound].contains(&error.kind()) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -248,14 +269,21 @@ async fn status(State(source): State<Source>) -> impl IntoResponse {
     Json(source.status().await)
 }
 
-async fn order(State(source): State<Source>, order: Result<Json<Order>, JsonRejection>) -> impl IntoResponse {
+async fn order(
+    State(source): State<Source>,
+    Extension(peer): Extension<Peer>,
+    order: Result<Json<Order>, JsonRejection>,
+) -> impl IntoResponse {
+    tracing::info!(%peer, "an order comes in");
     source.ask(order, Request::Order).await
 }
 
 async fn reload(
     State(source): State<Source>,
+    Extension(peer): Extension<Peer>,
     reload: Result<Json<Reload>, JsonRejection>,
 ) -> impl IntoResponse {
+    tracing::info!(%peer, "a reload is asked for");
     source.ask(reload, Request::Reload).await
 }
 

@@ -38,7 +38,7 @@ pub struct PortStatus {
     pub link: String,
 }
 
-/// Frames of one interface, by where the XDP program sent them since it was attached. Only those to sockets become the
+/// Frames of one interface, by where the XDP program sent them since the switch started. Only those to sockets become the
 /// workers' `received`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct SteeredStatus {

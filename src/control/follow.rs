@@ -11,6 +11,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 use super::announce::{Announcement, Announcer};
 use super::compile::{self, CompileError, Compiled, Usage};
 use super::dataplane::{DataPlane, WorkerHandle};
+use super::fill::{Fill, Line, Seen};
 use super::neighbors::{self, Resolver};
 use super::netlink::{Netlink, NetlinkError, Notice};
 use super::orders::Reload;
@@ -18,6 +19,7 @@ use super::prober::Prober;
 use super::requests::Request;
 use super::roster::Roster;
 use super::standing::Standings;
+use super::supervisor::Supervisor;
 use super::topology::Topology;
 use super::{ConfigFile, State, steering};
 use crate::config::valid::Config;
@@ -50,6 +52,7 @@ const DUMP_SHARE: u32 = 4;
 pub struct Follower {
     state: State,
     netlink: Netlink,
+    supervisor: Supervisor,
     dataplane: Arc<dyn DataPlane>,
     publisher: watch::Sender<Arc<Snapshot>>,
     requests: mpsc::Receiver<Request>,
@@ -61,6 +64,7 @@ pub struct Follower {
     /// Resolves instead of the kernel, in a bridge.
     prober: Prober,
     announcer: Announcer,
+    fill: Fill,
     sender: Option<PacketSender>,
     /// Interfaces, by their index, that were told to let multicast in.
     let_in: HashSet<u32>,
@@ -85,7 +89,7 @@ impl Follower {
     /// Takes over where preparation ended. Within a Tokio runtime only.
     pub fn new(
         state: State,
-        netlink: Netlink,
+        (netlink, supervisor): (Netlink, Supervisor),
         sender: Option<PacketSender>,
         dataplane: Arc<dyn DataPlane>,
         publisher: watch::Sender<Arc<Snapshot>>,
@@ -100,6 +104,7 @@ impl Follower {
         Self {
             state,
             netlink,
+            supervisor,
             dataplane,
             publisher,
             requests,
@@ -109,6 +114,7 @@ impl Follower {
             resolver: Resolver::new(now),
             prober: Prober::default(),
             announcer: Announcer::default(),
+            fill: Fill::default(),
             sender,
             let_in: HashSet::new(),
             told,
@@ -129,6 +135,7 @@ impl Follower {
         self.announcer.update(&steering::told(&self.state.steering), &self.state.topology, Instant::now());
         self.prober.want(&self.state.wanted, Instant::now());
         self.open_filters();
+        self.supervisor.ready(&self.summary());
         loop {
             if let Some(request) = self.held.pop_front() {
                 self.serve(request, &file).await;
@@ -155,8 +162,10 @@ impl Follower {
     }
 
     async fn turn(&mut self) {
+        self.supervisor.beat();
         self.catch_up();
         let now = Instant::now();
+        self.watch_fill(now);
         self.read_network(now).await;
         self.hear_serving(now);
         if self.changed && self.next_compile <= now {
@@ -185,6 +194,22 @@ impl Follower {
         }
         let announcements = self.announcer.turn(&self.state.topology, now);
         self.send(announcements);
+    }
+
+    fn watch_fill(&mut self, now: Instant) {
+        if self.fill.is_due(now) {
+            let switch = &self.state.config.switch;
+            let max = u64::from(switch.max_connections) + u64::from(switch.max_connections_ipv6);
+            let seen = Seen::of(self.dataplane.workers(), max);
+            self.fill.look(seen, now).iter().for_each(Line::log);
+        }
+    }
+
+    /// What the service manager shows of the switch.
+    fn summary(&self) -> String {
+        let services = &self.state.config.services;
+        let backends: usize = services.iter().map(|service| service.backends.len()).sum();
+        format!("switching: services {}, backends {backends}", services.len())
     }
 
     /// From now on, what the newest snapshot has is checked and watched.

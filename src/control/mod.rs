@@ -17,6 +17,8 @@
 //! | [`ports`] | who else uses the SNAT ports |
 //! | [`neighbors`], [`prober`], [`announce`], [`frames`] | when to ask for a MAC address, when to tell ours, and how |
 //! | [`follow`] | the loop that reacts to all of it |
+//! | [`fill`] | what is said of a table that fills up |
+//! | [`supervisor`] | what the service manager is told |
 //! | [`dataplane`] | what the loop asks of the workers' owner |
 //! | [`roster`], [`standing`] | who serves |
 //! | [`health`], [`discover`] | who can, and who there is |
@@ -53,6 +55,7 @@ use ports::PortsError;
 use rates::Sampler;
 use standing::Standings;
 use status::Limits;
+use supervisor::Supervisor;
 use topology::Topology;
 
 pub mod announce;
@@ -63,6 +66,7 @@ pub mod compile;
 pub mod connections;
 pub mod dataplane;
 pub mod discover;
+pub mod fill;
 pub mod follow;
 pub mod frames;
 pub mod health;
@@ -82,6 +86,7 @@ pub mod serve;
 pub mod standing;
 pub mod status;
 pub mod steering;
+pub mod supervisor;
 #[cfg(test)]
 mod testing;
 pub mod topology;
@@ -156,6 +161,7 @@ pub struct Control {
     started: Instant,
     hangup: Option<Signal>,
     sender: Option<PacketSender>,
+    supervisor: Supervisor,
 }
 
 impl Control {
@@ -186,6 +192,7 @@ impl Control {
         let sender = PacketSender::open()
             .inspect_err(|error| tracing::warn!(%error, "addresses cannot be announced: no packet socket"))
             .ok();
+        let supervisor = Supervisor::from_environment();
         let netlink = Netlink::open()?;
         let view = netlink.dump().await?;
         let topology = Topology::new(&config, &view);
@@ -205,7 +212,7 @@ impl Control {
             wanted: compiled.wanted,
         };
         let started = Instant::now();
-        Ok(Self { state, netlink, socket, metrics, page, started, hangup, sender })
+        Ok(Self { state, netlink, socket, metrics, page, started, hangup, sender, supervisor })
     }
 
     /// The first snapshot, for workers to start with.
@@ -253,10 +260,14 @@ impl Control {
             endpoints.spawn(serve::serve(listener, page::routes(source.clone(), token)));
         }
         endpoints.spawn(source.sampler.run(Arc::clone(&dataplane), source.snapshot));
-        let follower = Follower::new(self.state, self.netlink, self.sender, dataplane, publisher, asked);
+        let supervisor = self.supervisor;
+        endpoints.spawn(supervisor.clone().feed(Arc::clone(&dataplane)));
+        let told = (self.netlink, supervisor.clone());
+        let follower = Follower::new(self.state, told, self.sender, dataplane, publisher, asked);
         tokio::select! {
             () = follower.run(file, self.hangup) => {}
             () = shutdown => {}
         }
+        supervisor.stopping();
     }
 }

@@ -16,6 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::task::{AbortHandle, JoinSet};
 
 mod stage;
@@ -37,11 +38,44 @@ const BODY_BYTES: usize = 1 << 16;
 /// Between two looks at who could be shown out.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// Who is at the other end, as far as the kernel knows: user and process of the control socket's clients (`SO_PEERCRED`). For
+/// the log: who may connect is a matter of the socket's mode.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Peer(Option<(u32, Option<i32>)>);
+
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some((user, Some(process))) => write!(f, "user {user}, process {process}"),
+            Some((user, None)) => write!(f, "user {user}"),
+            None => write!(f, "somebody"),
+        }
+    }
+}
+
+/// A stream whose other end may be known.
+pub trait Known {
+    /// Who that is.
+    fn peer(&self) -> Peer;
+}
+
+impl Known for UnixStream {
+    fn peer(&self) -> Peer {
+        Peer(self.peer_cred().ok().map(|credentials| (credentials.uid(), credentials.pid())))
+    }
+}
+
+impl Known for TcpStream {
+    fn peer(&self) -> Peer {
+        Peer(None)
+    }
+}
+
 /// Serves until dropped. Each connection is good for one request, which handlers see whole.
 pub async fn serve<L>(mut listener: L, router: Router)
 where
     L: Listener,
-    L::Io: Send + Unpin + 'static,
+    L::Io: Known + Send + Unpin + 'static,
 {
     // Connections end with the listener: this set is dropped with the future.
     let mut exchanges = JoinSet::new();
@@ -86,9 +120,10 @@ impl Guests {
 
 async fn exchange<Io>(stream: Io, router: TowerToHyperService<Router>, stage: Stage)
 where
-    Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
+    Io: Known + tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
 {
-    let service = service_fn(|request| answer(request, &router, &stage));
+    let peer = stream.peer();
+    let service = service_fn(|request| answer((request, peer), &router, &stage));
     let exchange = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_LIMIT)
@@ -110,7 +145,7 @@ where
 
 /// Has the router answer, once the request is here as a whole.
 async fn answer(
-    request: Request<Incoming>,
+    (request, peer): (Request<Incoming>, Peer),
     router: &TowerToHyperService<Router>,
     stage: &Stage,
 ) -> Result<Response<Body>, Infallible> {
@@ -122,6 +157,7 @@ async fn answer(
     stage.work();
     let mut request = Request::from_parts(parts, Body::from(body));
     request.extensions_mut().insert(stage.clone());
+    request.extensions_mut().insert(peer);
     let response = router.call(request).await;
     stage.listen();
     response

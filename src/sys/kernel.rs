@@ -23,6 +23,10 @@ impl Capabilities {
     /// Every one there is.
     pub const ALL: Self = Self(u64::MAX);
 
+    /// Giving up what programs started later could get back.
+    pub const SETPCAP: u8 = 8;
+    /// Listening on ports below 1024.
+    pub const NET_BIND_SERVICE: u8 = 10;
     /// Network configuration, XDP.
     pub const NET_ADMIN: u8 = 12;
     /// AF_XDP and packet sockets.
@@ -33,6 +37,8 @@ impl Capabilities {
     pub const SYS_ADMIN: u8 = 21;
     /// Raising one's own limits.
     pub const SYS_RESOURCE: u8 = 24;
+    /// BPF programs that the kernel does not take for hostile.
+    pub const PERFMON: u8 = 38;
     /// Loading BPF programs.
     pub const BPF: u8 = 39;
 
@@ -41,6 +47,28 @@ impl Capabilities {
         let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
         let word = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
         Self(word.and_then(|word| u64::from_str_radix(word.trim(), 16).ok()).unwrap_or(0))
+    }
+
+    /// Exactly these.
+    pub fn of(capabilities: &[u8]) -> Self {
+        Self(capabilities.iter().fold(0, |bits, capability| bits | 1 << capability))
+    }
+
+    /// Their names, without "CAP_"; numbers for those that have nothing to do with a switch.
+    pub fn names(self) -> Vec<String> {
+        let name = |capability| match capability {
+            Self::SETPCAP => "SETPCAP".to_owned(),
+            Self::NET_BIND_SERVICE => "NET_BIND_SERVICE".to_owned(),
+            Self::NET_ADMIN => "NET_ADMIN".to_owned(),
+            Self::NET_RAW => "NET_RAW".to_owned(),
+            Self::IPC_LOCK => "IPC_LOCK".to_owned(),
+            Self::SYS_ADMIN => "SYS_ADMIN".to_owned(),
+            Self::SYS_RESOURCE => "SYS_RESOURCE".to_owned(),
+            Self::PERFMON => "PERFMON".to_owned(),
+            Self::BPF => "BPF".to_owned(),
+            other => other.to_string(),
+        };
+        (0..64).filter(|capability| self.has(*capability)).map(name).collect()
     }
 
     /// Whether this one is among them.

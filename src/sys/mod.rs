@@ -13,4 +13,6 @@ pub mod namespace;
 pub mod napi;
 pub mod packet;
 pub mod prefetch;
+pub mod privileges;
+pub mod sandbox;
 pub mod wait;

@@ -12,6 +12,7 @@ use aya::Ebpf;
 use aya::maps::lpm_trie::LpmTrie;
 use aya::maps::xdp::DevMap;
 use aya::maps::{Array, MapData, PerCpuArray, XskMap};
+use aya::programs::xdp::XdpLinkId;
 use aya::programs::{TestRun, TestRunOptions, Xdp, XdpMode};
 
 use self::mirror::{Mirror, take_map};
@@ -45,7 +46,7 @@ impl AttachMode {
 pub enum Error {
     /// Loading.
     #[error(
-        "cannot load the XDP program: {0} (needs Linux 5.11 or newer, and root or CAP_BPF with CAP_NET_ADMIN)"
+        "cannot load the XDP program: {0} (needs Linux 5.11 or newer, and root or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN)"
     )]
     Load(String),
     /// A map.
@@ -90,6 +91,8 @@ pub struct Outcome {
 pub struct Steer {
     ebpf: Ebpf,
     program: &'static str,
+    /// While it is attached.
+    link: Option<XdpLinkId>,
     sockets: XskMap<MapData>,
     peer: DevMap<MapData>,
     settings: Array<MapData, RawSettings>,
@@ -131,6 +134,7 @@ impl Steer {
     fn with_maps(mut ebpf: Ebpf, program: &'static str) -> Result<Self, Error> {
         Ok(Self {
             program,
+            link: None,
             sockets: take_map(&mut ebpf, "sockets")?,
             peer: take_map(&mut ebpf, "peer")?,
             settings: take_map(&mut ebpf, "settings")?,
@@ -208,11 +212,22 @@ impl Steer {
                 AttachMode::Generic => XdpMode::Skb,
             };
             match program_of(&mut self.ebpf, self.program)?.attach(interface, flags) {
-                Ok(_) => return Ok(*mode),
+                Ok(link) => {
+                    self.link = Some(link);
+                    return Ok(*mode);
+                }
                 Err(error) => reasons.push(format!("{}: {}", mode.name(), explain(&error, interface))),
             }
         }
         Err(Error::Attach { interface: interface.into(), reason: reasons.join("; ") })
+    }
+
+    /// Takes the program off, and keeps it. It may be attached again, also to another interface.
+    pub fn detach(&mut self) {
+        if let (Some(link), Ok(program)) = (self.link.take(), program_of(&mut self.ebpf, self.program)) {
+            // Of an interface that is gone the kernel has taken it off itself.
+            let _ = program.detach(link);
+        }
     }
 }
 

@@ -10,6 +10,7 @@
 //! servers     nginx, a UDP server that says its name, a TCP echo
 //! decapsulator  the backend's end of a tunnel (in tests/tools, as it is a program, too)
 //! devices     what needs `unsafe`: a TUN device, a packet socket
+//! machine     a throw-away machine with systemd around the switch's namespace
 //! switch      the xswitch process: its configuration, its status, its end
 //! services    configurations made of services that a scene varies
 //! operator    what an operator asks of a running switch, and sees of it
@@ -34,6 +35,7 @@ pub mod exclusive;
 pub mod filters;
 pub mod lab;
 pub mod load;
+pub mod machine;
 pub mod namespace;
 pub mod operator;
 pub mod packets;

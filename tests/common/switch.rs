@@ -225,10 +225,22 @@ impl<'lab> Switch<'lab> {
 
     /// The same of another binary, which also gives the orders.
     pub fn launch_binary(lab: &'lab Lab, binary: &str, text: &str) -> Self {
-        let path = write_configuration(lab, text);
-        let line = format!("{binary} run --config {}", path.display());
+        // Strict: where the switch needs a system call that its sandbox does not have, the scene fails.
+        let mut switch = Self::launch_line(lab, &format!("{binary} run --sandbox strict"), text);
+        binary.clone_into(&mut switch.binary);
+        switch
+    }
+
+    /// The same by a command line of one's own, to which `--config FILE` is added, with a configuration file that is written
+    /// unless it says the same already.
+    pub fn launch_line(lab: &'lab Lab, line: &str, text: &str) -> Self {
+        let path = lab.directory().join("xswitch.toml");
+        if std::fs::read_to_string(&path).ok().as_deref() != Some(text) {
+            write_configuration(lab, text);
+        }
+        let line = format!("{line} --config {}", path.display());
         let process = lab.switch.spawn(&line, &lab.directory().join("xswitch.log"));
-        Self { lab, binary: binary.to_owned(), process }
+        Self { lab, binary: BINARY.to_owned(), process }
     }
 
     fn is_attached(&mut self) -> bool {

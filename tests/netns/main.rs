@@ -34,6 +34,10 @@
 //! interfaces       links that go down, go away and come back
 //! doctor           what is broken is named, and what is well is not
 //! lifecycle        kill -9, SIGTERM, refusals to start
+//! sandbox          what a running switch may still do
+//! supervised       what a service manager is told
+//! package          the Debian package, from its installation to its removal
+//! first_service    a new user, and six things that go wrong
 //! limits           a full connection table
 //! counters         status and metrics say the same
 //! through          checks that take the way of a service's packets, without a switch
@@ -172,6 +176,7 @@ mod datagrams;
 mod discover;
 mod doctor;
 mod drain;
+mod first_service;
 mod floods;
 mod forwarding_checks;
 mod fragments;
@@ -188,14 +193,17 @@ mod limits;
 mod modes;
 mod neighbors;
 mod ondown;
+mod package;
 mod passive;
 mod pktgen;
 mod pmtud;
 mod reloads;
+mod sandbox;
 mod scale;
 mod schedulers;
 mod silent;
 mod snat;
+mod supervised;
 mod through;
 mod transfer;
 mod vlan;

@@ -1,6 +1,6 @@
-//! What only the kernel hands out: a TUN device, a packet socket, UDP datagrams without a checksum. The only `unsafe`
+//! What only the kernel hands out: a TUN device, a packet socket, UDP datagrams without a checksum, a thread held still. The only `unsafe`
 //! of the test tools.
-#![allow(unsafe_code, reason = "there is no safe way to these three calls")]
+#![allow(unsafe_code, reason = "there is no safe way to these calls")]
 
 use std::ffi::CString;
 use std::fs::File;
@@ -73,4 +73,39 @@ pub fn accept_zero_checksums(socket: &UdpSocket) -> io::Result<()> {
         )
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// A thread of another process that stands still until this goes out of scope, as if it hung (ptrace(2)). Only the thread that
+/// holds it can let it go.
+#[derive(Debug)]
+pub struct HeldThread {
+    thread: libc::pid_t,
+    _here: std::marker::PhantomData<*const ()>,
+}
+
+impl HeldThread {
+    /// Holds it, by its number.
+    pub fn hold(thread: libc::pid_t) -> io::Result<Self> {
+        let none = std::ptr::null_mut::<libc::c_void>();
+        // SAFETY: these requests take no memory of ours.
+        let held = unsafe {
+            libc::ptrace(libc::PTRACE_SEIZE, thread, none, none) == 0
+                && libc::ptrace(libc::PTRACE_INTERRUPT, thread, none, none) == 0
+        };
+        let mut status = 0;
+        // SAFETY: `status` is a live integer that the kernel may write to.
+        if held && unsafe { libc::waitpid(thread, &raw mut status, libc::__WALL) } == thread {
+            Ok(Self { thread, _here: std::marker::PhantomData })
+        } else {
+            Err(io::Error::last_os_error())
+        }
+    }
+}
+
+impl Drop for HeldThread {
+    fn drop(&mut self) {
+        let none = std::ptr::null_mut::<libc::c_void>();
+        // SAFETY: this request takes no memory of ours.
+        unsafe { libc::ptrace(libc::PTRACE_DETACH, self.thread, none, none) };
+    }
 }

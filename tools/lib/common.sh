@@ -7,7 +7,10 @@ BUILD_PACKAGES=(build-essential clang llvm libelf-dev zlib1g-dev m4 pkg-config g
 # What the namespaces and the hosts in them need.
 LAB_PACKAGES=(iproute2 ethtool procps nginx curl iputils-ping dnsmasq-base)
 # What only tests need.
-TEST_PACKAGES=(iputils-arping iputils-tracepath traceroute nftables tcpdump tshark python3-scapy jq iperf3 socat valgrind shellcheck openssl chromium prometheus)
+TEST_PACKAGES=(iputils-arping iputils-tracepath traceroute nftables tcpdump tshark python3-scapy jq iperf3 socat valgrind shellcheck openssl chromium prometheus systemd)
+
+# Makes the Debian package.
+CARGO_DEB_VERSION=3.8.0
 
 say() {
     printf '%s\n' "$*" >&2
@@ -64,4 +67,12 @@ without_starting_services() {
     "$@" || code=$?
     rm -f "$policy"
     return "$code"
+}
+
+# Half a minute: unoptimised, because all it does is copy files, and without a compressor of its own.
+install_cargo_deb() {
+    if ! cargo deb --version >/dev/null 2>&1; then
+        say "installing cargo-deb $CARGO_DEB_VERSION with cargo"
+        cargo install --locked --debug --no-default-features --version "$CARGO_DEB_VERSION" cargo-deb >&2
+    fi
 }

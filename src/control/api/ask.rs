@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 
 use super::Source;
 use crate::control::connections::{self, FilterError, Kill, Killed, Listing};
+use crate::control::serve::Peer;
 use crate::control::trace::{Question as Packet, Trace};
 
 /// What is asked for, or 400; 422 is for what cannot be meant.
@@ -47,6 +48,7 @@ pub(in crate::control) async fn list(
 
 pub(super) async fn kill(
     State(source): State<Source>,
+    Extension(peer): Extension<Peer>,
     kill: Result<Json<Kill>, JsonRejection>,
 ) -> Result<Json<Killed>, Answered> {
     let (Kill { filter, all }, snapshot) = (understood(kill)?, source.newest());
@@ -60,7 +62,7 @@ pub(super) async fn kill(
     let walk = move |pace: &_| connections::kill(&wanted, &snapshot, &*dataplane, pace);
     let killed = source.walker.walk(walk).await.map_err(busy)?;
     let Killed { found, killed: ended, complete } = killed;
-    tracing::info!(?filter, found, killed = ended, complete, "connections were ended by an order");
+    tracing::info!(%peer, ?filter, found, killed = ended, complete, "connections were ended by an order");
     Ok(Json(killed))
 }
 

@@ -68,6 +68,9 @@ impl Follower {
 
     /// Reads the file again. A dry run only says what would change.
     pub(super) async fn reload(&mut self, reload: Reload, file: &SharedFile) -> Result<Outcome, Refusal> {
+        if !reload.dry_run {
+            self.supervisor.reloading();
+        }
         let outcome = self.try_reload(reload, file).await;
         if !reload.dry_run {
             let reloads = &mut self.serving.reloads;
@@ -84,6 +87,10 @@ impl Follower {
                 tracing::info!(epoch, changes, orders, "configuration reloaded");
             }
             Err(error) => tracing::error!("the configuration was not reloaded, nothing changed:\n{error}"),
+        }
+        if !reload.dry_run {
+            let refused = if outcome.is_err() { "; the last reload was refused, see the log" } else { "" };
+            self.supervisor.ready(&(self.summary() + refused));
         }
         outcome
     }

@@ -55,8 +55,11 @@ fn privileges(case: &Case<'_>, findings: &mut Vec<Finding>) {
     if !has(Capabilities::NET_RAW) {
         missing.push("CAP_NET_RAW");
     }
-    if !has(Capabilities::BPF) && !has(Capabilities::SYS_ADMIN) {
-        missing.push("CAP_BPF");
+    let newer = [(Capabilities::PERFMON, "CAP_PERFMON"), (Capabilities::BPF, "CAP_BPF")];
+    for (capability, name) in newer {
+        if !has(capability) && !has(Capabilities::SYS_ADMIN) {
+            missing.push(name);
+        }
     }
     if missing.is_empty() {
         return;
@@ -100,12 +103,12 @@ mod tests {
         let finding = only(judge, &config(), &facts);
         assert_eq!(
             (finding.severity, finding.what.as_str()),
-            (Severity::Error, "this process lacks CAP_BPF")
+            (Severity::Error, "this process lacks CAP_PERFMON and CAP_BPF")
         );
         facts.host.capabilities.0 |= 1 << Capabilities::SYS_ADMIN;
         assert!(found(judge, &config(), &facts).is_empty());
         facts.host.capabilities.0 = 0;
-        assert!(only(judge, &config(), &facts).what.ends_with("CAP_NET_ADMIN and CAP_NET_RAW and CAP_BPF"));
+        assert!(only(judge, &config(), &facts).what.ends_with("CAP_NET_RAW and CAP_PERFMON and CAP_BPF"));
     }
 
     #[test]

@@ -42,7 +42,8 @@ pub(super) fn read(interfaces: &[String]) -> Host {
 /// Loads the program, which attaches it to nothing, and forgets it. Not tried by whom the kernel refuses anyway.
 fn refused(af_xdp: AfXdp, capabilities: Capabilities) -> Option<String> {
     let may = capabilities.has(Capabilities::NET_ADMIN)
-        && (capabilities.has(Capabilities::BPF) || capabilities.has(Capabilities::SYS_ADMIN));
+        && (capabilities.has(Capabilities::SYS_ADMIN)
+            || [Capabilities::BPF, Capabilities::PERFMON].iter().all(|one| capabilities.has(*one)));
     (may && af_xdp != AfXdp::Missing).then(Steer::load)?.err().map(|error| error.to_string())
 }
 

@@ -1,0 +1,179 @@
+//! When the connection table's fill is worth a line in the log: thresholds that are crossed, and the beginning and the end of
+//! what a full table does. Never a line per connection.
+
+use std::time::{Duration, Instant};
+
+use super::dataplane::WorkerHandle;
+use crate::tables::DropReason;
+
+/// How often it is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// Percent of all entries from which on something is said, in rising order.
+const STEPS: [u64; 3] = [75, 90, 99];
+/// Percent below a step before it counts as left: a table that hovers about it is not worth a line each second.
+const SLACK: u64 = 5;
+/// For this long nothing has happened when it is over.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// What is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Seen {
+    /// Entries in use.
+    pub active: u64,
+    /// Entries there are.
+    pub max: u64,
+    /// Connections that gave way, since the start.
+    pub displaced: u64,
+    /// Frames of new connections that found no room, since the start.
+    pub refused: u64,
+}
+
+impl Seen {
+    /// Sums over the workers.
+    pub fn of(workers: &[WorkerHandle], max: u64) -> Self {
+        let mut seen = Self { max, ..Self::default() };
+        for worker in workers {
+            seen.active += worker.counters.connections_active.get();
+            seen.displaced += worker.counters.connections_displaced.get();
+            seen.refused += worker.counters.dropped(DropReason::TableFull).get();
+        }
+        seen
+    }
+}
+
+/// A line for the log.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Line {
+    /// The fill rose over a step.
+    Filling(u64),
+    /// It fell below the lowest of those that it was over.
+    Easing(u64),
+    /// Connections that nobody has answered begin to give way.
+    GivingWay,
+    /// New connections begin to be refused.
+    Refusing,
+    /// Neither has happened for [`QUIET`]: how many gave way and were refused.
+    Over(u64, u64),
+}
+
+/// What has been said.
+#[derive(Debug, Default)]
+pub struct Fill {
+    next: Option<Instant>,
+    /// How many of [`STEPS`] it is over.
+    over: usize,
+    last: Seen,
+    /// While the table is full: what had been counted before, and when something was last counted.
+    episode: Option<(Seen, Instant)>,
+    said: (bool, bool),
+}
+
+impl Fill {
+    /// Whether it is time to look; then not again before [`LOOK`] has passed.
+    pub fn is_due(&mut self, now: Instant) -> bool {
+        let due = self.next.is_none_or(|next| next <= now);
+        if due {
+            self.next = Some(now + LOOK);
+        }
+        due
+    }
+
+    /// What is to be said of `seen`.
+    pub fn look(&mut self, seen: Seen, now: Instant) -> Vec<Line> {
+        let mut lines = Vec::new();
+        let percent = (seen.active * 100).checked_div(seen.max).unwrap_or(0);
+        let risen = STEPS.iter().filter(|step| percent >= **step).count();
+        let left = STEPS.iter().filter(|step| percent + SLACK >= **step).count();
+        if risen > self.over {
+            lines.push(Line::Filling(percent));
+            self.over = risen;
+        } else if left < self.over {
+            lines.push(Line::Easing(percent));
+            self.over = left;
+        }
+        self.look_for_pressure(seen, now, &mut lines);
+        self.last = seen;
+        lines
+    }
+
+    fn look_for_pressure(&mut self, seen: Seen, now: Instant, lines: &mut Vec<Line>) {
+        let (gave_way, refused) = (seen.displaced > self.last.displaced, seen.refused > self.last.refused);
+        if gave_way || refused {
+            let before = self.episode.map_or(self.last, |(before, _)| before);
+            self.episode = Some((before, now));
+            if gave_way && !std::mem::replace(&mut self.said.0, true) {
+                lines.push(Line::GivingWay);
+            }
+            if refused && !std::mem::replace(&mut self.said.1, true) {
+                lines.push(Line::Refusing);
+            }
+        } else if let Some((before, _)) = self.episode.filter(|(_, last)| *last + QUIET <= now) {
+            lines.push(Line::Over(seen.displaced - before.displaced, seen.refused - before.refused));
+            (self.episode, self.said) = (None, (false, false));
+        }
+    }
+}
+
+impl Line {
+    /// Writes it.
+    pub fn log(&self) {
+        match *self {
+            Self::Filling(percent) => tracing::warn!(percent, "the connection table fills up"),
+            Self::Easing(percent) => tracing::info!(percent, "the connection table empties"),
+            Self::GivingWay => {
+                tracing::warn!("the connection table is full: connections that nobody has answered give way");
+            }
+            Self::Refusing => tracing::error!("the connection table is full: new connections are refused"),
+            Self::Over(gave_way, refused) => {
+                tracing::info!(gave_way, refused, "the connection table has room again");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(active: u64, displaced: u64, refused: u64) -> Seen {
+        Seen { active, max: 1000, displaced, refused }
+    }
+
+    #[test]
+    fn a_threshold_is_said_once_on_the_way_up_and_once_on_the_way_down() {
+        let (mut fill, now) = (Fill::default(), Instant::now());
+        let mut look = |active| fill.look(seen(active, 0, 0), now);
+        assert_eq!(look(749), []);
+        assert_eq!(look(750), [Line::Filling(75)]);
+        for hovering in [749, 751, 700, 890] {
+            assert_eq!(look(hovering), [], "{hovering}");
+        }
+        assert_eq!(look(1000), [Line::Filling(100)], "two steps at once are one line");
+        assert_eq!(look(930), [Line::Easing(93)]);
+        assert_eq!(look(0), [Line::Easing(0)]);
+        assert_eq!(look(0), []);
+    }
+
+    #[test]
+    fn a_full_table_has_a_beginning_and_an_end() {
+        let (mut fill, start) = (Fill::default(), Instant::now());
+        let mut look = |seconds, displaced, refused| {
+            fill.look(seen(10, displaced, refused), start + Duration::from_secs(seconds))
+        };
+        assert_eq!(look(0, 0, 0), []);
+        assert_eq!(look(1, 100, 0), [Line::GivingWay]);
+        assert_eq!(look(2, 900, 0), []);
+        assert_eq!(look(3, 950, 7), [Line::Refusing]);
+        assert_eq!(look(62, 950, 7), []);
+        assert_eq!(look(63, 950, 7), [Line::Over(950, 7)]);
+        assert_eq!(look(200, 950, 7), []);
+        assert_eq!(look(201, 951, 7), [Line::GivingWay], "the next flood is said again");
+    }
+
+    #[test]
+    fn it_is_looked_at_once_a_second_and_never_divides_by_nothing() {
+        let (mut fill, now) = (Fill::default(), Instant::now());
+        assert!(fill.is_due(now) && !fill.is_due(now + LOOK / 2) && fill.is_due(now + LOOK));
+        assert_eq!(fill.look(Seen::default(), now), []);
+    }
+}
