@@ -18,7 +18,7 @@ use crate::tables::counters::{MAX_BACKENDS, MAX_SERVICES};
 use crate::tables::exact::{ExactKey, ExactMap};
 use crate::tables::{
     Backend, BackendId, Coarse, Forwarding, InterfaceId, MssClamp, NextHopId, Opening, Protocol, Resolution,
-    Routes, Service, ServiceId, Snapshot, SnatPool, SnatRule, Steering, Timeouts,
+    Routes, Service, ServiceId, Snapshot, SnatPool, SnatRule, Steering, SynCookies, Timeouts,
 };
 use crate::wire::tunnel::Outer;
 
@@ -316,6 +316,8 @@ impl Compiler {
             let acls = config.acl.iter().chain(&service.acl).map(|acl| Arc::clone(&acl.list));
             let acls: Box<[_]> = acls.filter(|acl| !acl.allows_all()).collect();
             let clamps = service.protocol == Protocol::Tcp && service.mss_clamp != MssClamp::Off;
+            let syn_cookies = service.cookies();
+            let is_plain = service.forwarding == Forwarding::Nat && syn_cookies == SynCookies::Off;
             table[id.index()] = Some(Service {
                 id: *id,
                 name: service.name.clone(),
@@ -325,7 +327,8 @@ impl Compiler {
                 mss_clamp: service.mss_clamp,
                 scheduler: service.scheduler.name(),
                 table: self.schedulers.table(*id, service, &takers),
-                opening: match service.forwarding == Forwarding::Nat && affinity.is_none() && !clamps {
+                syn_cookies,
+                opening: match is_plain && affinity.is_none() && !clamps {
                     true if acls.is_empty() => Opening::Plain,
                     true => Opening::Listed,
                     false => Opening::Full,

@@ -9,7 +9,7 @@ use metrics::{Key, KeyName, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
 use super::dataplane::SteeredStatus;
-use super::status::{BackendStatus, FailuresStatus, Kind, Status, Totals, Traffic};
+use super::status::{BackendStatus, CookiesStatus, FailuresStatus, Kind, Status, Totals, Traffic};
 
 /// The text format, version 0.0.4.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -169,6 +169,7 @@ impl Sheet {
             self.traffic("xswitch_service", labels, &service.traffic);
             let help = "Frames of new connections that were dropped";
             self.counter("xswitch_service_refused_total", help, labels, service.refused);
+            self.cookies(labels, service.syn_cookies);
             for backend in &service.backends {
                 let labels: Labels<'_> = &[("service", &service.name), ("backend", &backend.address)];
                 self.traffic("xswitch_backend", labels, &backend.traffic);
@@ -180,6 +181,18 @@ impl Sheet {
                 self.gauge("xswitch_backend_next_hop_resolved", help, labels, u64::from(resolved));
             }
         }
+    }
+
+    fn cookies(&self, labels: Labels<'_>, cookies: CookiesStatus) {
+        let CookiesStatus { sent, valid, invalid, workers } = cookies;
+        let help = "SYNs that were answered with a SYN cookie";
+        self.counter("xswitch_service_syn_cookies_sent_total", help, labels, sent);
+        let help = "SYN cookies that came back, each of which opened a connection";
+        self.counter("xswitch_service_syn_cookies_valid_total", help, labels, valid);
+        let help = "ACKs that brought no SYN cookie back while some were sent";
+        self.counter("xswitch_service_syn_cookies_invalid_total", help, labels, invalid);
+        let help = "Workers that answer SYNs with cookies because of pressure";
+        self.gauge("xswitch_service_syn_cookies_workers", help, labels, workers);
     }
 
     /// Whether a backend serves, and what speaks against it. What nobody knows is left out: a 0 would be an alarm.

@@ -13,6 +13,7 @@ use crate::xsk::Frame;
 
 use super::batch::Meta;
 use super::conntrack::{Direction, Entry, Hit, Kind as Rewriting, Segment, State};
+use super::cookies;
 use super::family::{Pair, V4, V6};
 use super::parse::{self, Parsed};
 use super::passive;
@@ -44,6 +45,10 @@ pub fn flow<P: Pair>(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>) {
     if is_first && starts_over(frame, &hit, meta, turn) {
         // Tier 2 finds no connection then, and makes one.
         turn.flows.end(&hit, turn.counters);
+        return;
+    }
+    if hit.kind == Rewriting::Spliced && cookies::opening::concerns(&hit, meta) {
+        meta.verdict = cookies::opening::decide(frame, meta, turn);
         return;
     }
     let verdict = forward(frame, meta, &hit, turn);
@@ -150,6 +155,9 @@ fn change_state<P: Pair>(hit: &Hit<P>, meta: &Meta, turn: &mut Turn<'_>) {
     let segment = Segment { sequence, acknowledgment };
     let Some(states) = entry.transition(hit, |state| advance(state, hit, flags), segment) else { return };
     turn.flows.count_moved(hit, states);
+    if turn.tables.metered && states.0.is_half_open() && !states.1.is_half_open() {
+        cookies::completed(hit.backend, turn);
+    }
     passive::heed(hit, states, asked_us, turn);
 }
 

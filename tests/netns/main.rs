@@ -34,6 +34,7 @@
 //! doctor           what is broken is named, and what is well is not
 //! lifecycle        kill -9, SIGTERM, refusals to start
 //! limits           a full connection table
+//! cookies          SYN cookies
 //! counters         status and metrics say the same
 //! through          checks that take the way of a service's packets, without a switch
 //! forwarding_checks  the same from the running switch: what is missing is found, and found to be back
@@ -146,6 +147,7 @@ mod asking;
 mod balancing;
 mod baseline;
 mod bridge;
+mod cookies;
 mod counters;
 mod crossing;
 mod datagrams;

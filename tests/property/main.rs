@@ -5,6 +5,7 @@
 
 mod affinity;
 mod batches;
+mod cookies;
 mod fragments;
 #[path = "../frames/mod.rs"]
 mod frames;

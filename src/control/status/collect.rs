@@ -4,15 +4,15 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::{
-    BackendStatus, Connections, FailuresStatus, NextHopStatus, PortTraffic, ServiceStatus, ServingStatus,
-    SnatStatus, Status, Totals, Traffic, WorkerStatus,
+    BackendStatus, Connections, CookiesStatus, FailuresStatus, NextHopStatus, PortTraffic, ServiceStatus,
+    ServingStatus, SnatStatus, Status, Totals, Traffic, WorkerStatus,
 };
 use crate::control::dataplane::{DataPlane, PortStatus, WorkerHandle};
 use crate::control::requests::View;
 use crate::control::roster::{Shown, Summary};
 use crate::control::standing::{BackendKey, ServiceKey};
 use crate::sys::memory;
-use crate::tables::counters::BackendCounters;
+use crate::tables::counters::{BackendCounters, ServiceCounters};
 use crate::tables::{
     Backend, BackendId, Counter, DropReason, Filtering, Loads, Mapping, Service, Snapshot, SnatRule,
     WorkerCounters,
@@ -195,6 +195,9 @@ fn service_status(service: &Service, facts: Facts<'_>, counted: Counted<'_>) -> 
         .collect();
     let Summary { state, ordered, drain_left_s, misfits } =
         facts.view.services.get(&key).cloned().unwrap_or_default();
+    let sum = |pick: fn(&ServiceCounters) -> &Counter| -> u64 {
+        counted.0.iter().filter_map(|worker| worker.service(service.id)).map(|row| pick(row).get()).sum()
+    };
     ServiceStatus {
         state,
         ordered,
@@ -208,12 +211,13 @@ fn service_status(service: &Service, facts: Facts<'_>, counted: Counted<'_>) -> 
         scheduler: service.scheduler.to_owned(),
         traffic: backends.iter().map(|backend| &backend.traffic).fold(Traffic::default(), add_traffic),
         discover: facts.view.watched.get(&key).cloned(),
-        refused: counted
-            .0
-            .iter()
-            .filter_map(|worker| worker.service(service.id))
-            .map(|counters| counters.refused.get())
-            .sum(),
+        refused: sum(|counters| &counters.refused),
+        syn_cookies: CookiesStatus {
+            sent: sum(|counters| &counters.cookies_sent),
+            valid: sum(|counters| &counters.cookies_valid),
+            invalid: sum(|counters| &counters.cookies_invalid),
+            workers: sum(|counters| &counters.cookies_on),
+        },
         backends,
     }
 }
