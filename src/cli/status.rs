@@ -98,14 +98,20 @@ pub(super) fn service_rows(services: &[ServiceStatus]) -> Vec<Vec<String>> {
     ])];
     for service in services {
         let mode = format!("{} {} {}", service.protocol, service.forwarding, service.scheduler);
-        let refused = match service.refused {
-            0 => String::new(),
-            refused => format!("{refused} refused"),
-        };
+        let mut remarks = Vec::new();
+        if service.refused > 0 {
+            remarks.push(format!("{} refused", service.refused));
+        }
+        if service.syn_cookies.sent > 0 {
+            remarks.push(format!("{} SYN cookies", service.syn_cookies.sent));
+        }
+        if service.syn_cookies.workers > 0 {
+            remarks.push("under pressure".into());
+        }
         let (name, vip) = (service.name.clone(), service.vip.to_string());
         let words = [name, vip, mode, String::new(), service.state.clone()];
         let open = service.backends.iter().map(|backend| backend.connections_open).sum();
-        rows.push(row(words, open, &service.traffic, refused));
+        rows.push(row(words, open, &service.traffic, remarks.join(", ")));
         for backend in &service.backends {
             let (address, weight) = (format!("→ {}", backend.address), backend.weight.to_string());
             let words = [String::new(), address, String::new(), weight, backend.state.clone()];

@@ -8,7 +8,7 @@ use toml::Spanned;
 use super::diagnostic::{Findings, Severity};
 use super::raw::{Backend, Raw, Service};
 use super::reader::Field;
-use super::valid::Topology;
+use super::valid::{Cookies, Topology};
 use crate::tables::{Forwarding, MssClamp, Protocol};
 
 /// Applies them.
@@ -17,6 +17,7 @@ pub(super) fn check(raw: &Raw, findings: &mut Findings<'_>) {
         families(service, findings);
         ports(service, findings);
         options(service, findings);
+        cookies(service, findings);
         in_bridge(raw, service, findings);
         snat_needed(raw, service, findings);
     }
@@ -85,6 +86,31 @@ fn options(service: &Service, findings: &mut Findings<'_>) {
     } else if forwarding == Forwarding::Dsr {
         let message = "`mss_clamp`: \"dsr\" puts nothing in front of frames, and never sees the answers";
         findings.error(clamp.span(), message, "remove it");
+    }
+}
+
+/// Whoever answers in the backend's name must see what it says afterwards.
+fn cookies(service: &Service, findings: &mut Findings<'_>) {
+    let Some(choice) = &service.syn_cookies else { return };
+    if let Some(half_open) = service.half_open.as_ref().filter(|number| number.get_ref().is_some())
+        && *choice.get_ref() != Cookies::Auto
+    {
+        let message = "`half_open` means nothing unless cookies come and go with the pressure";
+        findings.warning(half_open.span(), message, "remove it, or write syn_cookies = \"auto\"");
+    }
+    if *choice.get_ref() == Cookies::Off {
+        return;
+    }
+    if service.protocol.as_ref().is_some_and(|protocol| *protocol.get_ref() == Protocol::Udp) {
+        let message = "`syn_cookies`: UDP has no SYN";
+        findings.error(choice.span(), message, "remove it, or write protocol = \"tcp\"");
+    } else if let Some(forwarding) = service.forwarding.as_ref().map(|field| *field.get_ref())
+        && forwarding.returns_directly()
+    {
+        let message =
+            format!("`syn_cookies`: the switch does not see what backends answer by {:?}", forwarding.name());
+        let help = "remove it, or write forwarding = \"nat\" or \"full-nat\"";
+        findings.error(choice.span(), message, help);
     }
 }
 

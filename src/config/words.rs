@@ -1,6 +1,6 @@
 //! Values that are one of some words.
 
-use super::valid::{AdminState, HugePages, Idle, Scheduler, Topology, Via, XdpMode, ZeroCopy};
+use super::valid::{AdminState, Cookies, HugePages, Idle, Scheduler, Topology, Via, XdpMode, ZeroCopy};
 use super::values::Mistake;
 use crate::tables::{Access, Fate, Filtering, Forwarding, Mapping, OnNoBackend, Protocol, VerifyChecksums};
 
@@ -76,6 +76,9 @@ pub(super) const ON_NO_BACKEND: Words<OnNoBackend> = Words::of(&[
     ("reject", OnNoBackend::Reject),
     ("to_kernel", OnNoBackend::ToKernel),
 ]);
+/// `syn_cookies`.
+pub(super) const SYN_COOKIES: Words<Cookies> =
+    Words::of(&[("off", Cookies::Off), ("auto", Cookies::Auto), ("always", Cookies::Always)]);
 /// `on_down`.
 pub(super) const ON_DOWN: Words<Fate> =
     Words::of(&[("keep", Fate::Keep), ("reset", Fate::Reset), ("reschedule", Fate::Reschedule)]);

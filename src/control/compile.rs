@@ -18,7 +18,7 @@ use crate::tables::counters::{MAX_BACKENDS, MAX_SERVICES};
 use crate::tables::exact::{ExactKey, ExactMap};
 use crate::tables::{
     Backend, BackendId, Budgets, Coarse, Forwarding, InterfaceId, MssClamp, NextHopId, Opening, Protocol,
-    Rate, Resolution, Routes, Service, ServiceId, Snapshot, SnatPool, SnatRule, Steering, Timeouts,
+    Rate, Resolution, Routes, Service, ServiceId, Snapshot, SnatPool, SnatRule, Steering, SynCookies, Timeouts,
 };
 use crate::wire::tunnel::Outer;
 
@@ -326,6 +326,8 @@ impl Compiler {
             let capped = members.iter().any(|backend| backend.max_connections > 0);
             let is_limited = limits.opens() || limits.attends() || capped;
             let clamps = service.protocol == Protocol::Tcp && service.mss_clamp != MssClamp::Off;
+            let syn_cookies = service.cookies();
+            let is_plain = service.forwarding == Forwarding::Nat && syn_cookies == SynCookies::Off;
             table[id.index()] = Some(Service {
                 id: *id,
                 name: service.name.clone(),
@@ -335,11 +337,8 @@ impl Compiler {
                 mss_clamp: service.mss_clamp,
                 scheduler: service.scheduler.name(),
                 table: self.schedulers.table(*id, service, &takers),
-                opening: match service.forwarding == Forwarding::Nat
-                    && affinity.is_none()
-                    && !clamps
-                    && !is_limited
-                {
+                syn_cookies,
+                opening: match is_plain && affinity.is_none() && !clamps && !is_limited {
                     true if acls.is_empty() => Opening::Plain,
                     true => Opening::Listed,
                     false => Opening::Full,

@@ -29,11 +29,13 @@ use crate::tables::{BackendId, Event, Snapshot, Steering};
 mod differences;
 mod fading;
 mod interfaces;
+mod pressure;
 mod requests;
 mod serving;
 mod way;
 
 use differences::log_next_hops;
+use pressure::Pressure;
 use serving::Serving;
 
 /// One turn: short enough that a client waiting for ARP does not notice, long enough to gather a burst of changes into
@@ -60,6 +62,7 @@ pub struct Follower {
     held: VecDeque<Request>,
     turns: Interval,
     serving: Serving,
+    pressure: Pressure,
     resolver: Resolver,
     /// Resolves instead of the kernel, in a bridge.
     prober: Prober,
@@ -111,6 +114,7 @@ impl Follower {
             held: VecDeque::new(),
             turns,
             serving,
+            pressure: Pressure::default(),
             resolver: Resolver::new(now),
             prober: Prober::default(),
             announcer: Announcer::default(),
@@ -182,6 +186,7 @@ impl Follower {
             self.tell_interfaces().await;
         }
         self.hear_workers(now);
+        self.pressure.turn(&self.state.snapshot, self.dataplane.workers(), now);
         if self.state.topology.bridge {
             let (questions, lost) =
                 self.prober.turn(&self.state.topology, &self.state.steering.announced, now);

@@ -14,7 +14,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use super::dataplane::SteeredStatus;
 use super::health::CheckDurations;
 use super::status::{
-    BackendStatus, FailuresStatus, Kind, ServiceStatus, ServingStatus, Status, Totals, Traffic, WorkerStatus,
+    BackendStatus, CookiesStatus, FailuresStatus, Kind, ServiceStatus, ServingStatus, Status, Totals, Traffic, WorkerStatus,
 };
 
 /// The text format, version 0.0.4.
@@ -250,6 +250,7 @@ impl Sheet {
         self.counter("xswitch_service_refused_total", help, labels, service.refused);
         let help = "Packets of connections that were dropped because of a limit";
         self.counter("xswitch_service_limited_total", help, labels, service.limited);
+        self.cookies(labels, service.syn_cookies);
         let ServingStatus { backends, serving, backups, backups_serving, .. } = service.serving;
         for (kind, all, serving) in [("regular", backends, serving), ("backup", backups, backups_serving)] {
             let labels: Labels<'_> = &[("service", &service.name), ("kind", &kind)];
@@ -272,6 +273,18 @@ impl Sheet {
         let resolved = backend.next_hop.as_ref().is_some_and(|next_hop| next_hop.resolved);
         let help = "1 while the MAC address of the backend's next hop is known";
         self.gauge("xswitch_backend_next_hop_resolved", help, labels, u64::from(resolved));
+    }
+
+    fn cookies(&self, labels: Labels<'_>, cookies: CookiesStatus) {
+        let CookiesStatus { sent, valid, invalid, workers } = cookies;
+        let help = "SYNs that were answered with a SYN cookie";
+        self.counter("xswitch_service_syn_cookies_sent_total", help, labels, sent);
+        let help = "SYN cookies that came back, each of which opened a connection";
+        self.counter("xswitch_service_syn_cookies_valid_total", help, labels, valid);
+        let help = "ACKs that brought no SYN cookie back while some were sent";
+        self.counter("xswitch_service_syn_cookies_invalid_total", help, labels, invalid);
+        let help = "Workers that answer SYNs with cookies because of pressure";
+        self.gauge("xswitch_service_syn_cookies_workers", help, labels, workers);
     }
 
     /// Whether a backend serves, and what speaks against it. What nobody knows is left out: a 0 would be an alarm.

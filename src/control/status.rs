@@ -171,6 +171,9 @@ pub struct ServiceStatus {
     /// How long its checks took that succeeded, agents aside; null where there were none.
     #[serde(default)]
     pub check_durations: Option<CheckDurations>,
+    /// SYN cookies of the service.
+    #[serde(default)]
+    pub syn_cookies: CookiesStatus,
     /// Where more backends are discovered, and how that stands.
     #[serde(default)]
     pub discover: Option<Watched>,
@@ -179,6 +182,19 @@ pub struct ServiceStatus {
     pub misfits: Vec<String>,
     /// Its backends.
     pub backends: Vec<BackendStatus>,
+}
+
+/// SYN cookies of a service.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CookiesStatus {
+    /// SYNs that were answered with one.
+    pub sent: u64,
+    /// Those that came back, each of which opened a connection.
+    pub valid: u64,
+    /// ACKs that brought none back while some were sent.
+    pub invalid: u64,
+    /// Workers that answer SYNs with cookies because of pressure, as of the last SYN.
+    pub workers: u64,
 }
 
 /// The backends of a service, counted.

@@ -41,6 +41,8 @@ pub fn service(name: &str, vip: &str, weights: &[u32]) -> Service {
         forwarding: Forwarding::Nat,
         scheduler: Scheduler::WeightedRoundRobin,
         mss_clamp: crate::tables::MssClamp::Off,
+        syn_cookies: crate::config::valid::Cookies::default(),
+        half_open: 4096,
         gue_port: 6080,
         maglev_table_size: 251,
         announce: true,

@@ -3,13 +3,16 @@
 use std::net::IpAddr;
 
 use crate::tables::hash::mix;
-use crate::tables::{Backend, DropReason, Forwarding, NextHopId, Protocol, Service, ServiceId, Snapshot};
+use crate::tables::{
+    Backend, DropReason, Forwarding, NextHopId, Protocol, Service, ServiceId, Snapshot, SynCookies,
+};
 use crate::wire::ethernet;
 use crate::wire::tunnel::Family;
 use crate::xsk::Frame;
 
 use super::batch::Meta;
 use super::conntrack::{Connection, Direction, FlowKey, Hit, Kind as Rewriting, Marks, Refused, State};
+use super::cookies;
 use super::family::{Pair, V4, V6};
 use super::known;
 use super::limits;
@@ -46,8 +49,14 @@ pub fn flow<P: Pair>(
         stray(&key, turn.tables)?;
         return outbound::run::<P>(frame, meta, turn);
     };
+    if service.syn_cookies != SynCookies::Off
+        && let Some(decided) = cookies::guard(frame, meta, service, turn)
+    {
+        return decided.map(Some);
+    }
+    let kind = Rewriting::of(service.forwarding);
     let hit: Hit<P> = first_state(meta, key.protocol)
-        .and_then(|state| connect(frame, meta, service, (state, None), turn))
+        .and_then(|state| connect(frame, meta, service, First { state, kind, lost: None }, turn))
         .inspect_err(|_| count_refused(service, turn))?;
     known::forward_first(frame, meta, &hit, turn).map(Some)
 }
@@ -61,8 +70,9 @@ pub fn resume<P: Pair>(
     turn: &mut Turn<'_>,
 ) -> Result<Verdict, DropReason> {
     let service = service_of(&P::key(meta), turn.tables).ok_or(DropReason::BackendDown)?;
-    let hit = connect(frame, meta, service, (State::Established, Some(lost)), turn)
-        .inspect_err(|_| count_refused(service, turn))?;
+    let kind = Rewriting::of(service.forwarding);
+    let first = First { state: State::Established, kind, lost: Some(lost) };
+    let hit = connect(frame, meta, service, first, turn).inspect_err(|_| count_refused(service, turn))?;
     known::forward_first(frame, meta, &hit, turn)
 }
 
@@ -103,13 +113,24 @@ pub fn is_own(address: IpAddr, tables: &Snapshot) -> bool {
     tables.interfaces.iter().flat_map(|interface| &interface.addresses).any(|(own, _)| *own == address)
 }
 
+/// How a connection begins.
+#[derive(Debug)]
+pub(super) struct First<'a, P> {
+    /// In which state.
+    pub state: State,
+    /// What is done to its frames.
+    pub kind: Rewriting,
+    /// The connection in whose place it comes.
+    pub lost: Option<&'a Hit<P>>,
+}
+
 /// Creates the connection of a first frame, in place of one that it has lost, if any. Nothing is created for a frame that
 /// would be dropped afterwards.
-fn connect<P: Pair>(
+pub(super) fn connect<P: Pair>(
     frame: &Frame,
     meta: &mut Meta,
     service: &Service,
-    (state, lost): (State, Option<&Hit<P>>),
+    First { state, kind, lost }: First<'_, P>,
     turn: &mut Turn<'_>,
 ) -> Result<Hit<P>, DropReason> {
     let key = P::key(meta);
@@ -124,11 +145,10 @@ fn connect<P: Pair>(
     if service.limits.opens() && lost.is_none() {
         limits::may_open(service, client, turn)?;
     }
-    let kind = Rewriting::of(service.forwarding);
     // Before the scheduler moves on for it.
     rewrite::has_time(meta, kind, turn)?;
     let choice = place::pick(service, &key, turn)?;
-    let connection = prepare(frame, meta, service, choice.backend, state, turn);
+    let connection = prepare(frame, meta, service, choice.backend, (state, kind), turn);
     let entered = connection.and_then(|connection| enter_first(&connection, lost, meta.hash, turn));
     choice.settle(entered, turn)
 }
@@ -139,10 +159,10 @@ fn prepare<P: Pair>(
     meta: &mut Meta,
     service: &Service,
     backend: &Backend,
-    state: State,
+    (state, kind): (State, Rewriting),
     turn: &mut Turn<'_>,
 ) -> Result<Connection<P>, DropReason> {
-    let (key, kind) = (P::key(meta), Rewriting::of(service.forwarding));
+    let key = P::key(meta);
     let client = key.addresses.source();
     let egress = Egress::backend(known::resolved(backend.next_hop, turn.tables, turn.extras)?, backend);
     rewrite::admits(meta, &Hit::prospect(kind, key), &egress, turn)?;

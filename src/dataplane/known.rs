@@ -13,6 +13,7 @@ use crate::xsk::Frame;
 
 use super::batch::Meta;
 use super::conntrack::{Direction, Entry, Hit, Kind as Rewriting, Segment, State};
+use super::cookies;
 use super::family::{Pair, V4, V6};
 use super::limits;
 use super::parse::{self, Parsed};
@@ -45,6 +46,10 @@ pub fn flow<P: Pair>(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>) {
     if is_first && starts_over(frame, &hit, meta, turn) {
         // Tier 2 finds no connection then, and makes one.
         turn.flows.end(&hit, turn.counters);
+        return;
+    }
+    if hit.kind == Rewriting::Spliced && cookies::opening::concerns(&hit, meta) {
+        meta.verdict = cookies::opening::decide(frame, meta, turn);
         return;
     }
     let verdict = forward(frame, meta, &hit, turn);
@@ -153,6 +158,9 @@ fn change_state<P: Pair>(hit: &Hit<P>, meta: &Meta, turn: &mut Turn<'_>) {
     let Some(states) = turn.flows.transition(hit, |state| advance(state, hit, flags), segment) else {
         return;
     };
+    if turn.tables.metered && states.0.is_half_open() && !states.1.is_half_open() {
+        cookies::completed(hit.backend, turn);
+    }
     passive::heed(hit, states, asked_us, turn);
 }
 

@@ -21,6 +21,8 @@ pub mod opening;
 pub mod admit;
 pub mod place;
 
+pub mod cookies;
+
 pub mod fragments;
 pub mod outbound;
 

@@ -20,6 +20,7 @@ use super::answer::version::Version;
 use super::batch::{Batch, Meta};
 use super::conntrack::limiter::Limiter;
 use super::conntrack::{Direction, Flows, Hit, State};
+use super::cookies::moving;
 use super::family::{V4, V6};
 use super::known;
 use super::parse::TCP;
@@ -114,17 +115,33 @@ fn look<P: Version>(position: u32, turn: &mut Turn<'_>) -> Said {
     if !turn.flows.sweep.limiter.take(POKES_PER_SECOND, turn.now) {
         return Said::NotYet;
     }
-    let Some(mut spare) = turn.extras.spare() else { return Said::NotYet };
-    let segment = poke(&hit, turn.flows.entry::<P>(position).sequences());
-    if write(&mut spare, &hit, &next_hop, segment).is_none() {
+    let Some(spare) = turn.extras.spare() else { return Said::NotYet };
+    let [client, backend] = turn.flows.entry::<P>(position).sequences();
+    let backend = backend.wrapping_add(moving::offset(&hit, turn));
+    let mut segment = poke(&hit, [client, backend]);
+    match send(spare, (&hit, &next_hop), &mut segment, turn) {
+        Some(()) => Said::Poke,
+        None => Said::Nothing,
+    }
+}
+
+/// Sends a segment, whose checksum is still to be computed, to the client of `hit` in a frame of its own. None, and the spare frame is there
+/// still, where that has no room.
+pub(super) fn send<P: Version>(
+    mut spare: Frame,
+    (hit, next_hop): (&Hit<P>, &NextHop),
+    segment: &mut [u8],
+    turn: &mut Turn<'_>,
+) -> Option<()> {
+    if write(&mut spare, hit, next_hop, segment).is_none() {
         turn.extras.spares.push(spare);
-        return Said::Nothing;
+        return None;
     }
     let mut meta = Meta::new(next_hop.interface);
     meta.verdict = Some(Verdict::Reply(next_hop.interface));
     turn.extras.add(spare, meta);
     turn.counters.created.add(1);
-    Said::Poke
+    Some(())
 }
 
 /// The connection of an entry, towards its client, if it is one that is to be reset and whose client does not know yet.
@@ -141,7 +158,8 @@ fn awaits_reset<P: Version>(position: u32, turn: &Turn<'_>) -> Option<Hit<P>> {
     (is_open && fate == Some(Fate::Reset)).then_some(hit)
 }
 
-fn towards_client<P: Version>(hit: &Hit<P>, turn: &mut Turn<'_>) -> Result<NextHop, DropReason> {
+/// The way to the client of `hit`.
+pub(super) fn towards_client<P: Version>(hit: &Hit<P>, turn: &mut Turn<'_>) -> Result<NextHop, DropReason> {
     let egress = if turn.tables.bridge {
         // Frames cross a bridge with the addresses that they have; this one has none yet.
         known::by_route(hit.addresses.destination(), turn)?
@@ -165,16 +183,11 @@ fn poke<P>(hit: &Hit<P>, [client, backend]: [u32; 2]) -> [u8; tcp::HEADER] {
     header
 }
 
-fn write<P: Version>(
-    frame: &mut Frame,
-    hit: &Hit<P>,
-    next_hop: &NextHop,
-    segment: [u8; tcp::HEADER],
-) -> Option<()> {
+fn write<P: Version>(frame: &mut Frame, hit: &Hit<P>, next_hop: &NextHop, segment: &mut [u8]) -> Option<()> {
     let link = next_hop.tags.header_len();
-    let fits = frame.fill(&[]) && frame.resize(link + P::HEADER + tcp::HEADER);
+    let fits = frame.fill(&[]) && frame.resize(link + P::HEADER + segment.len());
     let packet = frame.bytes_mut().get_mut(link..).filter(|_| fits)?;
-    hit.addresses.write_segment(packet, segment)?;
+    hit.addresses.write_tcp(packet, segment)?;
     ethernet::write_header(frame.bytes_mut(), &next_hop.macs, &next_hop.tags, P::ETHERTYPE);
     Some(())
 }

@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::io;
+use std::sync::atomic::AtomicU64;
 
 /// Less than this is not worth asking for.
 const LEAST: usize = 2 << 20;
@@ -18,6 +19,13 @@ pub fn filled<T>(len: usize, make: impl FnMut(usize) -> T) -> Box<[T]> {
     let _ = ask(items.spare_capacity_mut());
     items.extend((0..len).map(make));
     items.into_boxed_slice()
+}
+
+/// So many items of two words, all of them 0. None of it is written: a page is there once somebody writes to it.
+pub fn zeroed(len: usize) -> Box<[[AtomicU64; 2]]> {
+    let items = Box::<[[AtomicU64; 2]]>::new_zeroed_slice(len);
+    // SAFETY: words of zeroes are what atomics of 0 are in memory.
+    unsafe { items.assume_init() }
 }
 
 /// Asks for huge pages for this memory, of whose pages those that lie in it whole are meant. Its contents do not change.
@@ -78,6 +86,14 @@ mod tests {
             assert_eq!(items.len(), len);
             assert!(items.iter().enumerate().all(|(position, item)| *item == position as u64));
         }
+    }
+
+    #[test]
+    fn zeroed_items_are_zero() {
+        let items = zeroed(LEAST);
+        assert_eq!(items.len(), LEAST);
+        let load = |word: &AtomicU64| word.load(std::sync::atomic::Ordering::Relaxed);
+        assert!(items.iter().step_by(1000).flatten().all(|word| load(word) == 0));
     }
 
     #[test]

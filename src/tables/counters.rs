@@ -69,6 +69,14 @@ pub struct ServiceCounters {
     pub refused: Counter,
     /// Packets of connections that were dropped because of a limit.
     pub limited: Counter,
+    /// SYNs that were answered with a SYN cookie.
+    pub cookies_sent: Counter,
+    /// Cookies that came back, each of which opens a connection.
+    pub cookies_valid: Counter,
+    /// ACKs that brought none back while some were sent.
+    pub cookies_invalid: Counter,
+    /// 1 while SYNs are answered with cookies here: as of the last SYN.
+    pub cookies_on: Counter,
 }
 
 /// One worker's rings on one interface.

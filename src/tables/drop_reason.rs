@@ -65,6 +65,12 @@ drop_reasons! {
     /// A frame of a connection whose backend is down, in a service that ends its connections then (`on_down`), and that was
     /// not answered by a reset: itself a reset, a fragment, or an ICMP error.
     BackendDown = "backend_down",
+    /// A client's ACK that brings back no SYN cookie which the switch made in the last two minutes, while its service sends some
+    /// (`syn_cookies`): forged, late, or of a connection that was forgotten.
+    BadCookie = "bad_cookie",
+    /// A segment of a connection that a SYN cookie opened (`syn_cookies`), which its backend has not answered yet: the client sends
+    /// it again. Or one that ends there: a reset of the client, before the backend answered.
+    NotOpen = "not_open",
     /// TCP flags that no real stack sends together (SYN with FIN or RST, or none at all).
     TcpFlags = "tcp_flags",
     /// A new connection from an address that no client can have: loopback, multicast, reserved, a VIP, or our own.

@@ -46,6 +46,7 @@ pub use neighbor::{Interface, NextHop, Resolution, Route, Routes};
 pub use scheduler::{Maglev, MaglevMember, RoundRobin, SchedulerTable, Weighted};
 pub use service::{
     Affinity, Backend, Fate, Forwarding, MssClamp, OnNoBackend, Opening, Protocol, Service, ServiceMap,
+    SynCookies,
 };
 pub use snapshot::{Filtering, Mapping, Snapshot, SnatPool, SnatRule, Timeouts, VerifyChecksums};
 pub use steering::{Endpoint, PortRanges, Steering};

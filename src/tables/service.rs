@@ -139,10 +139,25 @@ pub struct Affinity {
     pub servers: Box<[(u32, BackendId)]>,
 }
 
+/// When SYNs are answered with cookies instead of being passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SynCookies {
+    /// Never.
+    #[default]
+    Off,
+    /// While more handshakes have begun than may be pending, or the table is full.
+    Auto {
+        /// Handshakes that may be pending, over all workers.
+        half_open: u32,
+    },
+    /// Every one.
+    Always,
+}
+
 /// What must be done to open a connection with a service: known beforehand, so that it is one question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opening {
-    /// A backend and its address are enough: it is `nat`, without affinity, limits, and an MSS to be clamped.
+    /// A backend and its address are enough: it is `nat`, without affinity, limits, SYN cookies, or an MSS to be clamped.
     Plain,
     /// The same, once its access lists were asked.
     Listed,
@@ -177,6 +192,8 @@ pub struct Service {
     pub limits: Limits,
     /// Whether some of its backends may only have so many connections.
     pub capped: bool,
+    /// When SYNs are answered with cookies; never where the backends' answers are not seen, nor of UDP.
+    pub syn_cookies: SynCookies,
     /// What its connections need.
     pub opening: Opening,
     /// What becomes of a new connection while no backend may take it.

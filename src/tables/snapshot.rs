@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::exact::{AddressSet, ExactKey, ExactMap};
 use super::{
     Backend, BackendId, Budgets, Coarse, Fate, Forwarding, Interface, MssClamp, NextHop, NextHopId, Routes,
-    Service, ServiceId, ServiceMap, Ways,
+    Service, ServiceId, ServiceMap, SynCookies, Ways,
 };
 
 /// Idle timers of connections, in units of [`Coarse`].
@@ -210,6 +210,8 @@ pub struct Snapshot {
     pub timeouts: Timeouts,
     /// Which checksums are verified.
     pub verify_checksums: VerifyChecksums,
+    /// Whether there are services that answer SYNs with cookies under pressure, so that handshakes are counted.
+    pub metered: bool,
     /// Whether there are backends whose connections are to be reset, so that clients must be told.
     pub fated: bool,
 }
@@ -227,6 +229,7 @@ impl Snapshot {
         let ours = services().map(|service| service.vip.ip()).chain(own);
         self.ours = AddressSet::of(ours);
         self.attends = services().any(|service| service.limits.attends());
+        self.metered = services().any(|service| matches!(service.syn_cookies, SynCookies::Auto { .. }));
         self.clamps = services().any(|service| service.mss_clamp != MssClamp::Off);
         self.vips = ExactMap::build(services().map(|service| (ExactKey::new(service.vip.ip(), 0), ())));
         self.service_map = ServiceMap::of(services().map(|s| (s.vip, s.protocol, s.id)));

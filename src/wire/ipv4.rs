@@ -121,6 +121,15 @@ fn update_checksum(header: &mut [u8; HEADER], delta: Delta) {
     [header[CHECKSUM], header[CHECKSUM + 1]] = new.to_ne_bytes();
 }
 
+/// Says that the packet must not be marked instead of dropped (RFC 3168 §5).
+pub fn clear_ecn(packet: &mut [u8]) {
+    const ECN: u8 = 3;
+    let Some(header) = packet.first_chunk_mut::<HEADER>() else { return };
+    let old = u16::from_be_bytes([header[0], header[1]]);
+    update_checksum(header, Delta::of_u16(old, old & !u16::from(ECN)));
+    header[1] &= !ECN;
+}
+
 /// Writes a header without options: neither TOS nor identification, and not to be cut.
 pub fn write(packet: &mut [u8; HEADER], addresses: u64, protocol: u8, payload: u16, ttl: u8) {
     packet[..2].copy_from_slice(&[0x45, 0]);

@@ -224,6 +224,13 @@ pub fn write(packet: &mut [u8; HEADER], addresses: Pair, protocol: u8, payload: 
     rewrite_addresses(packet, addresses);
 }
 
+/// Says that the packet must not be marked instead of dropped (RFC 3168 §5): the last two bits of the traffic class.
+pub fn clear_ecn(packet: &mut [u8]) {
+    if let Some(class) = packet.get_mut(1) {
+        *class &= !0x30;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

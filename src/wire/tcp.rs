@@ -4,6 +4,10 @@ use etherparse::TcpHeaderSlice;
 
 use super::checksum::{self, Delta};
 
+pub mod bare;
+pub mod options;
+pub mod shift;
+
 /// Length of the header without options.
 pub const HEADER: usize = 20;
 /// Offset of the checksum in the header.
@@ -20,6 +24,10 @@ impl Flags {
     pub const SYN: Self = Self(0x02);
     /// Reset.
     pub const RST: Self = Self(0x04);
+    /// In a SYN with [`Flags::CWR`], and alone in its answer: the sender understands ECN (RFC 3168 §6.1.1).
+    pub const ECE: Self = Self(0x40);
+    /// See [`Flags::ECE`].
+    pub const CWR: Self = Self(0x80);
     /// The acknowledgment field is significant.
     pub const ACK: Self = Self(0x10);
 
@@ -125,8 +133,10 @@ pub fn reset(header: &Header, length: u32) -> [u8; HEADER] {
 }
 
 /// Writes the checksum.
-pub fn set_checksum(header: &mut [u8; HEADER], checksum: u16) {
-    header[CHECKSUM..CHECKSUM + 2].copy_from_slice(&checksum.to_be_bytes());
+pub fn set_checksum(segment: &mut [u8], checksum: u16) {
+    if let Some(field) = segment.get_mut(CHECKSUM..CHECKSUM + 2) {
+        field.copy_from_slice(&checksum.to_be_bytes());
+    }
 }
 
 /// Options: the end of the list, filler, and the largest segment that the sender takes (RFC 9293 §3.1).

@@ -87,6 +87,11 @@ fn every_key_of_a_service() {
         (|c| c.services[0].forwarding = Forwarding::FullNat, "service \"web\": forwarding nat → full-nat"),
         (|c| c.services[0].scheduler = Scheduler::LeastConnections, "service \"web\": scheduler wrr → lc"),
         (|c| c.services[0].mss_clamp = MssClamp::Bytes(1220), "service \"web\": mss_clamp off → 1220"),
+        (
+            |c| c.services[0].syn_cookies = valid::Cookies::Always,
+            "service \"web\": syn_cookies auto → always",
+        ),
+        (|c| c.services[0].half_open = 100, "service \"web\": half_open 4096 → 100"),
         (|c| c.services[4].gue_port = 7000, "service \"video\": gue_port 6080 → 7000"),
         (|c| c.services[0].maglev_table_size = 251, "service \"web\": maglev_table_size 65537 → 251"),
         (|c| c.services[0].announce = false, "service \"web\": announce true → false"),

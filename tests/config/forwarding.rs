@@ -78,6 +78,24 @@ fn a_source_of_tunnels_is_no_backend_and_dsr_has_no_segment_size() {
 }
 
 #[test]
+fn syn_cookies_need_to_see_what_backends_answer() {
+    for forwarding in ["dsr", "ipip", "gue"] {
+        let frame = |keys: &str| {
+            service(&format!("{V4}\nforwarding = \"{forwarding}\"\n{keys}"), "\"198.18.0.11:80\"")
+        };
+        let cases: &[Case] =
+            &[("syn_cookies = «\"auto\"", "does not see what backends answer", "\"nat\" or \"full-nat\"")];
+        holds(frame, cases, Severity::Error);
+    }
+    let frame = |keys: &str| service(&format!("{V4}\n{keys}"), "\"198.18.0.11:80\"");
+    let cases: &[Case] = &[
+        ("half_open = «100", "unless cookies come and go", "syn_cookies = \"auto\""),
+        ("syn_cookies = \"always\"\nhalf_open = «100", "unless cookies come and go", "remove it"),
+    ];
+    holds(frame, cases, Severity::Warning);
+}
+
+#[test]
 fn a_bridge_has_two_interfaces_and_nat_services_only() {
     let service = "[[service]]\nname = \"web\"\nvip = \"198.18.0.100:80\"\n\
                    backend = [{ address = \"198.18.0.11:80\" }]\n";

@@ -90,7 +90,12 @@ impl Lab {
             backend.bytes_out.add(7000);
             backend.connections_new.add(10);
             backend.connections_closed.add(4);
-            counters.service(ServiceId(0)).unwrap().refused.add(3);
+            let service = counters.service(ServiceId(0)).unwrap();
+            service.refused.add(3);
+            service.cookies_sent.add(7);
+            service.cookies_valid.add(2);
+            service.cookies_invalid.add(1);
+            service.cookies_on.set(number);
             counters.port(InterfaceId(0)).unwrap().rx_frames.add(11);
         }
     }
@@ -173,6 +178,8 @@ fn the_json_has_the_documented_shape() {
         "/services/0/bytes_out",
         "/services/0/connections_new",
         "/services/0/refused",
+        "/services/0/syn_cookies/sent",
+        "/services/0/syn_cookies/workers",
         "/services/0/state",
         "/services/0/serving/backups_able",
         "/services/0/backends/0/takes_new",
@@ -196,6 +203,7 @@ fn the_summary_shows_what_happened_and_what_it_means() {
         "eth1 198.18.1.11 02:00:00:00:01:0b",
         "not resolved",
         "no_connection: A TCP",
+        "6 refused, 14 SYN cookies, under pressure",
     ] {
         assert!(text.contains(part), "{part} is missing in\n{text}");
     }
@@ -216,6 +224,10 @@ fn the_metrics_are_prometheus_text_and_agree_with_the_status() {
         ("xswitch_frames_held", 10.0),
         ("xswitch_icmp_errors_total", 1.0),
         ("xswitch_icmp_limited_total", 6.0),
+        ("xswitch_service_syn_cookies_sent_total{service=\"web\"}", 14.0),
+        ("xswitch_service_syn_cookies_valid_total{service=\"web\"}", 4.0),
+        ("xswitch_service_syn_cookies_invalid_total{service=\"web\"}", 2.0),
+        ("xswitch_service_syn_cookies_workers{service=\"web\"}", 1.0),
         ("xswitch_backend_takes_new{service=\"web\",backend=\"198.18.1.12:8080\"}", 1.0),
         ("xswitch_backend_weight{service=\"web6\",backend=\"[2001:db8:1::11]:80\"}", 1.0),
         ("xswitch_frames_dropped_total{reason=\"no_connection\"}", 17.0),

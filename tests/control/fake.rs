@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use xswitch::boot;
 use xswitch::config::valid::{
-    AdminState, Backend, Config, HugePages, Idle, Scheduler, Service, Snat, StaticInterface, StaticNeighbor,
-    Switch, Timeouts, Topology, XdpMode, ZeroCopy,
+    AdminState, Backend, Config, Cookies, HugePages, Idle, Scheduler, Service, Snat, StaticInterface,
+    StaticNeighbor, Switch, Timeouts, Topology, XdpMode, ZeroCopy,
 };
 use xswitch::control::dataplane::{DataPlane, PortStatus, SteeredStatus, WorkerHandle};
 use xswitch::control::trace::{Question, Trace};
@@ -72,6 +72,8 @@ pub fn config(socket: &Path) -> Config {
             forwarding: Forwarding::FullNat,
             scheduler: Scheduler::WeightedRoundRobin,
             mss_clamp: MssClamp::Off,
+            syn_cookies: Cookies::default(),
+            half_open: 4096,
             gue_port: 6080,
             maglev_table_size: 251,
             announce: true,

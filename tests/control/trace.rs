@@ -100,6 +100,22 @@ fn access_lists_are_asked_before_a_backend_is_picked() {
 }
 
 #[test]
+fn a_syn_cookie_is_the_switchs_own_answer() {
+    let with = |choice: &str| {
+        let file = format!("{FILE}{NETWORK}").replacen(
+            "[[service]]",
+            &format!("[[service]]\nsyn_cookies = \"{choice}\""),
+            1,
+        );
+        of_file(&file, &["198.18.0.7:40000", "198.18.0.100:80/tcp"])
+    };
+    let text = with("always");
+    assert!(step(&text, "verdict").contains("the switch answers with a SYN cookie"), "{text}");
+    let text = with("auto");
+    assert_eq!(step(&text, "verdict"), "forward: it leaves through eth1", "there is no pressure");
+}
+
+#[test]
 fn a_tunnel_shows_both_packets() {
     let words = ["[2001:db8::7]:40000", "[2001:db8::100]:443/tcp"];
     let text = of_file(&(FILE.to_owned() + NETWORK), &words);

@@ -11,6 +11,7 @@ pub mod modes;
 pub mod network;
 pub mod outbound;
 pub mod pieces;
+pub mod segments;
 pub mod strict;
 
 use std::net::SocketAddrV4;

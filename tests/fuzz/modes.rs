@@ -7,7 +7,7 @@ use xswitch::control::compile::{Compiler, Usage};
 use xswitch::control::network::NetworkView;
 use xswitch::control::standing::Standings;
 use xswitch::control::topology::Topology;
-use xswitch::tables::{InterfaceId, Snapshot};
+use xswitch::tables::{InterfaceId, Opening, Protocol, Snapshot, SynCookies};
 
 use crate::frames::flow::{Flow, flow, frame};
 use crate::frames::modes::*;
@@ -26,7 +26,7 @@ fn world() -> World {
 }
 
 /// A configuration and its reload: twice the backends, another clamp, other ports, no more IPv4 source for tunnels but
-/// one that was named, a smaller MTU towards the backends.
+/// one that was named, a smaller MTU towards the backends, SYNs answered with cookies.
 pub fn snapshots() -> [Snapshot; 2] {
     let second = World {
         switch: "snat_ports = \"20008-20023\"\ntunnel_sources = [\"198.18.1.77\", \"2001:db8:1::77\"]\n",
@@ -36,11 +36,17 @@ pub fn snapshots() -> [Snapshot; 2] {
     };
     let narrow = second.config().replace("vlan = [200, 7]", "vlan = [200, 7]\nmtu = 1400");
     let mut compiler = Compiler::default();
-    [world().config(), narrow].map(|text| {
+    let mut snapshots = [world().config(), narrow].map(|text| {
         let config = config::parse(&text, "fuzz").unwrap_or_else(|error| panic!("{error}")).config;
         let topology = Topology::new(&config, &NetworkView::default());
         compiler.compile(&config, &topology, &Standings::default(), &Usage::NONE).unwrap().snapshot
-    })
+    });
+    for service in snapshots[1].services.iter_mut().flatten() {
+        if service.protocol == Protocol::Tcp && !service.forwarding.returns_directly() {
+            (service.syn_cookies, service.opening) = (SynCookies::Always, Opening::Full);
+        }
+    }
+    snapshots
 }
 
 /// The frames, each with the interface it arrives at.

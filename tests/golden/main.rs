@@ -9,6 +9,7 @@
 mod acl;
 mod arp;
 mod checksums;
+mod cookies;
 mod decoders;
 mod fragments;
 #[path = "../frames/mod.rs"]

@@ -17,7 +17,7 @@ scenes! {
 /// The smallest table that the configuration allows.
 const MAX_CONNECTIONS: u32 = 1024;
 /// Sources that no host has. The switch sends to them by the client, which does not go on with what they began.
-const NOBODY: &str = "198.19.0.0/16";
+pub const NOBODY: &str = "198.19.0.0/16";
 /// Entries that a flood of 20,000 frames a second needs two thirds of a second to fill.
 const FLOODED: u32 = 16_384;
 
@@ -44,7 +44,7 @@ fn a_full_table_refuses_new_connections_and_keeps_the_old(setup: Setup) {
 }
 
 /// First frames of new connections, from random sources and for longer than the scene takes.
-fn flood(lab: &Lab, to: SocketAddrV4, protocol: &str) -> Background {
+pub fn flood(lab: &Lab, to: SocketAddrV4, protocol: &str) -> Background {
     let mac = Lab::mac(&lab.switch, "eth0");
     let line = format!(
         "{BINARY} pktgen send --interface eth0 --to {mac} --source {NOBODY} --destination {to} --protocol {protocol} \

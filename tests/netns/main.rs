@@ -39,6 +39,7 @@
 //! package          the Debian package, from its installation to its removal
 //! first_service    a new user, and six things that go wrong
 //! limits           a full connection table
+//! cookies          SYN cookies
 //! counters         status and metrics say the same
 //! through          checks that take the way of a service's packets, without a switch
 //! forwarding_checks  the same from the running switch: what is missing is found, and found to be back
@@ -170,6 +171,7 @@ mod balancing;
 mod baseline;
 mod bridge;
 mod capture;
+mod cookies;
 mod counters;
 mod crossing;
 mod datagrams;

@@ -6,6 +6,7 @@
 mod affinity;
 mod batches;
 mod capture;
+mod cookies;
 mod fragments;
 #[path = "../frames/mod.rs"]
 mod frames;

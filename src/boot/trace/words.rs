@@ -4,6 +4,7 @@ use super::{Teller, headers};
 use crate::control::trace::{ChoiceStep, VerdictStep};
 use crate::tables::{Backend, DropReason, Fate, InterfaceId, SchedulerTable, Service, Snapshot};
 use crate::wire::ip::{ICMP, ICMPV6};
+use crate::wire::tcp::Flags;
 use crate::wire::{ethernet, ipv4, ipv6};
 
 /// Where a service is left to the kernel.
@@ -118,6 +119,9 @@ pub(super) fn answered(frame: &[u8]) -> String {
         (ICMP, 3, 3) | (ICMPV6, 1, 4) => "an ICMP error: nobody serves this port",
         (ICMP, 3, _) | (ICMPV6, 1, _) => "an ICMP error: it cannot be delivered",
         (ICMP | ICMPV6, ..) => "an ICMP message",
+        _ if packet.get(at + 13).is_some_and(|flags| Flags(*flags).any(Flags::SYN)) => {
+            "a SYN cookie: the backend is picked and asked once the client has brought it back"
+        }
         _ => "a reset: nobody takes this connection",
     };
     format!("the switch answers with {what}")

@@ -8,6 +8,8 @@ use super::valid;
 
 /// Where Linux and everybody else listens for GUE (draft-ietf-intarea-gue §8; IANA).
 const GUE_PORT: u16 = 6080;
+/// Handshakes that may be pending: as many as one Linux listener holds (`net.core.somaxconn`) before it sends cookies itself.
+const HALF_OPEN: u32 = 4096;
 
 /// The valid configuration; none if a value of the file is wrong.
 pub(super) fn convert(raw: Raw) -> Option<valid::Config> {
@@ -95,6 +97,8 @@ fn service(raw: raw::Service) -> Option<valid::Service> {
         forwarding: value(raw.forwarding)?,
         scheduler: value(raw.scheduler)?,
         mss_clamp: value(raw.mss_clamp)?,
+        syn_cookies: value(raw.syn_cookies)?,
+        half_open: value(raw.half_open)?.unwrap_or(HALF_OPEN),
         gue_port: value(raw.gue_port)?.unwrap_or(GUE_PORT),
         maglev_table_size: value(raw.maglev_table_size)?,
         announce: value(raw.announce)?,

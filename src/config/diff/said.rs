@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::config::valid::{
-    AdminState, HugePages, Idle, Scheduler, Source, Topology, Via, XdpMode, ZeroCopy,
+    AdminState, Cookies, HugePages, Idle, Scheduler, Source, Topology, Via, XdpMode, ZeroCopy,
 };
 use crate::config::words;
 use crate::tables::{
@@ -57,6 +57,7 @@ said! {
     Dscp: value => value.number(),
     Access: value => words::ACCESS.name(*value),
     AdminState: value => value.name(),
+    Cookies: value => words::SYN_COOKIES.name(*value),
     Fate: value => value.name(),
     Filtering: value => words::FILTERING.name(*value),
     Forwarding: value => value.name(),

@@ -31,6 +31,8 @@ impl Entry for Service {
             forwarding,
             scheduler,
             mss_clamp,
+            syn_cookies,
+            half_open,
             gue_port,
             maglev_table_size,
             announce,
@@ -53,6 +55,8 @@ impl Entry for Service {
         part.key("forwarding", forwarding, &new.forwarding);
         part.key("scheduler", scheduler, &new.scheduler);
         part.key("mss_clamp", mss_clamp, &new.mss_clamp);
+        part.key("syn_cookies", syn_cookies, &new.syn_cookies);
+        part.key("half_open", half_open, &new.half_open);
         part.key("gue_port", gue_port, &new.gue_port);
         part.key("maglev_table_size", maglev_table_size, &new.maglev_table_size);
         part.key("announce", announce, &new.announce);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::{Acl, Health, Limits};
 use crate::config::reader::{Field, Reader};
-use crate::config::valid::{AdminState, Scheduler};
+use crate::config::valid::{AdminState, Cookies, Scheduler};
 use crate::config::{texts, values, variants, words};
 use crate::tables::{Dscp, Fate, Forwarding, MssClamp, OnNoBackend, Protocol};
 
@@ -23,6 +23,8 @@ pub(in crate::config) struct Service {
     pub forwarding: Field<Forwarding>,
     pub scheduler: Field<Scheduler>,
     pub mss_clamp: Field<MssClamp>,
+    pub syn_cookies: Field<Cookies>,
+    pub half_open: Field<Option<u32>>,
     pub gue_port: Field<Option<u16>>,
     pub maglev_table_size: Field<u32>,
     pub announce: Field<bool>,
@@ -77,6 +79,7 @@ impl Service {
     pub(super) fn read(table: &mut Reader<'_, '_>) -> Self {
         // The largest prime below 2^24: 32 MiB of slots.
         const LARGEST_TABLE: i64 = 16_777_213;
+        const MOST_HALF_OPEN: i64 = 100_000_000;
         let name = table.text("name", texts::service_name);
         let vip = table.text("vip", values::endpoint);
         Self {
@@ -87,6 +90,8 @@ impl Service {
             forwarding: table.word("forwarding", &words::FORWARDING).or(Forwarding::Nat),
             scheduler: table.word("scheduler", &words::SCHEDULER).or(Scheduler::WeightedRoundRobin),
             mss_clamp: table.value("mss_clamp", variants::mss_clamp).or(MssClamp::Off),
+            syn_cookies: table.word("syn_cookies", &words::SYN_COOKIES).or(Cookies::default()),
+            half_open: table.integer("half_open", 1..=MOST_HALF_OPEN).optional(),
             gue_port: table.integer("gue_port", 1..=65535).optional(),
             maglev_table_size: table.integer("maglev_table_size", 2..=LARGEST_TABLE).or(65_537),
             announce: table.flag("announce").or(true),

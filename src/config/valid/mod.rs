@@ -13,7 +13,7 @@ pub use acl::Acl;
 pub use discover::{Discover, Source};
 pub use health::{Check, Health, Http, Tls, Via};
 pub use limits::Limits;
-pub use service::{AdminState, Affinity, Backend, Scheduler, Service};
+pub use service::{AdminState, Affinity, Backend, Cookies, Scheduler, Service};
 pub use snat::Snat;
 pub use statics::{StaticInterface, StaticNeighbor, StaticRoute};
 pub use switch::{HugePages, Idle, Switch, Timeouts, Topology, XdpMode, ZeroCopy};

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{Acl, Discover, Health, Limits};
-use crate::tables::{Dscp, Fate, Forwarding, MssClamp, OnNoBackend, Protocol};
+use crate::tables::{Dscp, Fate, Forwarding, MssClamp, OnNoBackend, Protocol, SynCookies};
 use crate::wire::tunnel::Encapsulation;
 
 /// `[[service]]`.
@@ -21,6 +21,10 @@ pub struct Service {
     pub scheduler: Scheduler,
     /// What is done about the MSS option of TCP.
     pub mss_clamp: MssClamp,
+    /// When SYNs are answered with cookies.
+    pub syn_cookies: Cookies,
+    /// Handshakes that may be pending before they are, where that is `auto`.
+    pub half_open: u32,
     /// UDP port that the backends take GUE packets at.
     pub gue_port: u16,
     /// Slots of the Maglev table, a prime.
@@ -62,6 +66,15 @@ impl Service {
             Forwarding::Nat | Forwarding::FullNat | Forwarding::Dsr => None,
         }
     }
+
+    /// When the data plane answers SYNs with cookies.
+    pub fn cookies(&self) -> SynCookies {
+        match self.syn_cookies {
+            Cookies::Off => SynCookies::Off,
+            Cookies::Auto => SynCookies::Auto { half_open: self.half_open },
+            Cookies::Always => SynCookies::Always,
+        }
+    }
 }
 
 /// What the operator wants of a backend or a service.
@@ -85,6 +98,18 @@ impl AdminState {
             Self::Disabled => "disabled",
         }
     }
+}
+
+/// When SYNs are answered with cookies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Cookies {
+    /// Never.
+    #[default]
+    Off,
+    /// While more handshakes are pending than `half_open`, or the table is full.
+    Auto,
+    /// Every one.
+    Always,
 }
 
 /// How a backend is picked.

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use super::{
-    BackendStatus, Connections, FailuresStatus, NextHopStatus, PortTraffic, ServiceStatus, ServingStatus,
-    SnatStatus, Status, Totals, Traffic, WorkerStatus,
+    BackendStatus, Connections, CookiesStatus, FailuresStatus, NextHopStatus, PortTraffic, ServiceStatus,
+    ServingStatus, SnatStatus, Status, Totals, Traffic, WorkerStatus,
 };
 use crate::control::dataplane::{DataPlane, PortStatus, WorkerHandle};
 use crate::control::rates::{self, Rates, Sample};
@@ -200,8 +200,8 @@ fn service_status(service: &Service, facts: Facts<'_>, counted: Counted<'_>) -> 
         .collect();
     let Summary { state, ordered, drain_left_s, misfits } =
         facts.view.services.get(&key).cloned().unwrap_or_default();
-    let counted_of = |which: fn(&ServiceCounters) -> u64| -> u64 {
-        counted.0.iter().filter_map(|worker| worker.service(service.id)).map(which).sum()
+    let sum = |pick: fn(&ServiceCounters) -> &Counter| -> u64 {
+        counted.0.iter().filter_map(|worker| worker.service(service.id)).map(|row| pick(row).get()).sum()
     };
     ServiceStatus {
         state,
@@ -221,8 +221,14 @@ fn service_status(service: &Service, facts: Facts<'_>, counted: Counted<'_>) -> 
         }),
         check_durations: facts.view.durations.get(&key).cloned(),
         discover: facts.view.watched.get(&key).cloned(),
-        refused: counted_of(|counters| counters.refused.get()),
-        limited: counted_of(|counters| counters.limited.get()),
+        refused: sum(|counters| &counters.refused),
+        limited: sum(|counters| &counters.limited),
+        syn_cookies: CookiesStatus {
+            sent: sum(|counters| &counters.cookies_sent),
+            valid: sum(|counters| &counters.cookies_valid),
+            invalid: sum(|counters| &counters.cookies_invalid),
+            workers: sum(|counters| &counters.cookies_on),
+        },
         backends,
     }
 }

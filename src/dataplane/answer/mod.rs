@@ -127,7 +127,7 @@ fn message<P: Version>(frame: &Frame, meta: &Meta) -> Result<icmp::Message, Drop
 }
 
 /// Sends the frame, whose packet is now an answer, back to where it came from, tags and all.
-fn send_back(frame: &mut Frame, meta: &Meta) -> Verdict {
+pub(super) fn send_back(frame: &mut Frame, meta: &Meta) -> Verdict {
     if let Some(macs) = frame.bytes_mut().first_chunk_mut::<12>() {
         macs.rotate_left(6);
     }

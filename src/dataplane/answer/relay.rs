@@ -20,6 +20,7 @@ use std::net::IpAddr;
 use crate::dataplane::admit;
 use crate::dataplane::batch::Meta;
 use crate::dataplane::conntrack::{Direction, FlowKey, Hit, Kind as Rewriting};
+use crate::dataplane::cookies::moving;
 use crate::dataplane::family::Pair;
 use crate::dataplane::known;
 use crate::dataplane::parse::{TCP, UDP};
@@ -138,7 +139,9 @@ pub(super) fn has_passed<P: Pair>(
     }
     let sequence = bytes.get(usize::from(quote.header_len) + 4..).and_then(|rest| rest.first_chunk());
     sequence.is_some_and(|sequence| {
-        turn.flows.entry::<P>(hit.entry).has_passed(direction, u32::from_be_bytes(*sequence))
+        let moved = if direction == Direction::Reply { moving::offset(hit, turn) } else { 0 };
+        let sequence = u32::from_be_bytes(*sequence).wrapping_sub(moved);
+        turn.flows.entry::<P>(hit.entry).has_passed(direction, sequence)
     })
 }
 
@@ -191,9 +194,13 @@ fn forward<P: Version>(
         return rewrite::apply(frame, meta, hit, &egress, turn);
     }
     let from = P::key(meta).addresses;
+    let moved = moving::offset(hit, turn);
     let translation = translation(from, quote, hit).ok_or(DropReason::Malformed)?;
     let header_len = meta.parsed.transport - u16::from(meta.parsed.ip);
     let packet = frame.bytes_mut().get_mut(meta.parsed.packet()).ok_or(DropReason::Malformed)?;
+    if hit.direction == Direction::Request {
+        icmp::move_sequence(packet, header_len, quote, moved.wrapping_neg());
+    }
     if !icmp::translate(packet, header_len, from.pack(), quote, &translation) {
         return Err(DropReason::Malformed);
     }

@@ -69,12 +69,16 @@ pub(in crate::dataplane) trait Version: Pair {
     /// Writes a packet between these addresses that carries this segment alone, whose checksum is still to be computed.
     /// Returns its length.
     fn write_segment(self, packet: &mut [u8], mut segment: [u8; tcp::HEADER]) -> Option<usize> {
-        let total = Self::HEADER + tcp::HEADER;
-        let sum = u64::from(crate::wire::checksum::sum(&segment));
-        let pseudo = self.pseudo_header(ip::TCP, tcp::HEADER as u16);
-        tcp::set_checksum(&mut segment, !fold(pseudo + sum));
-        packet.get_mut(Self::HEADER..total)?.copy_from_slice(&segment);
-        self.write_header(packet, ip::TCP, tcp::HEADER as u16);
+        self.write_tcp(packet, &mut segment)
+    }
+
+    /// The same of a segment of any length.
+    fn write_tcp(self, packet: &mut [u8], segment: &mut [u8]) -> Option<usize> {
+        let (length, total) = (segment.len() as u16, Self::HEADER + segment.len());
+        let sum = u64::from(crate::wire::checksum::sum(segment));
+        tcp::set_checksum(segment, !fold(self.pseudo_header(ip::TCP, length) + sum));
+        packet.get_mut(Self::HEADER..total)?.copy_from_slice(segment);
+        self.write_header(packet, ip::TCP, length);
         Some(total)
     }
 }

@@ -48,6 +48,8 @@ pub enum Kind {
     Snat = 3,
     /// No connection, but the public address and port that an inside address and port have, whatever they talk to.
     Mapping = 4,
+    /// As [`Kind::Nat`], and numbers are moved: a SYN cookie opened it. See [`super::splice`].
+    Spliced = 5,
 }
 
 impl Kind {
@@ -73,7 +75,8 @@ impl Kind {
             1 => Self::Dsr,
             2 => Self::Tunnel,
             3 => Self::Snat,
-            _ => Self::Mapping,
+            4 => Self::Mapping,
+            _ => Self::Spliced,
         }
     }
 }
@@ -439,11 +442,6 @@ impl<P: Pair> Entry<P> {
     #[inline]
     pub fn kind(&self) -> Kind {
         Kind::from_bits(self.traits.load(Ordering::Relaxed) >> 8)
-    }
-
-    /// The worker that created it and will expire it.
-    pub(super) fn owner(&self) -> u16 {
-        (self.traits.load(Ordering::Relaxed) >> 16) as u16
     }
 
     /// The key of one direction, while the entry is live.

@@ -10,6 +10,7 @@
 //! | [`belief`] | which segments may move it |
 //! | [`index`] | from hash to entries |
 //! | [`table`] | the two together, shared by all workers |
+//! | [`splice`] | what lies between the ends of a connection that a SYN cookie opened |
 //! | [`side`] | one worker's hold on the connections of one family |
 //! | [`sync`] | the atomics that all of this shares, which models replace |
 //! | [`wheel`] | when to look at which again |
@@ -35,6 +36,7 @@ pub mod path;
 pub mod ports;
 mod route;
 pub mod side;
+pub mod splice;
 pub mod sync;
 pub mod table;
 pub mod tcp;
@@ -53,18 +55,21 @@ pub use side::Side;
 pub use table::{FlowTable, Refused};
 pub use tcp::{Direction, State};
 
+use super::cookies::cookie::{Baker, VALID_MS};
+use super::cookies::pressure::{Meter, PERIOD_MS};
 use super::family::{Pair, V4, V6};
 use super::fragments::Datagrams;
 use super::limits::{ClientPrefixes, Left};
 use super::sweep::Sweep;
 use crate::tables::counters::MAX_SERVICES;
-use crate::tables::{Loads, ServiceId, Snapshot, Tick, Timeouts, WorkerCounters};
+use crate::tables::{Coarse, Loads, ServiceId, Snapshot, Tick, Timeouts, WorkerCounters};
 use affinity::Affinities;
 use entry::Moment;
 use limiter::Limiter;
 use nearby::Nearby;
 use path::PathMtus;
 use ports::Ports;
+use splice::{Promise, Spliced, Stage};
 
 /// Entries looked at per turn of the poll loop, at the most: 192 × ~70 ns (a cache miss each) ≈ 13 µs.
 pub const EXPIRY_BUDGET: usize = 192;
@@ -95,6 +100,10 @@ pub struct FlowTables {
     pub affinities: Affinities,
     /// What is left of everything that is limited.
     pub limits: Arc<Left>,
+    /// Makes SYN cookies and knows them again.
+    pub baker: Baker,
+    /// By service, when a SYN cookie was last made for it: [`Coarse`] + 1; 0 is never.
+    baked: Box<[AtomicU32]>,
     /// By worker: where each service's round stands there.
     cursors: Box<[Cursors]>,
     secret: Secret,
@@ -121,6 +130,8 @@ impl FlowTables {
             loads: Arc::new(Loads::new(workers, FEW_BACKENDS)),
             affinities: Affinities::new(FEW_AFFINITIES),
             limits: Arc::new(Left::new(FEW_CLIENTS, ClientPrefixes::default(), secret)),
+            baker: Baker::new(&secret),
+            baked: (0..MAX_SERVICES).map(|_| AtomicU32::new(0)).collect(),
             cursors: (0..workers.max(1)).map(|_| cursors()).collect(),
             secret,
             workers: AtomicU32::new(0),
@@ -149,6 +160,40 @@ impl FlowTables {
     #[inline]
     pub fn secret(&self) -> &Secret {
         &self.secret
+    }
+
+    /// Notes that a SYN cookie was made for a service.
+    pub fn note_baked(&self, service: ServiceId, now: Coarse) {
+        if let Some(cell) = self.baked.get(service.index())
+            && cell.load(Ordering::Relaxed) != now.0.wrapping_add(1)
+        {
+            cell.store(now.0.wrapping_add(1), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether one was made within the last period of its meters.
+    pub(super) fn was_pressed(&self, service: ServiceId, now: Tick) -> bool {
+        self.baked_within(service, now.coarse(), PERIOD_MS)
+    }
+
+    /// What is known between the ends of the connection of `hit`, which a SYN cookie opened.
+    #[inline]
+    pub(super) fn stage<P: Pair>(&self, hit: &Hit<P>) -> Option<Stage> {
+        if hit.kind != Kind::Spliced {
+            return None;
+        }
+        splice::stage(P::table(self).splice(hit.entry), hit.generation())
+    }
+
+    /// Whether a SYN cookie that was made for a service may still come back.
+    pub fn may_come_back(&self, service: ServiceId, now: Coarse) -> bool {
+        self.baked_within(service, now, VALID_MS)
+    }
+
+    fn baked_within(&self, service: ServiceId, now: Coarse, milliseconds: u64) -> bool {
+        let baked = self.baked.get(service.index()).map_or(0, |cell| cell.load(Ordering::Relaxed));
+        // Another worker's clock may be a little ahead.
+        baked != 0 && now.0.wrapping_sub(baked).wrapping_add(2) <= (milliseconds >> Coarse::SHIFT) as u32 + 2
     }
 
     /// Workers that have a place here.
@@ -203,6 +248,8 @@ pub struct Flows {
     pub clock_us: u32,
     /// What the worker may still say of its own accord.
     pub limiter: Limiter,
+    /// By service, the handshakes that did not complete.
+    meters: Box<[Meter]>,
     /// Where the search for clients that must be told stands.
     pub(super) sweep: Sweep,
     /// The last IP identification given out, and from one to the next: each worker has its own.
@@ -224,6 +271,7 @@ impl Flows {
             worker,
             workers: workers.max(1),
             sweep: Sweep::default(),
+            meters: vec![Meter::default(); MAX_SERVICES].into(),
             clock_us: 0,
             id: worker,
             id_step: workers.max(1).next_power_of_two(),
@@ -279,6 +327,40 @@ impl Flows {
     #[inline]
     pub fn scheduling(&self, service: ServiceId) -> Option<(&AtomicU32, &Loads)> {
         Some((self.cursors.get(service.index())?, &self.tables.loads))
+    }
+
+    /// The handshakes with a service that did not complete.
+    pub(super) fn meter(&mut self, service: ServiceId) -> Option<&mut Meter> {
+        self.meters.get_mut(service.index())
+    }
+
+    /// This worker's share of what all may have, 1 at the least.
+    pub(super) fn share_of(&self, all: u32) -> u32 {
+        (all / u32::from(self.workers)).max(1)
+    }
+
+    /// What is known between the ends of the connection of `hit`, which a SYN cookie opened.
+    #[inline]
+    pub(super) fn stage<P: Pair>(&self, hit: &Hit<P>) -> Option<Stage> {
+        self.tables.stage(hit)
+    }
+
+    /// Notes that of a copy.
+    pub(super) fn restage<P: Pair>(&self, hit: &Hit<P>, stage: &Stage) {
+        match stage {
+            Stage::Opening(promise) => self.promise(hit, *promise),
+            Stage::Open(spliced) => self.splice(hit, spliced),
+        }
+    }
+
+    /// Notes what the client of such a connection was promised.
+    pub(super) fn promise<P: Pair>(&self, hit: &Hit<P>, promise: Promise) {
+        splice::promise(P::side(self).table().splice(hit.entry), hit.generation(), promise);
+    }
+
+    /// Notes that its backend has answered.
+    pub(super) fn splice<P: Pair>(&self, hit: &Hit<P>, spliced: &Spliced) {
+        splice::open(P::side(self).table().splice(hit.entry), hit.generation(), spliced);
     }
 
     /// Creates a connection: see [`Side::create`].

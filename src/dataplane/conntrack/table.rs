@@ -12,6 +12,7 @@ use crate::tables::BackendId;
 use super::entry::{Connection, Ended, Entry, Held, Hit, Moment};
 use super::index::{Index, Reference};
 use super::key::{FlowKey, Secret};
+use super::splice;
 use super::sync::{AtomicU32, Chains, Ordering, fence};
 use super::tcp::{Direction, State};
 use super::wheel::Links;
@@ -47,6 +48,8 @@ pub struct FlowTable<P: Pair = V4> {
     entries: Box<[Entry<P>]>,
     index: Index,
     secret: Secret,
+    /// By entry, what a SYN cookie left between the ends of its connection.
+    splices: Box<[splice::Cell]>,
     /// Heads of chains of free entries.
     chains: Chains,
     shared: bool,
@@ -82,6 +85,7 @@ impl<P: Pair> FlowTable<P> {
         }
         Self {
             index: Index::new(chains * CHAIN, P::INDEX_BYTES),
+            splices: huge::zeroed(entries.len()),
             entries,
             secret,
             chains: queue,
@@ -104,6 +108,11 @@ impl<P: Pair> FlowTable<P> {
     #[inline]
     pub fn entry(&self, position: u32) -> &Entry<P> {
         &self.entries[position as usize]
+    }
+
+    /// What a SYN cookie left beside the entry at a position that the table itself gave out.
+    pub(super) fn splice(&self, position: u32) -> &splice::Cell {
+        &self.splices[position as usize]
     }
 
     /// Asks for the bucket of a hash, and says which it is.

@@ -10,6 +10,7 @@ use crate::xsk::Frame;
 
 use super::batch::Meta;
 use super::conntrack::{Hit, Kind};
+use super::cookies::moving;
 use super::family::Pair;
 use super::fragments::cut;
 use super::parse::TCP;
@@ -144,6 +145,10 @@ pub fn apply<P: Pair>(
 ) -> Result<Verdict, DropReason> {
     match hit.kind {
         Kind::Nat | Kind::Snat | Kind::Mapping => {
+            nat::apply(frame.bytes_mut(), meta, hit, !turn.tables.bridge);
+        }
+        Kind::Spliced => {
+            moving::splice(frame, meta, hit, turn)?;
             nat::apply(frame.bytes_mut(), meta, hit, !turn.tables.bridge);
         }
         Kind::Tunnel => {

@@ -9,8 +9,8 @@ use crate::dataplane::family::Pair;
 use crate::dataplane::{admit, place};
 use crate::tables::{Coarse, NextHopId, Snapshot, Tick, WorkerCounters};
 
-/// Connections that the copy has room for: one, and what outbound NAT remembers besides.
-const CONNECTIONS: u32 = 64;
+/// Connections that the copy has room for: one, and what outbound NAT remembers besides. Some are left, so that it is not taken for full.
+const CONNECTIONS: u32 = 128;
 /// For how long affinity is remembered in the copy.
 const A_WHILE: u32 = Coarse::from_seconds(60);
 
@@ -27,12 +27,18 @@ pub(super) fn flows<P: Pair>(
     let mut flows = Flows::join(copy, 1, now);
     if let Some((hit, seen)) = found {
         enter(seen, (hit.client_next_hop, hit.routes_epoch), &mut flows, tables);
+        if let (Some(stage), Some(own)) = (shared.stage(hit), flows.look_up(seen.request)) {
+            flows.restage(&own, &stage);
+        }
     }
     others.iter().for_each(|other| enter(other, (NextHopId::NONE, 0), &mut flows, tables));
     mappings(key, &mut flows, tables, shared);
     if let Some(service) = admit::service_of(&key, tables) {
         if let Some((cursor, _)) = flows.scheduling(service.id) {
             cursor.store(shared.cursor(0, service.id), std::sync::atomic::Ordering::Relaxed);
+        }
+        if shared.was_pressed(service.id, now) || P::table(shared).is_scarce() {
+            flows.meter(service.id).into_iter().for_each(|meter| meter.press(now));
         }
         let now = now.coarse();
         if let Some(affinity) = &service.affinity {

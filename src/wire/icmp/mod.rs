@@ -9,7 +9,7 @@ pub mod v4;
 pub mod v6;
 
 pub use quote::{Quote, Transport};
-pub use translate::{Translation, translate};
+pub use translate::{Translation, move_sequence, translate};
 
 use super::checksum::{self, Delta};
 

@@ -60,6 +60,28 @@ pub fn translate(
     true
 }
 
+/// Adds `amount` to the sequence number of the TCP segment that the error quotes, as far as it shows one; checksums by difference.
+pub fn move_sequence(packet: &mut [u8], header_len: u16, quote: &Quote, amount: u32) {
+    let Some(message) = packet.get_mut(usize::from(header_len)..).filter(|_| amount != 0) else { return };
+    let Some(quoted) = message.get_mut(HEADER..).filter(|_| quote.protocol == ip::TCP) else { return };
+    let Some(field) =
+        quoted.get_mut(usize::from(quote.header_len) + 4..).and_then(|rest| rest.first_chunk_mut::<4>())
+    else {
+        return;
+    };
+    let old = u32::from_be_bytes(*field);
+    let new = old.wrapping_add(amount);
+    *field = new.to_be_bytes();
+    let mut changed = Delta::of_u32(old, new);
+    if let Some(field) = quote.checksum_range().filter(|field| field.end <= quoted.len()) {
+        let before = word(quoted, field.clone());
+        let after = checksum::update(before, changed);
+        quoted[field].copy_from_slice(&after.to_be_bytes());
+        changed = changed.and(Delta::of_u16(before, after));
+    }
+    super::update_checksum(message, changed);
+}
+
 /// How many bytes of the quote must be there for [`rewrite_quote`].
 fn touched(quote: &Quote) -> usize {
     let transport = match quote.transport {

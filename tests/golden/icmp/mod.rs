@@ -3,7 +3,7 @@
 mod host;
 mod neighbors;
 mod own;
-mod packets;
+pub mod packets;
 mod passing;
 mod tunnels;
 mod world;

@@ -31,10 +31,16 @@ pub struct Seen<P> {
 }
 
 impl<P: Pair> Entry<P> {
+    /// The worker that created it and will expire it.
+    pub(in crate::dataplane::conntrack) fn owner(&self) -> u16 {
+        (self.traits.load(Ordering::Relaxed) >> 16) as u16
+    }
+
     /// Whether nobody has answered yet, as far as can be seen: a handshake that is not complete, or a UDP flow in which the
-    /// backend was not heard after its beginning. Of a connection with a service alone.
+    /// backend was not heard after its beginning. Of a connection with a service alone, and none whose client has answered for itself
+    /// with a SYN cookie.
     pub(in crate::dataplane::conntrack) fn is_unanswered(&self, state: State) -> bool {
-        let of_service = !matches!(self.kind(), Kind::Snat | Kind::Mapping);
+        let of_service = !matches!(self.kind(), Kind::Snat | Kind::Mapping | Kind::Spliced);
         of_service && (state.is_half_open() || (state == State::Udp && self.asked_us() != 0))
     }
 
