@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::table::{age_of_states, finish, header, json, services_of, table};
+use super::table::{age_of_states, finish, header_with_rates, json, rates, services_of, table};
 use crate::control::client;
 use crate::control::status::{BackendStatus, ServiceStatus, Status};
 
@@ -22,7 +22,7 @@ pub fn run(socket: &Path, only: Option<&str>, as_json: bool) -> ExitCode {
     let text = client::get(socket, "/v1/status").and_then(|status: Status| {
         let services = services_of(&status, only)?;
         let rows: Vec<_> = rows_of(&services).collect();
-        if as_json { json(&rows) } else { Ok(table(lines(&rows)) + &age_of_states(&status)) }
+        if as_json { json(&rows) } else { Ok(table(lines(&status, &rows)) + &age_of_states(&status)) }
     });
     finish("backends", text)
 }
@@ -33,19 +33,12 @@ fn rows_of(services: &[ServiceStatus]) -> impl Iterator<Item = Row<'_>> {
         .flat_map(|service| service.backends.iter().map(|backend| Row { service: &service.name, backend }))
 }
 
-fn lines(rows: &[Row<'_>]) -> Vec<Vec<String>> {
-    let mut lines = vec![header(&[
-        "SERVICE",
-        "BACKEND",
-        "STATE",
-        "WEIGHT",
-        "SHARE",
-        "OPEN",
-        "NEW",
-        "RESPONSE",
-        "LAST CHECK",
-        "WHY",
-    ])];
+fn lines(status: &Status, rows: &[Row<'_>]) -> Vec<Vec<String>> {
+    let mut lines = vec![header_with_rates(
+        status,
+        &["SERVICE", "BACKEND", "STATE", "WEIGHT", "SHARE", "OPEN", "NEW"],
+        &["RESPONSE", "LAST CHECK", "WHY"],
+    )];
     lines.extend(rows.iter().map(|Row { service, backend }| {
         let response = match backend.response_us {
             0 => "-".to_owned(),
@@ -56,7 +49,7 @@ fn lines(rows: &[Row<'_>]) -> Vec<Vec<String>> {
         if let Some(seconds) = backend.drain_left_s {
             why = format!("{why}{}connections end in {seconds} s", if why.is_empty() { "" } else { ", " });
         }
-        vec![
+        let mut line = vec![
             (*service).to_owned(),
             backend.address.to_string(),
             backend.state.clone(),
@@ -64,10 +57,10 @@ fn lines(rows: &[Row<'_>]) -> Vec<Vec<String>> {
             format!("{} %", backend.share),
             backend.connections_open.to_string(),
             backend.traffic.connections_new.to_string(),
-            response,
-            check,
-            why,
-        ]
+        ];
+        line.extend(rates(status, &backend.rates));
+        line.extend([response, check, why]);
+        line
     }));
     lines
 }

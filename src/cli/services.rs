@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::table::{age_of_states, finish, header, json, services_of, table};
+use super::table::{age_of_states, finish, header_with_rates, json, rates, services_of, table};
 use crate::control::client;
 use crate::control::status::{ServiceStatus, ServingStatus, Status};
 
@@ -11,7 +11,7 @@ use crate::control::status::{ServiceStatus, ServingStatus, Status};
 pub fn run(socket: &Path, only: Option<&str>, as_json: bool) -> ExitCode {
     let text = client::get(socket, "/v1/status").and_then(|status: Status| {
         let services = services_of(&status, only)?;
-        if as_json { json(&services) } else { Ok(table(rows(&services)) + &age_of_states(&status)) }
+        if as_json { json(&services) } else { Ok(table(rows(&status, &services)) + &age_of_states(&status)) }
     });
     finish("services", text)
 }
@@ -50,28 +50,19 @@ fn why(service: &ServiceStatus) -> String {
     by.into_iter().chain(end).chain(taken_by.map(str::to_owned)).collect::<Vec<_>>().join(", ")
 }
 
-fn rows(services: &[ServiceStatus]) -> Vec<Vec<String>> {
-    let mut rows = vec![header(&[
-        "SERVICE",
-        "ADDRESS",
-        "PROTOCOL",
-        "FORWARDING",
-        "SCHEDULER",
-        "STATE",
-        "BACKENDS",
-        "OPEN",
-        "NEW",
-        "REFUSED",
-        "WHY",
-        "DISCOVERED FROM",
-    ])];
+fn rows(status: &Status, services: &[ServiceStatus]) -> Vec<Vec<String>> {
+    let mut rows = vec![header_with_rates(
+        status,
+        &["SERVICE", "ADDRESS", "PROTOCOL", "FORWARDING", "SCHEDULER", "STATE", "BACKENDS", "OPEN", "NEW"],
+        &["REFUSED", "WHY", "DISCOVERED FROM"],
+    )];
     for service in services {
         let open: u64 = service.backends.iter().map(|backend| backend.connections_open).sum();
         let source = service.discover.as_ref().map_or_else(String::new, |watched| match &watched.problem {
             None => watched.source.clone(),
             Some(problem) => format!("{}: {problem}", watched.source),
         });
-        rows.push(vec![
+        let mut row = vec![
             service.name.clone(),
             service.vip.to_string(),
             service.protocol.clone(),
@@ -81,10 +72,10 @@ fn rows(services: &[ServiceStatus]) -> Vec<Vec<String>> {
             strength(&service.serving),
             open.to_string(),
             service.traffic.connections_new.to_string(),
-            service.refused.to_string(),
-            why(service),
-            source,
-        ]);
+        ];
+        row.extend(rates(status, &service.rates));
+        row.extend([service.refused.to_string(), why(service), source]);
+        rows.push(row);
     }
     rows
 }

@@ -4,10 +4,10 @@ use std::fmt::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::table::{age_of_states, as_json, finish, header, table};
+use super::table::{age_of_states, as_json, finish, header, header_with_rates, rates, short, table};
 use crate::control::client;
 use crate::control::status::{
-    BackendStatus, Connections, ServiceStatus, SnatStatus, Status, Totals, Traffic, WorkerStatus,
+    BackendStatus, Connections, SnatStatus, Status, SwitchRates, Totals, Traffic, WorkerStatus,
     drop_explanations,
 };
 
@@ -31,6 +31,7 @@ pub fn summary(status: &Status) -> String {
         status.epoch
     );
     text.push_str(&equation(&status.totals));
+    text.push_str(&speed(&status.rates));
     let (sent, limited) = (status.totals.icmp_errors, status.totals.icmp_limited);
     line(
         &mut text,
@@ -39,7 +40,7 @@ pub fn summary(status: &Status) -> String {
     text.push_str(&connections(&status.connections));
     line(&mut text, format_args!("memory       {} MiB resident", status.resident_bytes >> 20));
     text.push('\n');
-    text.push_str(&table(service_rows(&status.services)));
+    text.push_str(&table(service_rows(status)));
     text.push_str(&age_of_states(status));
     text.push('\n');
     if !status.snat.is_empty() {
@@ -69,6 +70,21 @@ pub(super) fn equation(totals: &Totals) -> String {
     )
 }
 
+/// How fast they grow; nothing in the first second.
+fn speed(rates: &SwitchRates) -> String {
+    let SwitchRates { over_ms, received_per_s, forwarded_per_s, dropped_per_s, .. } = rates;
+    if *over_ms == 0 {
+        return String::new();
+    }
+    let [received, forwarded, dropped] = [*received_per_s, *forwarded_per_s, *dropped_per_s].map(short);
+    let [bits_in, bits_out] = [rates.received_bits_per_s, rates.sent_bits_per_s].map(short);
+    let (new, over) = (short(rates.connections_new_per_s), *over_ms as f64 / 1000.0);
+    format!(
+        "per second   {received} frames received ({bits_in} bit), {forwarded} forwarded ({bits_out} bit sent), {dropped} dropped, \
+         {new} new connections; over {over:.1} s\n"
+    )
+}
+
 /// How many connections there are, and can be.
 pub(super) fn connections(connections: &Connections) -> String {
     let Connections { active, max, max_ipv6, new, closed, .. } = connections;
@@ -80,27 +96,33 @@ pub(super) fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
     let _ = writeln!(text, "{arguments}");
 }
 
-pub(super) fn service_rows(services: &[ServiceStatus]) -> Vec<Vec<String>> {
-    let mut rows = vec![header(&[
-        "SERVICE",
-        "ADDRESS",
-        "MODE",
-        "WEIGHT",
-        "STATE",
-        "OPEN",
-        "ACTIVE",
-        "NEW",
-        "PACKETS IN",
-        "OUT",
-        "BYTES IN",
-        "OUT",
-        "NEXT HOP",
-    ])];
-    for service in services {
+pub(super) fn service_rows(status: &Status) -> Vec<Vec<String>> {
+    let mut rows = vec![header_with_rates(
+        status,
+        &[
+            "SERVICE",
+            "ADDRESS",
+            "MODE",
+            "WEIGHT",
+            "STATE",
+            "OPEN",
+            "ACTIVE",
+            "NEW",
+            "PACKETS IN",
+            "OUT",
+            "BYTES IN",
+            "OUT",
+        ],
+        &["NEXT HOP"],
+    )];
+    for service in &status.services {
         let mode = format!("{} {} {}", service.protocol, service.forwarding, service.scheduler);
         let mut remarks = Vec::new();
         if service.refused > 0 {
             remarks.push(format!("{} refused", service.refused));
+        }
+        if service.limited > 0 {
+            remarks.push(format!("{} beyond limits", service.limited));
         }
         if service.syn_cookies.sent > 0 {
             remarks.push(format!("{} SYN cookies", service.syn_cookies.sent));
@@ -111,11 +133,13 @@ pub(super) fn service_rows(services: &[ServiceStatus]) -> Vec<Vec<String>> {
         let (name, vip) = (service.name.clone(), service.vip.to_string());
         let words = [name, vip, mode, String::new(), service.state.clone()];
         let open = service.backends.iter().map(|backend| backend.connections_open).sum();
-        rows.push(row(words, open, &service.traffic, remarks.join(", ")));
+        let grown = (&service.traffic, rates(status, &service.rates));
+        rows.push(row(words, open, grown, remarks.join(", ")));
         for backend in &service.backends {
             let (address, weight) = (format!("→ {}", backend.address), backend.weight.to_string());
             let words = [String::new(), address, String::new(), weight, backend.state.clone()];
-            rows.push(row(words, backend.connections_open, &backend.traffic, next_hop(backend)));
+            let grown = (&backend.traffic, rates(status, &backend.rates));
+            rows.push(row(words, backend.connections_open, grown, next_hop(backend)));
         }
     }
     rows
@@ -150,7 +174,12 @@ fn first_of(words: &[String]) -> String {
     }
 }
 
-fn row(words: [String; 5], open: u64, traffic: &Traffic, last: String) -> Vec<String> {
+fn row(
+    words: [String; 5],
+    open: u64,
+    (traffic, rates): (&Traffic, Vec<String>),
+    last: String,
+) -> Vec<String> {
     let numbers = [
         open,
         traffic.connections_active,
@@ -162,6 +191,7 @@ fn row(words: [String; 5], open: u64, traffic: &Traffic, last: String) -> Vec<St
     ];
     let mut row = Vec::from(words);
     row.extend(numbers.map(|number| number.to_string()));
+    row.extend(rates);
     row.push(last);
     row
 }

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::api::{Source, ask};
 use super::connections::{Listing, Question, Walker};
-use super::orders::{Change, Order, Outcome};
+use super::orders::{Change, Order};
 use super::requests;
 use super::status::{Status, drop_explanations};
 use events::Feed;
@@ -156,45 +156,43 @@ async fn connections(
     ask::list(State(page.source), question).await
 }
 
-/// Why somebody may not give orders.
-fn locked(token: &Token, headers: &HeaderMap) -> Result<(), Response> {
+/// What somebody is told who may not give orders.
+fn refusal(token: &Token, headers: &HeaderMap) -> Option<Response> {
     let challenge = [(header::WWW_AUTHENTICATE, "Bearer realm=\"xswitch\"")];
+    let wrong = |why: &'static str| Some((StatusCode::UNAUTHORIZED, challenge, why).into_response());
     match token.judge(headers) {
-        Judgement::Right => Ok(()),
+        Judgement::Right => None,
         Judgement::ReadOnly => {
             let why =
                 "this page only shows: `status_token_file` in [switch] names no token that can be used\n";
-            Err((StatusCode::FORBIDDEN, why).into_response())
+            Some((StatusCode::FORBIDDEN, why).into_response())
         }
-        Judgement::Missing => {
-            Err((StatusCode::UNAUTHORIZED, challenge, "the token is missing\n").into_response())
-        }
-        Judgement::Wrong => {
-            Err((StatusCode::UNAUTHORIZED, challenge, "the token is wrong\n").into_response())
-        }
+        Judgement::Missing => wrong("the token is missing\n"),
+        Judgement::Wrong => wrong("the token is wrong\n"),
     }
 }
 
 async fn unlock(State(page): State<Page>, headers: HeaderMap) -> Response {
-    locked(&page.token, &headers).map_or_else(|refusal| refusal, |()| StatusCode::NO_CONTENT.into_response())
+    refusal(&page.token, &headers).unwrap_or_else(|| StatusCode::NO_CONTENT.into_response())
 }
 
 async fn order(
     State(page): State<Page>,
     headers: HeaderMap,
     order: Result<Json<Order>, JsonRejection>,
-) -> Result<Json<Outcome>, Response> {
-    locked(&page.token, &headers)?;
-    let change = order.as_ref().map(|Json(order)| (order.save, order.change));
-    if let Ok((true, _) | (_, Change::Weight(_) | Change::Disable)) = change {
-        let why = "the page drains and enables, and leaves the configuration file alone\n";
-        return Err((StatusCode::FORBIDDEN, why).into_response());
+) -> Response {
+    if let Some(refusal) = refusal(&page.token, &headers) {
+        return refusal;
     }
-    if let Ok(Json(order)) = &order {
-        let backend = order.backend.map(|backend| backend.to_string());
-        tracing::info!(service = order.service, backend, change = ?order.change, "an order came from the page");
+    if let Ok(Json(Order { service, backend, change, save })) = &order {
+        if *save || matches!(change, Change::Weight(_) | Change::Disable) {
+            let why = "the page drains and enables, and leaves the configuration file alone\n";
+            return (StatusCode::FORBIDDEN, why).into_response();
+        }
+        let backend = backend.map(|backend| backend.to_string());
+        tracing::info!(service, backend, ?change, "an order came from the page");
     }
-    page.source.ask(order, requests::Request::Order).await.map_err(IntoResponse::into_response)
+    page.source.ask(order, requests::Request::Order).await.into_response()
 }
 
 #[cfg(test)]

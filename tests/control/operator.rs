@@ -5,12 +5,14 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use xswitch::control::client::{self, ClientError};
 use xswitch::control::health::Pace;
 use xswitch::control::metrics;
 use xswitch::control::orders::{Outcome, Refusal, Reload};
+use xswitch::control::rates::Sample;
 use xswitch::control::requests::{Request, View};
 use xswitch::control::roster::{Shown, Summary};
 use xswitch::control::standing::BackendKey;
@@ -142,6 +144,43 @@ fn services_and_backends_say_how_they_stand_and_why() {
     assert_eq!(cells(&backends, &["web", "198.18.1.12:8080"]).last().unwrap(), "refused");
     let status: Status = client::get(&lab.socket, "/v1/status").unwrap();
     assert_eq!(status.services[0].serving.backups, 1);
+}
+
+#[test]
+fn rates_stand_beside_the_totals_and_colours_are_for_terminals() {
+    let lab = lab(&Arc::new(Mutex::new(Some(view()))));
+    lab.serve();
+    let services = xswitch(&lab, "services").output;
+    assert!(!services.contains("PPS IN"), "there are none in the first second:\n{services}");
+    let (dataplane, snapshot) = (&*lab.source.dataplane, lab.source.snapshot.borrow().clone());
+    let before = Instant::now() - Duration::from_secs(1);
+    lab.source.sampler.keep(Sample::take(dataplane, &snapshot, before));
+    lab.count();
+    for (command, begin, of) in [
+        ("services", vec!["web"], 9),
+        ("backends", vec!["web", "198.18.1.11:8080"], 7),
+        ("status", vec!["web"], 11),
+    ] {
+        let text = xswitch(&lab, command).output;
+        assert!(text.contains("NEW/S  PPS IN  OUT  BIT/S IN") && !text.contains('\u{1b}'), "{text}");
+        let cells = cells(&text, &begin);
+        let numbers: Vec<f64> =
+            cells[of..of + 5].iter().map(|cell| cell.trim_end_matches('k').parse().unwrap()).collect();
+        // 20 connections, 100 packets in and 14,000 bytes out, a second ago or a little more.
+        let [new, packets_in, packets_out, bits_in, bits_out] = numbers[..] else { panic!("{text}") };
+        assert!((1.0..=20.0).contains(&new) && (5.0..=100.0).contains(&packets_in), "{text}");
+        assert!((packets_out, bits_in) == (0.0, 0.0) && bits_out > 1.0, "{text}");
+    }
+    assert!(xswitch(&lab, "status").output.contains("\nper second   "));
+    let script = format!("{} backends --socket {}", env!("CARGO_BIN_EXE_xswitch"), lab.socket.display());
+    let on_a_terminal = |no_colour: &str| {
+        let mut command = Command::new("script");
+        command.args(["--quiet", "--return", "--command", &script, "/dev/null"]);
+        let output = command.env("NO_COLOR", no_colour).env("TERM", "xterm").output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(on_a_terminal("").contains("\u{1b}[31mdown\u{1b}[0m"), "{}", on_a_terminal(""));
+    assert!(!on_a_terminal("1").contains('\u{1b}'), "{}", on_a_terminal("1"));
 }
 
 #[test]

@@ -152,7 +152,7 @@ impl fmt::Display for Summary {
         f.write_str(&shown::equation(&self.totals))?;
         f.write_str(&shown::connections(&self.connections))?;
         writeln!(f, "time         {}.{:03} s", self.duration_ms / 1000, self.duration_ms % 1000)?;
-        write!(f, "\n{}", table::table(shown::service_rows(&self.services)))?;
+        write!(f, "\n{}", table::table(shown::service_rows(&self.status)))?;
         write!(f, "\n{}", self.interface_table())?;
         f.write_str(&shown::drops(&self.status))?;
         let Skipped { cut, large } = self.skipped;

@@ -95,7 +95,7 @@
     const values = history.get(key);
     values.push(value);
     if (values.length > HISTORY) values.shift();
-    parts.spark.classList.toggle("alarm", key === "dropped");
+    parts.spark.classList.toggle("alarm", key === "dropped" && values.some((one) => one > 0));
     draw(parts.spark, values);
   });
 
