@@ -33,7 +33,7 @@ mod requests;
 mod serving;
 mod way;
 
-use differences::log_next_hops;
+use differences::{log_next_hops, log_services};
 use serving::Serving;
 
 /// One turn: short enough that a client waiting for ARP does not notice, long enough to gather a burst of changes into
@@ -305,6 +305,7 @@ impl Follower {
         (self.state.config, self.state.topology) = (config, topology);
         self.open_filters();
         log_next_hops(&self.state.wanted, &compiled.wanted, &self.state.topology);
+        log_services(&self.state.snapshot, &compiled.snapshot);
         let now = Instant::now();
         self.prober.want(&compiled.wanted, now);
         self.announcer.update(&steering::told(&compiled.steering), &self.state.topology, now);
