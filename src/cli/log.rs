@@ -64,7 +64,7 @@ impl Options {
         });
         let style = match format {
             Format::Json => Style::Json,
-            Format::Text if std::io::stderr().is_terminal() => Style::Colour,
+            Format::Text if std::io::stderr().is_terminal() && !is_without_colour() => Style::Colour,
             Format::Text if writes_to_journal() => Style::Journal,
             Format::Text => Style::Plain,
         };
@@ -115,6 +115,11 @@ fn writes_to_journal() -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
     let own = std::io::stderr().as_fd().try_clone_to_owned().map(File::from).and_then(|file| file.metadata());
     own.is_ok_and(|own| stream == format!("{}:{}", own.dev(), own.ino()))
+}
+
+/// Whether somebody wants no colour anywhere (no-color.org).
+fn is_without_colour() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
 /// Level, message and fields, without the time.

@@ -18,7 +18,8 @@ use crate::tables::counters::{MAX_BACKENDS, MAX_SERVICES};
 use crate::tables::exact::{ExactKey, ExactMap};
 use crate::tables::{
     Backend, BackendId, Budgets, Coarse, Forwarding, InterfaceId, MssClamp, NextHopId, Opening, Protocol,
-    Rate, Resolution, Routes, Service, ServiceId, Snapshot, SnatPool, SnatRule, Steering, SynCookies, Timeouts,
+    Rate, Resolution, Routes, Service, ServiceId, Snapshot, SnatPool, SnatRule, Steering, SynCookies,
+    Timeouts,
 };
 use crate::wire::tunnel::Outer;
 

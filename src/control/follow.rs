@@ -34,7 +34,7 @@ mod requests;
 mod serving;
 mod way;
 
-use differences::log_next_hops;
+use differences::{log_next_hops, log_services};
 use pressure::Pressure;
 use serving::Serving;
 
@@ -310,6 +310,7 @@ impl Follower {
         (self.state.config, self.state.topology) = (config, topology);
         self.open_filters();
         log_next_hops(&self.state.wanted, &compiled.wanted, &self.state.topology);
+        log_services(&self.state.snapshot, &compiled.snapshot);
         let now = Instant::now();
         self.prober.want(&compiled.wanted, now);
         self.announcer.update(&steering::told(&compiled.steering), &self.state.topology, now);

@@ -14,7 +14,8 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use super::dataplane::SteeredStatus;
 use super::health::CheckDurations;
 use super::status::{
-    BackendStatus, CookiesStatus, FailuresStatus, Kind, ServiceStatus, ServingStatus, Status, Totals, Traffic, WorkerStatus,
+    BackendStatus, CookiesStatus, FailuresStatus, Kind, ServiceStatus, ServingStatus, Status, Totals,
+    Traffic, WorkerStatus,
 };
 
 /// The text format, version 0.0.4.

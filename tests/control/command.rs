@@ -36,3 +36,50 @@ fn a_log_that_is_no_terminal_has_no_colours() {
     assert!(log.contains("TRACE") || log.contains("DEBUG"), "there is a log:\n{log}");
     assert!(!log.contains('\u{1b}'), "{log}");
 }
+
+#[test]
+fn a_log_for_machines_is_json_to_its_last_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("xswitch.toml");
+    let socket = folder.path().join("xswitch.sock");
+    let right = format!(
+        "[switch]\ninterfaces = [\"no-such-link\"]\ncontrol_socket = \"{}\"\nmetrics_listen = \"\"\n",
+        socket.display()
+    );
+    for (text, code) in [(right.as_str(), 1), ("[switch]\ninterfaces = 7\n", 2)] {
+        std::fs::write(&file, text).unwrap();
+        let path = file.to_str().unwrap();
+        let output = xswitch(&["run", "--log-format", "json", "--log-level", "info", "--config", path]);
+        assert_eq!(output.status.code(), Some(code));
+        let log = String::from_utf8(output.stderr).unwrap();
+        let events: Vec<serde_json::Value> = log
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+            .collect();
+        let last = events.last().expect("it says why it ends");
+        assert_eq!(last["level"], "ERROR", "{last}");
+        assert!(events.iter().all(|event| event["timestamp"].is_string() && event["message"].is_string()));
+    }
+}
+
+#[test]
+fn there_is_a_manual_page_and_a_completion_for_every_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = xswitch(&["manual", folder.path().to_str().unwrap()]);
+    assert!(output.status.success(), "{output:?}");
+    let script = String::from_utf8(xswitch(&["completions", "bash"]).stdout).unwrap();
+    let help = String::from_utf8(xswitch(&["--help"]).stdout).unwrap();
+    let commands = help.lines().skip_while(|line| !line.starts_with("Commands:")).skip(1);
+    let names: Vec<&str> = commands
+        .take_while(|line| !line.is_empty())
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert!(names.contains(&"run") && names.len() > 10, "{names:?}");
+    assert!(!names.contains(&"manual"), "only the package is built with it");
+    for name in names.iter().filter(|name| **name != "help") {
+        let page = std::fs::read_to_string(folder.path().join(format!("xswitch-{name}.1"))).unwrap();
+        assert!(page.contains(".SH NAME") && page.contains(".SH SYNOPSIS"), "{name}: {page}");
+        assert!(script.contains(&format!("xswitch,{name})")), "{name} is not completed");
+    }
+}

@@ -189,6 +189,10 @@ fn a_service_is_drained_disabled_and_enabled_as_a_whole() {
     switch.order("service enable web");
     switch.settle();
     load_for(&lab, &service, Duration::from_millis(500)).assert_nothing_failed();
+    let log = switch.log();
+    let at = |line: &str| log.find(line).unwrap_or_else(|| panic!("no {line:?} in the log: {log}"));
+    let lost = at("no backend may take new connections service=\"web\"");
+    assert!(lost < at("backends take new connections again service=\"web\""), "{log}");
 
     for (words, missing) in [
         ("service drain wep", "web"),

@@ -118,6 +118,31 @@ fn ours_arrive_with_their_headroom_and_the_rest_reaches_the_kernel() {
 }
 
 #[test]
+fn a_program_that_was_taken_off_starts_again_without_sockets() {
+    for mode in MODES {
+        let mut wire = Wire::new(&steering(), mode, 1500);
+        let ours = tcp((BOTH[0].client, 1), (BOTH[0].vip, 80)).frame();
+        wire.send(&ours);
+        wire.receive();
+        wire.steers[0].detach();
+        assert!(!wire.namespace.ip("-d link show eth0").contains("xdp"), "{mode:?}: it is still attached");
+
+        let steer = &mut wire.steers[0];
+        wire.namespace.enter(|| steer.attach("eth0", &[mode]).unwrap());
+        let before = wire.steers[0].ways().unwrap().no_socket;
+        wire.send(&ours);
+        wait_until("the kernel gets ours, too", PATIENCE, || {
+            wire.steers[0].ways().unwrap().no_socket > before
+        });
+
+        let socket = wire.port.fd();
+        wire.steers[0].set_socket(0, socket).unwrap();
+        wire.send(&ours);
+        assert!(wire.receive().0 == ours, "{mode:?}: its other maps say what they said");
+    }
+}
+
+#[test]
 fn a_bridge_is_crossed_untouched_tags_and_all() {
     let net = BOTH[0];
     for mode in MODES {

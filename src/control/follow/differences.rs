@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::config::valid::{Config, Switch, Topology as Layout};
 use crate::control::compile::Wanted;
 use crate::control::topology::Topology;
-use crate::tables::Forwarding;
+use crate::tables::{Forwarding, Snapshot};
 
 /// What was built at start stays as it was built; everything else of `new` counts. With a warning for each difference that
 /// has to wait.
@@ -69,6 +69,25 @@ pub(super) fn log_next_hops(before: &[Wanted], after: &[Wanted], topology: &Topo
         match (was, wanted.resolved) {
             (false, true) => tracing::info!(interface, %address, "next hop resolved"),
             (true, false) => tracing::warn!(interface, %address, "next hop no longer resolves"),
+            _ => {}
+        }
+    }
+}
+
+/// One line for every service that has lost its last backend, or has one again.
+pub(super) fn log_services(before: &Snapshot, after: &Snapshot) {
+    let before: HashMap<_, _> = before
+        .services
+        .iter()
+        .flatten()
+        .map(|service| ((service.vip, service.protocol), !service.takers.is_empty()))
+        .collect();
+    for service in after.services.iter().flatten() {
+        let Some(served) = before.get(&(service.vip, service.protocol)) else { continue };
+        let name = &service.name;
+        match (served, !service.takers.is_empty()) {
+            (true, false) => tracing::error!(service = name, "no backend may take new connections"),
+            (false, true) => tracing::info!(service = name, "backends take new connections again"),
             _ => {}
         }
     }
