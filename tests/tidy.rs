@@ -182,20 +182,6 @@ fn links_between_documents_lead_somewhere() {
 }
 
 #[test]
-fn the_control_socket_has_one_default() {
-    let mut paths = vec![root().join("README.md"), root().join("CHANGELOG.md")];
-    for (folder, extension) in [("src", "rs"), ("tests", "rs"), ("docs", "md"), ("config", "toml")] {
-        files(&root().join(folder), extension, &mut paths);
-    }
-    // In two parts, or this file would be one of those that it looks for.
-    let former = ["/run/", "xswitch.sock"].concat();
-    for path in paths {
-        let text = std::fs::read_to_string(&path).unwrap();
-        assert!(!text.contains(&former), "{}: the default is /run/xswitch.sock", path.display());
-    }
-}
-
-#[test]
 fn the_image_is_built_with_what_the_tools_install() {
     let read = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
     let common = read("tools/lib/common.sh");

@@ -120,7 +120,8 @@ fn confine(
 
 fn needed(switch: &Switch) -> Capabilities {
     let mut needed = Capabilities::of(&NEEDED);
-    if switch.metrics_listen.is_some_and(|address| address.port() < FIRST_FREE_PORT) {
+    let listened = [switch.metrics_listen, switch.status_listen];
+    if listened.iter().flatten().any(|address| address.port() < FIRST_FREE_PORT) {
         needed.0 |= Capabilities::of(&[Capabilities::NET_BIND_SERVICE]).0;
     }
     needed

@@ -30,12 +30,14 @@ mod differences;
 mod fading;
 mod interfaces;
 mod pressure;
+mod protection;
 mod requests;
 mod serving;
 mod way;
 
 use differences::{log_next_hops, log_services};
 use pressure::Pressure;
+use protection::Protection;
 use serving::Serving;
 
 /// One turn: short enough that a client waiting for ARP does not notice, long enough to gather a burst of changes into
@@ -63,6 +65,7 @@ pub struct Follower {
     turns: Interval,
     serving: Serving,
     pressure: Pressure,
+    protection: Protection,
     resolver: Resolver,
     /// Resolves instead of the kernel, in a bridge.
     prober: Prober,
@@ -115,6 +118,7 @@ impl Follower {
             turns,
             serving,
             pressure: Pressure::default(),
+            protection: Protection::default(),
             resolver: Resolver::new(now),
             prober: Prober::default(),
             announcer: Announcer::default(),
@@ -187,6 +191,7 @@ impl Follower {
         }
         self.hear_workers(now);
         self.pressure.turn(&self.state.snapshot, self.dataplane.workers(), now);
+        self.protection.turn(self.dataplane.workers(), now);
         if self.state.topology.bridge {
             let (questions, lost) =
                 self.prober.turn(&self.state.topology, &self.state.steering.announced, now);

@@ -251,6 +251,8 @@ impl Sheet {
         self.counter("xswitch_service_refused_total", help, labels, service.refused);
         let help = "Packets of connections that were dropped because of a limit";
         self.counter("xswitch_service_limited_total", help, labels, service.limited);
+        let help = "Frames that were forwarded without a connection";
+        self.counter("xswitch_service_stateless_total", help, labels, service.stateless);
         self.cookies(labels, service.syn_cookies);
         let ServingStatus { backends, serving, backups, backups_serving, .. } = service.serving;
         for (kind, all, serving) in [("regular", backends, serving), ("backup", backups, backups_serving)] {

@@ -171,6 +171,9 @@ pub struct ServiceStatus {
     /// How long its checks took that succeeded, agents aside; null where there were none.
     #[serde(default)]
     pub check_durations: Option<CheckDurations>,
+    /// Frames that were forwarded without a connection: the table was full, or did not have it.
+    #[serde(default)]
+    pub stateless: u64,
     /// SYN cookies of the service.
     #[serde(default)]
     pub syn_cookies: CookiesStatus,

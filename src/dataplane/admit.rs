@@ -20,6 +20,7 @@ use super::outbound;
 use super::parse::{self, TCP};
 use super::place;
 use super::rewrite::{self, Egress};
+use super::stateless;
 use super::turn::Turn;
 use super::verdict::Verdict;
 
@@ -55,10 +56,14 @@ pub fn flow<P: Pair>(
         return decided.map(Some);
     }
     let kind = Rewriting::of(service.forwarding);
-    let hit: Hit<P> = first_state(meta, key.protocol)
-        .and_then(|state| connect(frame, meta, service, First { state, kind, lost: None }, turn))
-        .inspect_err(|_| count_refused(service, turn))?;
-    known::forward_first(frame, meta, &hit, turn).map(Some)
+    let hit: Result<Hit<P>, DropReason> = first_state(meta, key.protocol)
+        .and_then(|state| connect(frame, meta, service, First { state, kind, lost: None }, turn));
+    let verdict = match hit {
+        Ok(hit) => known::forward_first(frame, meta, &hit, turn),
+        Err(reason) => stateless::instead_of::<P>(reason, frame, meta, service, turn)
+            .inspect_err(|_| count_refused(service, turn)),
+    };
+    verdict.map(Some)
 }
 
 /// Gives a segment in the middle of the connection `lost` to another backend, as if it were a first one. The connection

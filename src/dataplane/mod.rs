@@ -27,7 +27,8 @@ pub mod fragments;
 pub mod outbound;
 
 pub mod answer;
-pub mod sweep;
+pub mod stateless;
+mod sweep;
 
 pub mod conntrack;
 pub mod family;

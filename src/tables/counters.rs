@@ -69,6 +69,8 @@ pub struct ServiceCounters {
     pub refused: Counter,
     /// Packets of connections that were dropped because of a limit.
     pub limited: Counter,
+    /// Frames that were forwarded without a connection.
+    pub stateless: Counter,
     /// SYNs that were answered with a SYN cookie.
     pub cookies_sent: Counter,
     /// Cookies that came back, each of which opens a connection.

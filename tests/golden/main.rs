@@ -24,6 +24,7 @@ mod outbound;
 mod passive;
 mod refused;
 mod reloads;
+mod stateless;
 mod support;
 mod tcp;
 mod tshark;

@@ -223,6 +223,7 @@ fn service_status(service: &Service, facts: Facts<'_>, counted: Counted<'_>) -> 
         discover: facts.view.watched.get(&key).cloned(),
         refused: sum(|counters| &counters.refused),
         limited: sum(|counters| &counters.limited),
+        stateless: sum(|counters| &counters.stateless),
         syn_cookies: CookiesStatus {
             sent: sum(|counters| &counters.cookies_sent),
             valid: sum(|counters| &counters.cookies_valid),

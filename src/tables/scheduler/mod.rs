@@ -43,6 +43,11 @@ impl SchedulerTable {
         }
     }
 
+    /// Whether a flow has the same backend every time, as long as backends stay the same; and most flows when they do not.
+    pub fn is_consistent(&self) -> bool {
+        matches!(self, Self::Maglev(_) | Self::SourceHash(_))
+    }
+
     /// Whether a pick goes by hashes.
     #[inline]
     pub fn is_hashed(&self) -> bool {
