@@ -16,7 +16,7 @@ use crate::limits::{NOBODY, flood};
 /// Frames of a thousand that get lost, each way.
 const LOST: u32 = 10;
 /// What is sent each way in the meantime, in MiB.
-const SIZE_MIB: u32 = 30;
+const SIZE_MIB: u32 = 20;
 
 fn switch<'lab>(lab: &'lab Lab, lines: &str) -> Switch<'lab> {
     let lines = format!("{lines}\n");
