@@ -43,6 +43,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show services, backends, workers, drops and clients as they change; drain and enable by key.
+    Top(cli::top::Arguments),
     /// Show the services of a running switch, and how many backends are able to serve.
     Services(View),
     /// Show the backends of a running switch: who serves, who does not, and why.
@@ -111,6 +113,7 @@ fn main() -> ExitCode {
         Command::Replay(arguments) => cli::replay::run(&arguments),
         Command::Pktgen(command) => cli::pktgen::run(&command),
         Command::Status { socket, json } => cli::status::run(&socket, json),
+        Command::Top(arguments) => cli::top::run(&arguments),
         Command::Services(View { service, socket, json }) => {
             cli::services::run(&socket, service.as_deref(), json)
         }

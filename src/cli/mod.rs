@@ -14,6 +14,7 @@ pub mod run;
 pub mod services;
 pub mod status;
 mod table;
+pub mod top;
 pub mod trace;
 
 /// Exit code of a command that failed while running.

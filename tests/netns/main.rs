@@ -18,6 +18,7 @@
 //! agents           agents and certificates
 //! asking           connections listed, counted and ended; what trace says is what happens
 //! capture          frames as they come and as they leave, read by tshark
+//! top              the picture, its keys and its end, in a terminal
 //! scale            a thousand services of a hundred backends
 //! modes            every forwarding mode over TCP and UDP, IPv4 and IPv6
 //! pmtud            packets that are too big for what lies behind the switch
@@ -207,5 +208,6 @@ mod silent;
 mod snat;
 mod supervised;
 mod through;
+mod top;
 mod transfer;
 mod vlan;

@@ -7,7 +7,7 @@ BUILD_PACKAGES=(build-essential clang llvm libelf-dev zlib1g-dev m4 pkg-config g
 # What the namespaces and the hosts in them need.
 LAB_PACKAGES=(iproute2 ethtool procps nginx curl iputils-ping dnsmasq-base)
 # What only tests need.
-TEST_PACKAGES=(iputils-arping iputils-tracepath traceroute nftables tcpdump tshark python3-scapy jq iperf3 socat valgrind shellcheck openssl chromium prometheus systemd)
+TEST_PACKAGES=(iputils-arping iputils-tracepath traceroute nftables tcpdump tshark python3-scapy jq iperf3 socat tmux valgrind shellcheck openssl chromium prometheus systemd)
 
 # Makes the Debian package.
 CARGO_DEB_VERSION=3.8.0
