@@ -42,7 +42,7 @@ struct Cell(u64);
 
 impl Cell {
     fn new(hash: u64, full_at: u64) -> Self {
-        Self(tag(hash) << TAG | full_at % TIMES)
+        Self(tag(hash) << TAG | (full_at % TIMES))
     }
 
     /// For how long the bucket is not full.
