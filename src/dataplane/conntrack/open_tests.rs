@@ -1,6 +1,7 @@
-//! Open connections are counted right, whatever becomes of them and whoever brings it about.
+//! Open connections are counted right, at their backends and at their clients, whatever becomes of them and whoever brings it about.
 
 use super::*;
+use crate::dataplane::limits::holders::Held;
 use crate::tables::{BackendId, NextHopId};
 
 const BACKENDS: u32 = 3;
@@ -56,12 +57,19 @@ impl Life {
     fn step(&mut self, clients: u64) {
         let client = self.draw(clients) as u16;
         let kind = [Kind::Nat, Kind::Nat, Kind::Dsr, Kind::Tunnel, Kind::Snat][self.draw(5) as usize];
-        let made = connection(client, self.draw(u64::from(BACKENDS)) as u32, kind);
+        let mut made = connection(client, self.draw(u64::from(BACKENDS)) as u32, kind);
         let key = if self.draw(2) == 0 { made.request } else { made.reply };
         let (timeouts, now) = (Timeouts::default(), self.now);
         match self.flows.look_up(key) {
             None => {
-                let _ = self.flows.create(&made, now, &timeouts, &self.counters);
+                let limits = Arc::clone(&self.flows.tables().limits);
+                if client % 2 == 1 && limits.acquire(made.request, u32::MAX) == Held::Counted {
+                    made.marks = Marks::COUNTED;
+                }
+                let created = self.flows.create(&made, now, &timeouts, &self.counters);
+                if made.marks == Marks::COUNTED && created.is_err_and(|why| why == Refused::TableFull) {
+                    limits.release(made.request);
+                }
             }
             Some(hit) => match self.draw(8) {
                 0 | 1 => self.flows.end(&hit, &self.counters),
@@ -91,11 +99,17 @@ impl Life {
     }
 }
 
+/// Connections that are counted at clients, of which there is one for each protocol.
+fn held(table: &FlowTables) -> usize {
+    [1, 5].map(|client| table.limits.held(connection(client, 0, Kind::Nat).request) as usize).iter().sum()
+}
+
 #[track_caller]
 fn check(table: &FlowTables) {
     for backend in (0..BACKENDS).map(BackendId) {
         assert_eq!(table.loads.open(backend) as usize, table.v4.unfinished(backend), "{backend:?}");
     }
+    assert_eq!(held(table), table.v4.counted(), "at clients");
 }
 
 #[test]
@@ -112,6 +126,7 @@ fn one_workers_sum_is_right_after_every_step() {
     life.outlive();
     check(&table);
     assert!((0..BACKENDS).all(|backend| table.loads.open(BackendId(backend)) == 0));
+    assert_eq!(held(&table), 0);
 }
 
 #[test]
@@ -133,6 +148,7 @@ fn the_sum_is_right_after_workers_raced() {
     lives.iter_mut().for_each(|life| life.now = latest);
     lives.iter_mut().for_each(Life::outlive);
     assert!((0..BACKENDS).all(|backend| table.loads.open(BackendId(backend)) == 0));
+    assert_eq!(held(&table), 0);
     let sum = |count: fn(&WorkerCounters) -> u64| lives.iter().map(|life| count(&life.counters)).sum::<u64>();
     assert_eq!(
         sum(|counters| counters.connections_new.get()),

@@ -354,6 +354,15 @@ impl<P: Pair> FlowTable<P> {
         self.index.len()
     }
 
+    /// Connections that are counted at their clients and not finished, one by one, for tests.
+    pub fn counted(&self) -> usize {
+        let is_counted = |entry: &&Entry<P>| {
+            let held = entry.held();
+            held.is_live() && entry.is_counted() && !held.state().is_finished(entry.kind())
+        };
+        self.entries.iter().filter(is_counted).count()
+    }
+
     /// Connections of a backend that are not finished, one by one, for tests.
     pub fn unfinished(&self, backend: BackendId) -> usize {
         let of_backend = |entry: &&Entry<P>| {

@@ -42,6 +42,11 @@ impl Marks {
 }
 
 impl<P: Pair> Entry<P> {
+    /// Whether it counts among the connections that its client has.
+    pub(in crate::dataplane::conntrack) fn is_counted(&self) -> bool {
+        Marks::of_traits(self.traits.load(Ordering::Relaxed)).has(Marks::COUNTED)
+    }
+
     /// Says one thing more of the connection of `hit`. Should another have taken its place meanwhile, it is said of that: so only
     /// what does no harm there.
     #[cold]
