@@ -40,6 +40,8 @@
 //! package          the Debian package, from its installation to its removal
 //! first_service    a new user, and six things that go wrong
 //! limits           a full connection table
+//! floods           four kinds of floods, a hundred downloads, five hundred clients
+//! capture, top     frames in pcapng; the live view in a terminal
 //! cookies          SYN cookies
 //! counters         status and metrics say the same
 //! through          checks that take the way of a service's packets, without a switch
