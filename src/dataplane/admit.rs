@@ -55,15 +55,24 @@ pub fn flow<P: Pair>(
     {
         return decided.map(Some);
     }
+    if service.needs_no_connection() {
+        return stateless::open::<P>(frame, meta, service, turn).map(Some);
+    }
+    let hit: Hit<P> = begin(frame, meta, service, turn).inspect_err(|_| count_refused(service, turn))?;
+    known::forward_first(frame, meta, &hit, turn).map(Some)
+}
+
+/// Creates the connection of a first frame with its service.
+#[inline(always)]
+pub(super) fn begin<P: Pair>(
+    frame: &Frame,
+    meta: &mut Meta,
+    service: &Service,
+    turn: &mut Turn<'_>,
+) -> Result<Hit<P>, DropReason> {
     let kind = Rewriting::of(service.forwarding);
-    let hit: Result<Hit<P>, DropReason> = first_state(meta, key.protocol)
-        .and_then(|state| connect(frame, meta, service, First { state, kind, lost: None }, turn));
-    let verdict = match hit {
-        Ok(hit) => known::forward_first(frame, meta, &hit, turn),
-        Err(reason) => stateless::instead_of::<P>(reason, frame, meta, service, turn)
-            .inspect_err(|_| count_refused(service, turn)),
-    };
-    verdict.map(Some)
+    let state = first_state(meta, P::key(meta).protocol)?;
+    connect(frame, meta, service, First { state, kind, lost: None }, turn)
 }
 
 /// Gives a segment in the middle of the connection `lost` to another backend, as if it were a first one. The connection

@@ -9,7 +9,7 @@ use crate::tables::{DropReason, Service};
 use crate::wire::tcp::Flags;
 use crate::xsk::Frame;
 
-use super::admit::may_connect;
+use super::admit::{self, may_connect};
 use super::batch::Meta;
 use super::conntrack::{Hit, Kind, Marks};
 use super::family::Pair;
@@ -21,21 +21,21 @@ use super::rewrite::{self, Egress};
 use super::turn::Turn;
 use super::verdict::Verdict;
 
-/// Forwards a frame that was to be dropped for `reason`, where its service can do so.
-#[cold]
-pub(super) fn instead_of<P: Pair>(
-    reason: DropReason,
+/// Opens a connection with a service that needs none, or does without.
+#[inline(never)]
+pub(super) fn open<P: Pair>(
     frame: &mut Frame,
     meta: &mut Meta,
     service: &Service,
     turn: &mut Turn<'_>,
 ) -> Result<Verdict, DropReason> {
-    let has_no_room = matches!(reason, DropReason::TableFull | DropReason::BucketFull);
-    let is_stray = reason == DropReason::NoConnection && may_be_midway::<P>(meta);
-    if !service.needs_no_connection() || !(has_no_room || is_stray) {
-        return Err(reason);
-    }
-    forward::<P>(frame, meta, service, turn)
+    let decided = match admit::begin::<P>(frame, meta, service, turn) {
+        Ok(hit) => return known::forward_first(frame, meta, &hit, turn),
+        Err(DropReason::TableFull | DropReason::BucketFull) => forward::<P>(frame, meta, service, turn),
+        Err(DropReason::NoConnection) if may_be_midway::<P>(meta) => forward::<P>(frame, meta, service, turn),
+        Err(reason) => Err(reason),
+    };
+    decided.inspect_err(|_| admit::count_refused(service, turn))
 }
 
 /// Whether it is what is sent once a connection exists.

@@ -207,6 +207,7 @@ pub struct Service {
 impl Service {
     /// Whether it can be done without connections: its backends answer clients directly, and which of them a client has follows
     /// from its address and port alone, for all that is known here.
+    #[inline]
     pub fn needs_no_connection(&self) -> bool {
         self.forwarding.returns_directly() && self.affinity.is_none() && self.table.is_consistent()
     }
