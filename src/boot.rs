@@ -204,8 +204,9 @@ impl Plant {
         }
     }
 
-    /// Takes the rings from all workers and closes them.
-    fn close_rings(&self, crew: &Crew) {
+    /// Takes the rings from all workers and closes them, once what came has been forwarded.
+    fn close_rings(&self, crew: &mut Crew) {
+        crew.interfaces.iter_mut().for_each(Attached::disconnect);
         for shared in &crew.shared {
             shared.release.store(true, Ordering::Relaxed);
             shared.waker.wake();
@@ -308,12 +309,12 @@ impl DataPlane for Plant {
             return Err(error.to_string());
         }
         // All rings of a worker share packet memory and are opened together; see `RingSet`.
-        self.close_rings(&crew);
+        self.close_rings(&mut crew);
         let Err(error) = self.open_rings(&mut crew, None) else { return Ok(()) };
         if let Some(attached) = crew.interfaces.get_mut(interface.index()) {
             attached.let_go();
         }
-        self.close_rings(&crew);
+        self.close_rings(&mut crew);
         match self.open_rings(&mut crew, Some(interface)) {
             Ok(()) => Err(error.to_string()),
             Err(worse) => Err(format!("{error}; and now the others cannot be opened either: {worse}")),

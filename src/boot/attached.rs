@@ -61,6 +61,13 @@ impl Attached {
         self.steer.as_mut()
     }
 
+    /// The program sends no more frames to the sockets: the kernel gets what comes, and it is counted.
+    pub fn disconnect(&mut self) {
+        if let Some(steer) = &mut self.steer {
+            steer.unset_sockets();
+        }
+    }
+
     /// Puts the workers' sockets into the program's map.
     pub fn connect(&mut self) -> Result<(), BootError> {
         if let Some(steer) = &mut self.steer {

@@ -399,7 +399,7 @@ port_traffic! {
     tx_frames: Counter, "Frames put into the TX ring";
     tx_bytes: Counter, "Bytes put into the TX ring";
     tx_completed: Counter, "Frames that came back through the completion ring";
-    tx_lost: Counter, "Frames that the kernel completed without sending because the device's queue was full";
+    tx_lost: Counter, "Frames that the kernel completed without sending because the device's queue was full, or that an interface which went away had not sent";
     tx_kicks: Counter, "Calls that told the kernel to send";
     tx_retries: Counter, "Calls that the kernel asked to repeat; nothing is lost";
     tx_down: Counter, "Calls that failed because the interface is down or gone";

@@ -117,10 +117,12 @@ impl Worker {
         self.drain();
     }
 
-    /// Forwards what is still in the rings. Nothing new comes: the XDP programs are gone by now.
+    /// Forwards what is still in the rings, and counts what no longer can be. Nothing new comes: the XDP programs are gone by
+    /// now, or know of no socket.
     fn drain(&mut self) {
         let deadline = Instant::now() + DRAIN;
-        let waiting = |rings: &RingSet| rings.ports.iter().flatten().any(|port| port.levels().1 > 0);
+        let waiting =
+            |rings: &RingSet| rings.ports.iter().flatten().any(|port| port.levels().1 > 0 && !port.is_down());
         while Instant::now() < deadline {
             let busy = self.turn(Tick::from(self.started.elapsed()));
             if !busy && !self.rings.as_ref().is_some_and(waiting) {
@@ -132,6 +134,16 @@ impl Worker {
         }
     }
 
+    /// Hands over the rings, which are to be closed.
+    fn let_go(&mut self) {
+        self.rings = self.rings.take().or_else(|| self.shared.adopt.pop());
+        self.drain();
+        if let Some(rings) = self.rings.take() {
+            let _ = self.shared.released.push(rings);
+        }
+        self.shared.release.store(false, Ordering::Release);
+    }
+
     /// Takes what others left: a newer snapshot, new rings, the wish to have the rings back, or to see frames.
     fn exchange(&mut self) {
         if !self.shared.mailbox.taps.is_current(self.tap_epoch) {
@@ -141,11 +153,7 @@ impl Worker {
             self.shared.counters.epoch.set(self.snapshot.epoch);
         }
         if self.shared.release.load(Ordering::Relaxed) {
-            if let Some(mut rings) = self.rings.take().or_else(|| self.shared.adopt.pop()) {
-                give_back(&mut self.batch, &mut rings, &self.shared.counters);
-                let _ = self.shared.released.push(rings);
-            }
-            self.shared.release.store(false, Ordering::Release);
+            self.let_go();
         }
         if self.rings.is_none()
             && let Some(rings) = self.shared.adopt.pop()
@@ -342,8 +350,14 @@ impl Worker {
     }
 }
 
-/// Returns the frames that the batch holds, so that the rings can go. Fragments that wait do so in vain.
+/// Returns the frames that the batch holds, so that the rings can go. Fragments that wait do so in vain, as do frames that an
+/// interface has not sent.
 fn give_back(batch: &mut Batch, rings: &mut RingSet, counters: &WorkerCounters) {
+    for (port, counters) in rings.ports.iter_mut().zip(&counters.ports) {
+        let Some(port) = port else { continue };
+        port.read_statistics(counters);
+        counters.tx_lost.add(u64::from(port.levels().1));
+    }
     for frame in batch.take_back() {
         rings.umem.give_back(frame);
     }

@@ -95,7 +95,8 @@ pub struct PortCounters {
     pub tx_bytes: Counter,
     /// Frames that came back through the completion ring.
     pub tx_completed: Counter,
-    /// Frames that the kernel completed without sending (EBUSY: the device's queue was full).
+    /// Frames that the kernel completed without sending (EBUSY: the device's queue was full), or that were in the ring when it was
+    /// closed.
     pub tx_lost: Counter,
     /// `sendto` calls.
     pub tx_kicks: Counter,

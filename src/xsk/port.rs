@@ -4,6 +4,7 @@
 //!   free frames ──▶ fill ──▶ kernel receives ──▶ rx ──▶ batch ──▶ tx ──▶ kernel sends ──▶ completion ──▶ free frames
 //! ```
 
+use std::cell::Cell;
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
@@ -18,7 +19,10 @@ use super::Frame;
 use super::socket::{copy_mode, explain, is_busy, receive, set_option};
 use super::umem::Umem;
 
+mod lost;
 mod send;
+
+use lost::Lost;
 
 /// Descriptors moved per call.
 const BURST: usize = 64;
@@ -104,6 +108,8 @@ pub struct Port {
     partial: Partial,
     assembling: Option<Frame>,
     down: bool,
+    /// What the counters know of the kernel's.
+    lost: Cell<Lost>,
     /// Whether the driver is polled by us, and whether it had nothing the last time.
     busy_poll: bool,
     quiet: bool,
@@ -170,6 +176,7 @@ impl Port {
             partial: Partial::None,
             assembling: None,
             down: false,
+            lost: Cell::default(),
             busy_poll: false,
             quiet: true,
             tx_budget: 32,
@@ -338,12 +345,12 @@ impl Port {
         (self.fill_level, self.in_flight)
     }
 
-    /// Copies what the kernel counts for this socket.
+    /// Adds what the kernel has counted for this socket since the last time.
     pub fn read_statistics(&self, counters: &PortCounters) {
-        if let Ok(statistics) = self.rx.fd().xdp_statistics() {
-            counters.rx_ring_full.set(statistics.rx_ring_full());
-            counters.rx_fill_empty.set(statistics.rx_fill_ring_empty_descs());
-            counters.rx_dropped.set(statistics.rx_dropped());
+        if let Some(now) = Lost::of(&self.rx) {
+            let mut known = self.lost.get();
+            known.advance(now, counters);
+            self.lost.set(known);
         }
     }
 }

@@ -222,13 +222,18 @@ impl Steer {
         Err(Error::Attach { interface: interface.into(), reason: reasons.join("; ") })
     }
 
-    /// Takes the program off, and keeps it. It may be attached again, also to another interface; without sockets, it passes
-    /// everything.
-    pub fn detach(&mut self) {
+    /// Steers no queue to a socket any more.
+    pub fn unset_sockets(&mut self) {
         for queue in 0..MAX_QUEUES {
             // Most queues have none, or lost theirs when it was closed.
             let _ = self.sockets.unset(queue);
         }
+    }
+
+    /// Takes the program off, and keeps it. It may be attached again, also to another interface; without sockets, it passes
+    /// everything.
+    pub fn detach(&mut self) {
+        self.unset_sockets();
         if let (Some(link), Ok(program)) = (self.link.take(), program_of(&mut self.ebpf, self.program)) {
             // Of an interface that is gone the kernel has taken it off itself.
             let _ = program.detach(link);

@@ -90,7 +90,8 @@ impl Connection {
         client.enter(|| Self::open_here(server, patience))
     }
 
-    fn open_here(server: SocketAddr, patience: Duration) -> std::io::Result<Self> {
+    /// Opens one from the namespace of this thread.
+    pub fn open_here(server: SocketAddr, patience: Duration) -> std::io::Result<Self> {
         let stream = TcpStream::connect_timeout(&server, patience)?;
         stream.set_read_timeout(Some(patience))?;
         Ok(Self { stream: BufReader::new(stream) })

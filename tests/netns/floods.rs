@@ -178,16 +178,26 @@ fn generated(lab: &Lab, what: &str, rate: u64, binary: &str) -> Background {
     lab.client.spawn(&line, &lab.directory().join("flood.json"))
 }
 
+/// A frame of a number, from one MAC address to another.
+pub type Build = fn(u32, [[u8; 6]; 2]) -> Vec<u8>;
+
 /// Frames that `build` makes of a number, again and again.
-fn captured(lab: &Lab, build: fn(u32, [[u8; 6]; 2]) -> Vec<u8>, rate: u64, binary: &str) -> Background {
-    let macs = [Lab::mac(&lab.client, "eth0"), Lab::mac(&lab.switch, "eth0")].map(|text| octets(&text));
-    let path = lab.directory().join("flood.pcap");
-    write(&path, (0..CAPTURED).map(|number| build(number, macs)));
+fn captured(lab: &Lab, build: Build, rate: u64, binary: &str) -> Background {
+    let macs = [Lab::mac(&lab.client, "eth0"), Lab::mac(&lab.switch, "eth0")];
+    let path = write_frames(lab, "flood", build, &macs);
     let line = format!(
         "{binary} pktgen replay --interface eth0 --in {} --rate {rate} --loop 10000 --json",
         path.display()
     );
     lab.client.spawn(&line, &lab.directory().join("flood.json"))
+}
+
+/// A capture of such frames from one MAC address to the other.
+pub fn write_frames(lab: &Lab, name: &str, build: Build, [from, to]: &[String; 2]) -> PathBuf {
+    let macs = [octets(from), octets(to)];
+    let path = lab.directory().join(format!("{name}.pcap"));
+    write(&path, (0..CAPTURED).map(|number| build(number, macs)));
+    path
 }
 
 fn octets(mac: &str) -> [u8; 6] {
@@ -212,7 +222,8 @@ fn ethernet([from, to]: [[u8; 6]; 2], packet: &[u8]) -> Vec<u8> {
     [&to[..], &from, &[0x08, 0x00], packet].concat()
 }
 
-fn fragment(number: u32, macs: [[u8; 6]; 2]) -> Vec<u8> {
+/// Three kinds in turn, of datagrams of nobody.
+pub fn fragment(number: u32, macs: [[u8; 6]; 2]) -> Vec<u8> {
     let (first, absurd) = (number.is_multiple_of(3), number % 3 == 2);
     let udp = UdpHeader {
         source_port: 1024 + number as u16 % 60_000,
@@ -234,7 +245,8 @@ fn fragment(number: u32, macs: [[u8; 6]; 2]) -> Vec<u8> {
     ethernet(macs, &[&header.to_bytes()[..], &payload].concat())
 }
 
-fn error(number: u32, [from, to]: [[u8; 6]; 2]) -> Vec<u8> {
+/// "Port unreachable" about what was never sent.
+pub fn error(number: u32, [from, to]: [[u8; 6]; 2]) -> Vec<u8> {
     let mut quoted = Vec::new();
     PacketBuilder::ipv4(WEB.ip().octets(), nobody(number), 60)
         .udp(WEB.port(), 1024 + number as u16 % 60_000)

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use crate::common::lab::{Lab, SWITCH, Setup, WEB, full_nat, full_nat_one_arm, nat};
+use crate::common::lab::{CLIENT, Lab, NAMES, SWITCH, Setup, WEB, full_nat, full_nat_one_arm, nat};
 use crate::common::switch::Switch;
 use crate::common::traffic;
 use crate::common::wait::wait_until;
+use crate::limits::{NOBODY, flood_at};
+use crate::soak::ledger::Ledger;
 
 scenes! {
     a_link_that_was_down_serves_again in every_setup;
@@ -81,6 +83,31 @@ fn an_interface_comes_back(setup: Setup, interface: &str) {
     wait_until("the switch reports the interface up", PATIENCE, || switch.link(interface) == "up");
     wait_until_served(&lab);
     traffic::requests(&lab.client, WEB, 30).assert_shared_by([2, 3, 5], 1 + usize::from(setup.queues));
+    switch.finish();
+}
+
+/// Rings share packet memory: when one interface comes back those of the others are opened anew, too, while frames come.
+#[test]
+fn no_frame_is_lost_uncounted_while_another_interface_comes_back() {
+    let lab = Lab::new(nat(2));
+    lab.switch.ip(&format!("route add {NOBODY} via {CLIENT}"));
+    let switch = Switch::start(&lab);
+    assert!(traffic::is_served(&lab.client, WEB, PATIENCE));
+    let before = Ledger::balance(&lab, &switch, None);
+    let flood = flood_at(&lab, NAMES, "udp", "5k");
+    for _ in 0..3 {
+        lab.switch.ip("link delete eth1");
+        wait_until("the switch reports the interface gone", Duration::from_secs(60), || {
+            switch.link("eth1") == "gone"
+        });
+        lab.plug_in_again("eth1");
+        wait_until("the switch reports the interface up", Duration::from_secs(60), || {
+            switch.link("eth1") == "up"
+        });
+    }
+    drop(flood);
+    let after = Ledger::balance(&lab, &switch, Some(&before));
+    assert!(after.seen("eth0") > before.seen("eth0") + 1000, "there was no flood");
     switch.finish();
 }
 

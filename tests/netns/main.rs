@@ -46,6 +46,7 @@
 //! counters         status and metrics say the same
 //! through          checks that take the way of a service's packets, without a switch
 //! forwarding_checks  the same from the running switch: what is missing is found, and found to be back
+//! soak             half an hour of everything at once
 //! layer7           an HTTP and TLS tier behind the switch
 //! pktgen           the traffic generator, its sink, its clients and its server
 //! ```
@@ -208,6 +209,7 @@ mod scale;
 mod schedulers;
 mod silent;
 mod snat;
+mod soak;
 mod supervised;
 mod through;
 mod top;
