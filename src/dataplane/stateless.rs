@@ -9,7 +9,7 @@ use crate::tables::{DropReason, Service};
 use crate::wire::tcp::Flags;
 use crate::xsk::Frame;
 
-use super::admit::{self, may_connect};
+use super::admit::{self, may_connect, service_of};
 use super::batch::Meta;
 use super::conntrack::{Hit, Kind, Marks};
 use super::family::Pair;
@@ -36,6 +36,17 @@ pub(super) fn open<P: Pair>(
         Err(reason) => Err(reason),
     };
     decided.inspect_err(|_| admit::count_refused(service, turn))
+}
+
+/// Sends a later fragment after the first of its datagram, which went without a connection.
+#[cold]
+pub(super) fn follow<P: Pair>(
+    frame: &mut Frame,
+    meta: &mut Meta,
+    turn: &mut Turn<'_>,
+) -> Result<Verdict, DropReason> {
+    let service = service_of(&P::key(meta), turn.tables).filter(|service| service.needs_no_connection());
+    forward::<P>(frame, meta, service.ok_or(DropReason::NoConnection)?, turn)
 }
 
 /// Whether it is what is sent once a connection exists.

@@ -206,10 +206,14 @@ pub struct Service {
 
 impl Service {
     /// Whether it can be done without connections: its backends answer clients directly, and which of them a client has follows
-    /// from its address and port alone, for all that is known here.
+    /// from its address and port alone, for all that is known here. Where a backend may only have so many connections, it follows
+    /// from how many it had, too, and they must be counted.
     #[inline]
     pub fn needs_no_connection(&self) -> bool {
-        self.forwarding.returns_directly() && self.affinity.is_none() && self.table.is_consistent()
+        self.forwarding.returns_directly()
+            && self.affinity.is_none()
+            && !self.capped
+            && self.table.is_consistent()
     }
 
     /// Whether this client may connect.

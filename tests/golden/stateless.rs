@@ -5,6 +5,7 @@ use xswitch::tables::DropReason;
 
 use crate::frames::lab::{Lab, compile};
 use crate::frames::network::*;
+use crate::frames::pieces::split;
 use crate::frames::{ACK, FIN, RST, SYN, tcp, udp};
 
 const WEB: &str = "198.18.0.100:80";
@@ -64,6 +65,9 @@ fn others_need_their_connections() {
         let mut lab = Lab::new(&switch(forwarding, scheduler, more), 64);
         assert_eq!(lab.send(ETH0, &segment(1000, ACK)).verdict, STRAY, "{forwarding} {scheduler} {more}");
     }
+    // Whose backend had enough was sent elsewhere, and only its connection knows where.
+    let capped = switch("dsr", "maglev", "").replacen("weight = 1", "weight = 1\nmax_connections = 9", 1);
+    assert_eq!(Lab::new(&capped, 64).send(ETH0, &segment(1000, ACK)).verdict, STRAY);
 }
 
 #[test]
@@ -90,6 +94,26 @@ fn a_full_table_turns_nobody_away() {
         (lab.counters.services[0].stateless.get(), lab.counters.services[1].stateless.get()),
         (40, 20)
     );
+}
+
+#[test]
+fn a_datagram_in_pieces_goes_to_one_backend_where_the_table_is_full() {
+    let mut lab = Lab::new(&switch("ipip", "maglev", ""), 64);
+    let entries = u64::from(lab.flows.tables().v4.capacity());
+    let mut port = 1000;
+    while lab.counters.connections_active.get() < entries {
+        lab.send(ETH0, &segment(port, SYN));
+        lab.send(ETH0, &segment(port, ACK));
+        port += 1;
+    }
+    let question = udp("198.18.0.7:50000", DNS).in_at_eth0_from(CLIENT7).payload(&[7; 3000]).build();
+    let pieces = split(&question, 77, 1000);
+    let outcomes = lab.send_all(ETH0, &pieces);
+    assert_eq!(outcomes.len(), pieces.len());
+    for outcome in &outcomes {
+        assert_eq!((outcome.verdict, &outcome.bytes[..6]), (FORWARDED, &outcomes[0].bytes[..6]));
+    }
+    assert_eq!(lab.counters.services[1].stateless.get(), pieces.len() as u64);
 }
 
 #[test]

@@ -26,7 +26,7 @@ use super::parse::{Kind, TCP, UDP};
 use super::rewrite;
 use super::turn::Turn;
 use super::verdict::Verdict;
-use super::{admit, answer, known, limits};
+use super::{admit, answer, known, limits, stateless};
 pub use table::Datagrams;
 use table::{Clock, Datagram, Fate};
 
@@ -147,9 +147,11 @@ fn later<P: Pair>(
     }
 }
 
-/// Forwards a later fragment of a connection that exists. It says nothing about the connection's state.
+/// Forwards a later fragment: of a connection that exists, about whose state it says nothing, or of none where the first needed none.
 fn follow<P: Pair>(frame: &mut Frame, meta: &mut Meta, turn: &mut Turn<'_>) -> Result<Verdict, DropReason> {
-    let hit = turn.flows.find(P::key(meta), meta.hash).ok_or(DropReason::NoConnection)?;
+    let Some(hit) = turn.flows.find(P::key(meta), meta.hash) else {
+        return stateless::follow::<P>(frame, meta, turn);
+    };
     let egress = known::egress(&hit, meta, turn)?;
     rewrite::admits(meta, &hit, &egress, turn)?;
     limits::attend(frame, meta, &hit, turn)?;
