@@ -58,7 +58,8 @@ pub fn flow<P: Pair>(
     if service.needs_no_connection() {
         return stateless::open::<P>(frame, meta, service, turn).map(Some);
     }
-    let hit: Hit<P> = begin(frame, meta, service, turn).inspect_err(|_| count_refused(service, turn))?;
+    let hit: Hit<P> =
+        begin(frame, meta, service, turn).inspect_err(|reason| refused(*reason, meta, service, turn))?;
     known::forward_first(frame, meta, &hit, turn).map(Some)
 }
 
@@ -88,6 +89,13 @@ pub fn resume<P: Pair>(
     let first = First { state: State::Established, kind, lost: Some(lost) };
     let hit = connect(frame, meta, service, first, turn).inspect_err(|_| count_refused(service, turn))?;
     known::forward_first(frame, meta, &hit, turn)
+}
+
+/// Notes that a first frame was refused.
+#[cold]
+fn refused(reason: DropReason, meta: &Meta, service: &Service, turn: &mut Turn<'_>) {
+    cookies::refused(reason, meta, service, turn);
+    count_refused(service, turn);
 }
 
 pub(super) fn count_refused(service: &Service, turn: &Turn<'_>) {

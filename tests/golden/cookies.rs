@@ -457,3 +457,14 @@ fn clients_that_complete_their_handshakes_are_no_pressure() {
     }
     assert_eq!(lab.counters.services[0].cookies_sent.get(), 0);
 }
+
+#[test]
+fn syns_that_may_not_connect_are_no_pressure_for_others() {
+    let mut lab = lab("acl = { deny = [\"198.18.0.8/32\"] }\nsyn_cookies = \"auto\"\nhalf_open = 10");
+    let denied = |port: u16| Segment { from: format!("198.18.0.8:{port}").parse().unwrap(), ..syn() };
+    for port in 1..=100 {
+        assert_eq!(one(&mut lab, &denied(port)).0, Verdict::Drop(DropReason::Denied));
+    }
+    assert_eq!(one(&mut lab, &syn()).0, Verdict::Forward(ETH1));
+    assert_eq!(lab.counters.services[0].cookies_on.get(), 0);
+}

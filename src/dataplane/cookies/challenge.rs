@@ -25,7 +25,10 @@ pub(super) fn answer<P: Version>(
     if service.takers.is_empty() {
         return None;
     }
-    Some(challenge::<P>(frame, meta, service, turn).inspect_err(|_| admit::count_refused(service, turn)))
+    Some(challenge::<P>(frame, meta, service, turn).inspect_err(|reason| {
+        super::refused(*reason, meta, service, turn);
+        admit::count_refused(service, turn);
+    }))
 }
 
 fn challenge<P: Version>(

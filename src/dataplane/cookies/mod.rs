@@ -51,8 +51,7 @@ pub fn guard(
     service: &Service,
     turn: &mut Turn<'_>,
 ) -> Option<Result<Verdict, DropReason>> {
-    let flags = meta.parsed.flags;
-    if meta.parsed.kind != Kind::Flow || flags.absurd() || flags.any(Flags::RST) {
+    if !may_be_one(meta) {
         return None;
     }
     match meta.parsed.family {
@@ -71,9 +70,9 @@ fn decide<P: Version>(
     if flags.opens() {
         return begins::<P>(service, turn).then(|| challenge::answer::<P>(frame, meta, service, turn))?;
     }
-    let may_be_one =
+    let may_come_back =
         !flags.any(Flags::SYN) && turn.flows.tables().may_come_back(service.id, turn.now.coarse());
-    may_be_one.then(|| redeem::redeem::<P>(frame, meta, service, turn))
+    may_come_back.then(|| redeem::redeem::<P>(frame, meta, service, turn))
 }
 
 /// Counts a handshake that begins: whether it is to be answered with a cookie.
@@ -91,6 +90,22 @@ fn begins<P: Pair>(service: &Service, turn: &mut Turn<'_>) -> bool {
         counters.cookies_on.set(on.into());
     }
     on
+}
+
+/// Takes back that a handshake began, where its SYN was refused for what it is: no flood of such SYNs may have others pay for it.
+/// One that found no room, at a backend or within a rate, is counted on: there cookies help.
+pub fn refused(reason: DropReason, meta: &Meta, service: &Service, turn: &mut Turn<'_>) {
+    let for_what_it_is =
+        matches!(reason, DropReason::Denied | DropReason::BadSource | DropReason::L4Checksum);
+    if for_what_it_is && may_be_one(meta) && meta.parsed.flags.opens() {
+        completes(service, turn);
+    }
+}
+
+/// Whether it is a segment that cookies are about.
+fn may_be_one(meta: &Meta) -> bool {
+    let flags = meta.parsed.flags;
+    meta.parsed.kind == Kind::Flow && !flags.absurd() && !flags.any(Flags::RST)
 }
 
 /// Counts a handshake that completed, one way or another: of a service, …
