@@ -2,7 +2,8 @@
 
 use etherparse::Ipv4Header;
 use xswitch::dataplane::Verdict;
-use xswitch::tables::{DropReason, InterfaceId};
+use xswitch::dataplane::trace::{Question, ask};
+use xswitch::tables::{DropReason, InterfaceId, Protocol};
 
 use crate::frames::lab::{Lab, compile};
 use crate::frames::network::*;
@@ -248,6 +249,41 @@ fn a_client_whose_server_is_full_goes_elsewhere_for_once() {
     lab.send(ETH0, &reset);
     let back = lab.send(ETH0, &from(7, 1003, SYN).build()).bytes;
     assert_eq!(back[..6], BACKEND11, "it is remembered where it was");
+}
+
+/// What would become of it, and that it is asked as often as somebody likes.
+fn asked(lab: &Lab, client: u8, port: u16) -> Verdict {
+    let question = Question {
+        source: format!("198.18.0.{client}:{port}").parse().unwrap(),
+        destination: WEB.parse().unwrap(),
+        protocol: Protocol::Tcp,
+        ingress: Some(ETH0),
+        length: 0,
+    };
+    let ask = || ask(&question, &lab.snapshot, lab.flows.tables(), lab.now).unwrap().verdict;
+    let verdicts: [Verdict; 9] = std::array::from_fn(|_| ask());
+    assert_eq!(verdicts, [verdicts[0]; 9]);
+    verdicts[0]
+}
+
+#[test]
+fn a_trace_knows_what_is_left_and_takes_nothing() {
+    let full = Verdict::Drop(DropReason::ClientFull);
+    for (limits, beyond) in [
+        ("client_connections = 3", full),
+        ("client_new_connections_per_s = 3", RATE),
+        ("new_connections_per_s = 3", RATE),
+        ("packets_per_s = 3", RATE),
+        ("client_packets_per_s = 3", RATE),
+    ] {
+        let mut lab = limited("nat", limits);
+        assert_eq!(asked(&lab, 7, 999), Verdict::Forward(ETH1), "{limits}");
+        assert_eq!(passed(&opens(&mut lab, 7, 1000..1003)), 3, "{limits}");
+        assert_eq!(asked(&lab, 7, 999), beyond, "{limits}");
+        let others = if limits.starts_with("client") { Verdict::Forward(ETH1) } else { beyond };
+        assert_eq!(asked(&lab, 8, 999), others, "{limits}");
+        assert_eq!(lab.send(ETH0, &from(7, 1003, SYN).build()).verdict, beyond, "{limits}");
+    }
 }
 
 #[test]

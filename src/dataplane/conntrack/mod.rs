@@ -156,6 +156,12 @@ impl FlowTables {
         Self { limits: Arc::new(Left::new(clients, prefixes, self.secret)), ..self }
     }
 
+    /// With this much left of what is limited.
+    #[must_use]
+    pub fn with_limits(self, limits: Arc<Left>) -> Self {
+        Self { limits, ..self }
+    }
+
     /// The secret under which flows are hashed.
     #[inline]
     pub fn secret(&self) -> &Secret {

@@ -21,6 +21,11 @@ pub struct Bucket {
 }
 
 impl Bucket {
+    /// Has as much as `other` has.
+    pub fn copy(&self, other: &Self) {
+        self.full_at.store(other.full_at.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
     /// Takes `amount` out of the bucket. False where there is not so much in it, and nothing was taken. Of a full one more
     /// than it holds may be taken at once: else a frame that is larger than the bucket would never pass.
     #[inline]

@@ -62,13 +62,27 @@ impl Clients {
         Self { sets: huge::filled((clients as usize).div_ceil(CELLS).max(1), |_| Set::default()) }
     }
 
+    fn set(&self, hash: u64) -> &[AtomicU64; CELLS] {
+        &self.sets[((u128::from(hash) * self.sets.len() as u128) >> 64) as usize].0
+    }
+
+    /// Has the same left for the client of this hash as `other` has, where there is a cell that nobody has.
+    pub fn copy(&self, other: &Self, hash: u64) {
+        let words = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
+        let found = other.set(hash).iter().map(words).find(|word| word >> TAG == tag(hash));
+        let free = self.set(hash).iter().find(|cell| words(cell) == 0);
+        if let (Some(word), Some(free)) = (found, free) {
+            free.store(word, Ordering::Relaxed);
+        }
+    }
+
     /// Takes one from the bucket of the client of this hash. False where there is none left.
     #[inline]
     pub fn take(&self, hash: u64, rate: &Rate, now: Tick) -> bool {
         let now = now.0.wrapping_mul(SECOND / 1000);
         let cost = rate.time(1, SECOND);
         let room = rate.burst(SECOND).max(cost);
-        let set = &self.sets[((u128::from(hash) * self.sets.len() as u128) >> 64) as usize].0;
+        let set = self.set(hash);
         for _ in 0..TRIES {
             let (cell, seen) = place(set, tag(hash), now);
             let ahead = if seen.0 >> TAG == tag(hash) { seen.ahead(now) } else { 0 };

@@ -71,6 +71,16 @@ impl Holders {
         Held::Uncounted
     }
 
+    /// Has the same count for the client of this hash as `other` has, where there is a cell that nobody has.
+    pub fn copy(&self, other: &Self, hash: u64) {
+        let words = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
+        let found = other.set(hash).iter().map(words).find(|word| word & !COUNT == tag(hash));
+        let free = self.set(hash).iter().find(|cell| words(cell) == 0);
+        if let (Some(word), Some(free)) = (found, free) {
+            free.store(word, Ordering::Relaxed);
+        }
+    }
+
     /// Counts one less: a connection that was counted is over.
     pub fn release(&self, hash: u64) {
         for cell in self.set(hash) {

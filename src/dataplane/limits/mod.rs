@@ -58,6 +58,14 @@ struct Buckets {
     bits: [Bucket; 2],
 }
 
+impl Buckets {
+    fn copy(&self, other: &Self) {
+        self.opened.copy(&other.opened);
+        self.packets.copy(&other.packets);
+        self.bits.iter().zip(&other.bits).for_each(|(own, other)| own.copy(other));
+    }
+}
+
 /// What is left of everything that is limited, shared by all workers.
 #[derive(Debug)]
 pub struct Left {
@@ -69,6 +77,9 @@ pub struct Left {
     prefixes: ClientPrefixes,
     secret: Secret,
 }
+
+/// Clients that a copy has room for: one.
+const FEW_CLIENTS: u32 = 8;
 
 /// What a client's bucket is for.
 #[derive(Debug, Clone, Copy)]
@@ -89,6 +100,24 @@ impl Left {
             prefixes,
             secret,
         }
+    }
+
+    /// The same as far as a packet of this key and service is concerned: what is taken there is not taken here.
+    pub fn copied<P: Pair>(&self, key: FlowKey<P>, service: Option<ServiceId>) -> Self {
+        let copy = Self::new(FEW_CLIENTS, self.prefixes, self.secret);
+        copy.icmp.copy(&self.icmp);
+        copy.fragments.copy(&self.fragments);
+        copy.holders.copy(&self.holders, self.holder(key));
+        let Some(service) = service else { return copy };
+        for of in [Of::Opened, Of::Packets] {
+            copy.clients.copy(&self.clients, self.client_of(key.addresses.source(), service, of));
+        }
+        if let (Some(own), Some(copied)) =
+            (self.services.get(service.index()), copy.services.get(service.index()))
+        {
+            copied.copy(own);
+        }
+        copy
     }
 
     /// The hash of a client, and of what it is about.

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::Found;
 use crate::dataplane::conntrack::mapping::{self, Scope};
-use crate::dataplane::conntrack::{Connection, Direction, FlowKey, FlowTables, Flows, Marks, Seen};
+use crate::dataplane::conntrack::{Connection, Direction, FlowKey, FlowTables, Flows, Hit, Marks, Seen};
 use crate::dataplane::family::Pair;
 use crate::dataplane::{admit, place};
-use crate::tables::{Coarse, NextHopId, Snapshot, Tick, WorkerCounters};
+use crate::tables::{Coarse, NextHopId, ServiceId, Snapshot, Tick, WorkerCounters};
 
 /// Connections that the copy has room for: one, and what outbound NAT remembers besides. Some are left, so that it is not taken for full.
 const CONNECTIONS: u32 = 128;
@@ -23,7 +23,11 @@ pub(super) fn flows<P: Pair>(
     now: Tick,
 ) -> Flows {
     let copy = FlowTables::new(CONNECTIONS, CONNECTIONS, 1, 1, *shared.secret());
-    let copy = Arc::new(copy.with_loads(Arc::new(shared.loads.copied())));
+    let whose = admit::service_of(&key, tables).map(|service| service.id);
+    let limits =
+        shared.limits.copied(key, whose.or_else(|| found.and_then(|(hit, _)| served_by(hit, tables))));
+    let copy = copy.with_loads(Arc::new(shared.loads.copied())).with_limits(Arc::new(limits));
+    let copy = Arc::new(copy);
     let mut flows = Flows::join(copy, 1, now);
     if let Some((hit, seen)) = found {
         enter(seen, (hit.client_next_hop, hit.routes_epoch), &mut flows, tables);
@@ -61,6 +65,11 @@ pub(super) fn flows<P: Pair>(
     seen_nearby(key, &flows, tables, shared, now.coarse());
     flows.clock_us = (now.0 as u32).wrapping_mul(1000);
     flows
+}
+
+/// The service of a connection.
+fn served_by<P: Pair>(hit: &Hit<P>, tables: &Snapshot) -> Option<ServiceId> {
+    tables.backend(hit.backend).map(|backend| backend.service)
 }
 
 /// Enters what is in an entry of the real table into the copy.
