@@ -120,6 +120,11 @@ pub enum ControlError {
 
 /// The configuration's file. Errors are what the user should read.
 pub trait ConfigFile: Send {
+    /// A reload begins that is no dry run: reads what else belongs to the configuration again. What the user should know of it.
+    fn refresh(&mut self) -> Option<String> {
+        None
+    }
+
     /// Reads it again.
     fn load(&mut self) -> Result<Loaded, String>;
 

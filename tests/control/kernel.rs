@@ -141,7 +141,7 @@ impl Running {
         Self::start_with(|_| {}).await
     }
 
-    async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+    pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         // With RUST_LOG=info the log of a test tells its story.
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         // The tests of one process share it: only the first can install it.

@@ -17,7 +17,8 @@ use super::kernel::{LIMIT, Running, sh, within_a_namespace};
 namespace_tests!(
     a_reload_takes_effect_and_a_bad_file_changes_nothing,
     while_the_file_is_read_status_is_answered_and_orders_wait,
-    a_reload_says_what_becomes_of_orders
+    a_reload_says_what_becomes_of_orders,
+    a_reload_says_that_the_page_has_lost_its_token_and_a_dry_run_leaves_it_alone
 );
 
 impl Running {
@@ -147,5 +148,22 @@ mod inside {
                 "{refused}"
             );
         }
+    }
+
+    pub async fn a_reload_says_that_the_page_has_lost_its_token_and_a_dry_run_leaves_it_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let token = folder.path().join("token");
+        std::fs::write(&token, "0123456789abcdef").unwrap();
+        sh(&format!("chmod 600 {}", token.display()));
+        let running = Running::start_with(|config| {
+            config.switch.status_listen = Some("127.0.0.1:0".parse().unwrap());
+            config.switch.status_token_file = Some(token.clone());
+        })
+        .await;
+        std::fs::remove_file(&token).unwrap();
+        let reload = async |dry_run| running.post("/v1/reload", Reload { dry_run }).await.unwrap().unwrap();
+        assert_eq!(reload(true).await.warnings, Vec::<String>::new());
+        let warnings = reload(false).await.warnings;
+        assert!(warnings.len() == 1 && warnings[0].contains("the status page only shows"), "{warnings:?}");
     }
 }

@@ -96,7 +96,11 @@ impl Follower {
     }
 
     async fn try_reload(&mut self, reload: Reload, file: &SharedFile) -> Result<Outcome, Refusal> {
-        let loaded = self.aside(file, |file| file.load()).await.map_err(Refusal::Invalid)?;
+        let read = move |file: &mut dyn ConfigFile| {
+            let problem = if reload.dry_run { None } else { file.refresh() };
+            Ok((file.load()?, problem))
+        };
+        let (loaded, problem) = self.aside(file, read).await.map_err(Refusal::Invalid)?;
         let (switch, warnings) = keep_fixed(&self.state.config.switch, loaded.config.switch);
         let config = Config { switch, ..loaded.config };
         if beyond_a_bridge(&config) {
@@ -112,7 +116,13 @@ impl Follower {
             changes: diff::difference(&former.listed(), &roster.listed()),
             overruled: orders.overruled,
             kept: orders.kept,
-            warnings: loaded.warnings.iter().map(ToString::to_string).chain(warnings).collect(),
+            warnings: loaded
+                .warnings
+                .iter()
+                .map(ToString::to_string)
+                .chain(warnings)
+                .chain(problem)
+                .collect(),
             epoch: self.state.snapshot.epoch,
         };
         if !reload.dry_run {

@@ -75,12 +75,18 @@ impl Token {
     }
 
     /// Reads the file again. While it cannot be used, nobody has a token.
-    pub fn refresh(&self) {
-        let Some(path) = &self.path else { return };
-        let token = read(path)
-            .inspect_err(|error| tracing::warn!("the status page only shows from now on: {error}"))
-            .ok();
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot.
+    pub fn refresh(&self) -> Result<(), TokenError> {
+        let Some(path) = &self.path else { return Ok(()) };
+        let (token, problem) = match read(path) {
+            Ok(token) => (Some(token), Ok(())),
+            Err(error) => (None, Err(error)),
+        };
         *self.token.write().unwrap_or_else(PoisonError::into_inner) = token;
+        problem
     }
 
     /// Judges a request by its `Authorization: Bearer` (RFC 6750 §2.1).
@@ -137,8 +143,14 @@ pub struct WithToken {
 }
 
 impl ConfigFile for WithToken {
+    fn refresh(&mut self) -> Option<String> {
+        let problem = self.token.refresh().err()?;
+        let said = format!("the status page only shows from now on: {problem}");
+        tracing::warn!("{said}");
+        Some(said)
+    }
+
     fn load(&mut self) -> Result<Loaded, String> {
-        self.token.refresh();
         self.file.load()
     }
 
@@ -222,11 +234,24 @@ mod tests {
         let (_folder, path) = file(SECRET.as_bytes(), 0o600);
         let token = Token::read(Some(&path)).unwrap();
         std::fs::write(&path, "fedcba9876543210").unwrap();
-        token.refresh();
+        token.refresh().unwrap();
         assert_eq!(judged(&token, Some("Bearer 0123456789abcdef")), Judgement::Wrong);
         assert_eq!(judged(&token, Some("Bearer fedcba9876543210")), Judgement::Right);
         std::fs::remove_file(&path).unwrap();
-        token.refresh();
+        token.refresh().unwrap_err();
         assert_eq!(judged(&token, Some("Bearer fedcba9876543210")), Judgement::ReadOnly);
+    }
+
+    #[test]
+    fn a_look_at_the_configuration_leaves_the_token_and_a_reload_says_what_is_wrong_with_it() {
+        let (_folder, path) = file(SECRET.as_bytes(), 0o600);
+        let token = std::sync::Arc::new(Token::read(Some(&path)).unwrap());
+        let config = || Err::<crate::config::valid::Config, _>("line 3".to_owned());
+        let mut both = WithToken { file: Box::new(config), token: std::sync::Arc::clone(&token) };
+        std::fs::remove_file(&path).unwrap();
+        both.load().unwrap_err();
+        assert!(token.is_set());
+        let said = both.refresh().unwrap();
+        assert!(said.contains("only shows") && !token.is_set(), "{said}");
     }
 }
