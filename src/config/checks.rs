@@ -23,6 +23,7 @@ pub(super) fn check(raw: &Raw, findings: &mut Findings<'_>) {
             snat_pool(switch, findings);
             tunnel_sources(switch, findings);
             resolvers(switch, findings);
+            status_page(switch, findings);
         }
         None => findings.missing(
             Severity::Error,
@@ -94,6 +95,29 @@ fn busy_poll(switch: &Switch, findings: &mut Findings<'_>) {
     if *device.get_ref() && !*polled.get_ref() {
         let message = "`busy_poll_device`: interrupts would wait for workers that do not poll";
         findings.error(device.span(), message, "busy_poll = true, or leave out busy_poll_device");
+    }
+}
+
+/// The page has a port of its own; a token is for nothing else.
+fn status_page(switch: &Switch, findings: &mut Findings<'_>) {
+    let Some(page) = &switch.status_listen else { return };
+    let Some(address) = page.get_ref() else {
+        if let Some(token) = switch.status_token_file.as_ref().filter(|token| token.get_ref().is_some()) {
+            let message = "`status_token_file` means nothing without a page";
+            findings.warning(token.span(), message, "remove it, or write status_listen = \"127.0.0.1:9501\"");
+        }
+        return;
+    };
+    let Some(metrics) = switch.metrics_listen.as_ref().and_then(|field| *field.get_ref()) else { return };
+    let (own, other) = (address.ip(), metrics.ip());
+    let is_shared = own == other || own.is_unspecified() || other.is_unspecified();
+    if is_shared && address.port() == metrics.port() && address.port() != 0 {
+        let message = format!("`status_listen`: {address} is where the metrics are, at {metrics}");
+        findings.error(
+            page.span(),
+            message,
+            "another port, 127.0.0.1:9501; or metrics_listen = \"\" for off",
+        );
     }
 }
 

@@ -102,6 +102,7 @@ fn in_the_switch() {
         ("control_socket = «\"\"", "cannot have this path", "/run/xswitch.sock"),
         ("metrics_listen = «\"9500\"", "is not an address with a port", "127.0.0.1:9500"),
         ("status_listen = «\"localhost:9501\"", "is not an address with a port", "127.0.0.1:9500"),
+        ("status_listen = «\"0.0.0.0:9500\"", "is where the metrics are, at 127.0.0.1:9500", "another port"),
         ("status_token_file = «\"page-token\"", "does not begin at", "/etc/xswitch/page-token"),
         ("«worker = 2", "unknown key `worker` in [switch]", "did you mean `workers`?"),
         ("«scheduler = \"rr\"", "unknown key `scheduler`", "belongs in [[service]]"),
@@ -281,7 +282,15 @@ fn a_number_that_does_not_fit_is_advised_the_nearest_bound() {
 
 #[test]
 fn what_works_but_is_hardly_meant() {
-    holds(in_switch, &[("snat_ports = «\"80-90\"", "below 1024", "1024-32767")], Severity::Warning);
+    let cases: &[Case] = &[
+        ("snat_ports = «\"80-90\"", "below 1024", "1024-32767"),
+        (
+            "status_token_file = «\"/etc/xswitch/page-token\"",
+            "means nothing without a page",
+            "status_listen = ",
+        ),
+    ];
+    holds(in_switch, cases, Severity::Warning);
     holds(
         in_service,
         &[
