@@ -54,7 +54,7 @@ fn rows(status: &Status, services: &[ServiceStatus]) -> Vec<Vec<String>> {
     let mut rows = vec![header_with_rates(
         status,
         &["SERVICE", "ADDRESS", "PROTOCOL", "FORWARDING", "SCHEDULER", "STATE", "BACKENDS", "OPEN", "NEW"],
-        &["REFUSED", "WHY", "DISCOVERED FROM"],
+        &["REFUSED", "LIMITED", "WHY", "DISCOVERED FROM"],
     )];
     for service in services {
         let open: u64 = service.backends.iter().map(|backend| backend.connections_open).sum();
@@ -74,7 +74,7 @@ fn rows(status: &Status, services: &[ServiceStatus]) -> Vec<Vec<String>> {
             service.traffic.connections_new.to_string(),
         ];
         row.extend(rates(status, &service.rates));
-        row.extend([service.refused.to_string(), why(service), source]);
+        row.extend([service.refused.to_string(), service.limited.to_string(), why(service), source]);
         rows.push(row);
     }
     rows

@@ -124,6 +124,9 @@ pub(super) fn service_rows(status: &Status) -> Vec<Vec<String>> {
         if service.limited > 0 {
             remarks.push(format!("{} beyond limits", service.limited));
         }
+        if service.stateless > 0 {
+            remarks.push(format!("{} without a connection", service.stateless));
+        }
         if service.syn_cookies.sent > 0 {
             remarks.push(format!("{} SYN cookies", service.syn_cookies.sent));
         }

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::dataplane::WorkerHandle;
+use super::status::Connections;
 use crate::tables::DropReason;
 
 /// How often it is looked at.
@@ -18,10 +19,8 @@ const QUIET: Duration = Duration::from_secs(60);
 /// What is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Seen {
-    /// Entries in use.
-    pub active: u64,
-    /// Entries there are.
-    pub max: u64,
+    /// Percent of the entries in use, of the table that is fuller.
+    pub percent: u64,
     /// Connections that gave way, since the start.
     pub displaced: u64,
     /// Frames of new connections that found no room, since the start.
@@ -29,14 +28,17 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Sums over the workers.
-    pub fn of(workers: &[WorkerHandle], max: u64) -> Self {
-        let mut seen = Self { max, ..Self::default() };
+    /// Sums over the workers, whose tables have so many entries.
+    pub fn of(workers: &[WorkerHandle], (max, max_ipv6): (u32, u32)) -> Self {
+        let mut seen = Self::default();
+        let mut tables = Connections { max: max.into(), max_ipv6: max_ipv6.into(), ..Connections::default() };
         for worker in workers {
-            seen.active += worker.counters.connections_active.get();
+            tables.active += worker.counters.connections_active.get();
+            tables.active_ipv6 += worker.counters.connections_active_ipv6.get();
             seen.displaced += worker.counters.connections_displaced.get();
             seen.refused += worker.counters.dropped(DropReason::TableFull).get();
         }
+        seen.percent = tables.percent();
         seen
     }
 }
@@ -81,7 +83,7 @@ impl Fill {
     /// What is to be said of `seen`.
     pub fn look(&mut self, seen: Seen, now: Instant) -> Vec<Line> {
         let mut lines = Vec::new();
-        let percent = (seen.active * 100).checked_div(seen.max).unwrap_or(0);
+        let percent = seen.percent;
         let risen = STEPS.iter().filter(|step| percent >= **step).count();
         let left = STEPS.iter().filter(|step| percent + SLACK >= **step).count();
         if risen > self.over {
@@ -133,23 +135,38 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Arc;
 
-    fn seen(active: u64, displaced: u64, refused: u64) -> Seen {
-        Seen { active, max: 1000, displaced, refused }
+    use super::*;
+    use crate::tables::{Mailbox, WorkerCounters};
+
+    fn seen(percent: u64, displaced: u64, refused: u64) -> Seen {
+        Seen { percent, displaced, refused }
+    }
+
+    #[test]
+    fn the_fuller_of_two_tables_counts() {
+        let counters = WorkerCounters::with_capacity(1, 1);
+        counters.connections_active.add(90);
+        let workers = [WorkerHandle { mailbox: Arc::new(Mailbox::default()), counters, core: None }];
+        let percent = || Seen::of(&workers, (100, 25)).percent;
+        assert_eq!(percent(), 90, "IPv4 connections have no place in the other");
+        workers[0].counters.connections_active_ipv6.add(24);
+        assert_eq!(percent(), 96, "66 of 100 and 24 of 25");
+        assert_eq!(Seen::of(&workers, (0, 0)).percent, 0);
     }
 
     #[test]
     fn a_threshold_is_said_once_on_the_way_up_and_once_on_the_way_down() {
         let (mut fill, now) = (Fill::default(), Instant::now());
         let mut look = |active| fill.look(seen(active, 0, 0), now);
-        assert_eq!(look(749), []);
-        assert_eq!(look(750), [Line::Filling(75)]);
-        for hovering in [749, 751, 700, 890] {
+        assert_eq!(look(74), []);
+        assert_eq!(look(75), [Line::Filling(75)]);
+        for hovering in [74, 76, 70, 89] {
             assert_eq!(look(hovering), [], "{hovering}");
         }
-        assert_eq!(look(1000), [Line::Filling(100)], "two steps at once are one line");
-        assert_eq!(look(930), [Line::Easing(93)]);
+        assert_eq!(look(100), [Line::Filling(100)], "two steps at once are one line");
+        assert_eq!(look(93), [Line::Easing(93)]);
         assert_eq!(look(0), [Line::Easing(0)]);
         assert_eq!(look(0), []);
     }

@@ -209,7 +209,7 @@ impl Follower {
     fn watch_fill(&mut self, now: Instant) {
         if self.fill.is_due(now) {
             let switch = &self.state.config.switch;
-            let max = u64::from(switch.max_connections) + u64::from(switch.max_connections_ipv6);
+            let max = (switch.max_connections, switch.max_connections_ipv6);
             let seen = Seen::of(self.dataplane.workers(), max);
             self.fill.look(seen, now).iter().for_each(Line::log);
         }

@@ -149,6 +149,8 @@ impl Sheet {
     fn connections(&self, status: &Status) {
         let connections = &status.connections;
         self.gauge("xswitch_connections_active", "Entries in use, of both tables", &[], connections.active);
+        let help = "Of those, entries of the IPv6 table";
+        self.gauge("xswitch_connections_active_ipv6", help, &[], connections.active_ipv6);
         self.gauge("xswitch_connections_max", "Entries of the IPv4 table", &[], connections.max);
         let help = "Entries of the IPv6 table";
         self.gauge("xswitch_connections_max_ipv6", help, &[], connections.max_ipv6);

@@ -99,6 +99,9 @@ pub struct Totals {
 pub struct Connections {
     /// Entries in use: connections of both families, and what `[[snat]]` remembers besides.
     pub active: u64,
+    /// Of those, entries of the IPv6 table.
+    #[serde(default)]
+    pub active_ipv6: u64,
     /// Entries of the IPv4 table.
     pub max: u64,
     /// Entries of the IPv6 table.
@@ -113,6 +116,15 @@ pub struct Connections {
     /// Connections that nobody had answered yet and that gave way to new ones because the table was full.
     #[serde(default)]
     pub displaced: u64,
+}
+
+impl Connections {
+    /// Percent of the entries that are in use, of the table that is fuller.
+    pub fn percent(&self) -> u64 {
+        let share = |active: u64, max: u64| (active * 100).checked_div(max).unwrap_or(0);
+        let v4 = self.active.saturating_sub(self.active_ipv6);
+        share(v4, self.max).max(share(self.active_ipv6, self.max_ipv6))
+    }
 }
 
 /// What services and backends both count. Directions are the client's: `in` is towards the backend.

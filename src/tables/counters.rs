@@ -146,6 +146,8 @@ pub struct WorkerCounters {
     pub connections_closed: Counter,
     /// Table entries that this worker holds. One that ended early keeps its entry until its timer is looked at (≤ 30 s).
     pub connections_active: Counter,
+    /// Of those, entries of the IPv6 table.
+    pub connections_active_ipv6: Counter,
     /// Connections closed already and removed early because the table was nearly full.
     pub connections_reclaimed: Counter,
     /// Connections that nobody had answered yet and that gave way to new ones because the table was full.
@@ -191,6 +193,7 @@ impl WorkerCounters {
             connections_new: Counter::default(),
             connections_closed: Counter::default(),
             connections_active: Counter::default(),
+            connections_active_ipv6: Counter::default(),
             connections_reclaimed: Counter::default(),
             connections_displaced: Counter::default(),
             turns: Counter::default(),

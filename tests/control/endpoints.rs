@@ -85,6 +85,7 @@ impl Lab {
             counters.connections_new.add(10);
             counters.connections_closed.add(4);
             counters.connections_active.add(6);
+            counters.connections_active_ipv6.add(2);
             let backend = counters.backend(BackendId(0)).unwrap();
             backend.packets_in.add(50);
             backend.bytes_out.add(7000);
@@ -233,6 +234,7 @@ fn the_metrics_are_prometheus_text_and_agree_with_the_status() {
         ("xswitch_frames_dropped_total{reason=\"no_connection\"}", 17.0),
         ("xswitch_frames_dropped_total{reason=\"table_full\"}", 0.0),
         ("xswitch_connections_active", 12.0),
+        ("xswitch_connections_active_ipv6", 4.0),
         ("xswitch_connections_max", 4096.0),
         ("xswitch_connections_max_ipv6", 1024.0),
         ("xswitch_xdp_frames_total{interface=\"eth1\",way=\"socket\"}", 101.0),

@@ -72,7 +72,7 @@ pub fn config(socket: &Path) -> Config {
             forwarding: Forwarding::FullNat,
             scheduler: Scheduler::WeightedRoundRobin,
             mss_clamp: MssClamp::Off,
-            syn_cookies: Cookies::default(),
+            syn_cookies: Cookies::Auto,
             half_open: 4096,
             gue_port: 6080,
             maglev_table_size: 251,

@@ -41,8 +41,8 @@ const HELP: &[&str] = &[
     "q           quit",
     "",
     "Rates are of the time since the last look. TREND goes from left to right,",
-    "to the height of its own highest value. Drops at services are refused new",
-    "connections. LOST are frames that a ring had no room for.",
+    "to the height of its own highest value. REFUSED are frames of new connections,",
+    "and packets beyond limits. LOST are frames that a ring had no room for.",
 ];
 
 /// What is the same for every part of the picture.

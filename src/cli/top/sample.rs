@@ -47,7 +47,7 @@ pub struct Rates {
     pub bits: f64,
     /// New connections.
     pub new: f64,
-    /// Frames dropped; at services refused ones, at backends failures.
+    /// Frames dropped; at services those of refused connections and beyond limits, at backends failures.
     pub dropped: f64,
     /// Frames lost in rings.
     pub lost: f64,
@@ -161,7 +161,7 @@ fn count(status: &Status) -> HashMap<Key, Counts> {
     }
     for service in &status.services {
         let name = || service.name.clone();
-        counts.insert(Key::Service(name()), traffic(&service.traffic, service.refused));
+        counts.insert(Key::Service(name()), traffic(&service.traffic, service.refused + service.limited));
         for backend in &service.backends {
             let failures = &backend.failures;
             let failed = u64::from(failures.refused)

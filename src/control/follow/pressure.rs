@@ -57,7 +57,11 @@ impl Pressure {
             if seen.sent != sent {
                 (seen.sent, seen.at) = (sent, now);
             }
-            let is_on = counters().any(|counters| counters.cookies_on.get() > 0) && now - seen.at < QUIET;
+            if now - seen.at >= QUIET {
+                // They say it with each SYN, and none comes. Should one come just now, the next one says it again.
+                counters().for_each(|counters| counters.cookies_on.set(0));
+            }
+            let is_on = counters().any(|counters| counters.cookies_on.get() > 0);
             if std::mem::replace(&mut seen.told, is_on) != is_on {
                 changes.push((service.name.clone(), is_on));
             }
@@ -102,5 +106,6 @@ mod tests {
         service.cookies_on.set(1);
         service.cookies_sent.add(1);
         assert_eq!((look(TURN), look(QUIET)), (vec![true], vec![false]), "nobody came any more");
+        assert_eq!(service.cookies_on.get(), 0, "and nobody is told otherwise");
     }
 }

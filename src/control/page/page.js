@@ -108,6 +108,7 @@
       const { backends, serving, backups, backups_serving: onBackups } = service.serving;
       if (service.state === "enabled" && backends + backups > 0 && serving + onBackups === 0) add("bad", service.name, "no backend takes new connections");
       else if (service.state === "enabled" && onBackups > 0 && backends > 0 && serving === 0) add("warn", service.name, "only backups serve");
+      if (service.syn_cookies.workers) add("warn", service.name, "SYNs are answered with cookies");
       else if (service.state === "drain" || service.state === "disabled") add("warn", service.name, service.state === "drain" ? "is drained" : "is disabled");
       for (const backend of service.backends) {
         if (backend.state === "down") add(serving + onBackups ? "warn" : "bad", `${service.name} ${backend.address}`, `is down${backend.why ? ": " + backend.why : ""}`);
@@ -120,8 +121,10 @@
       if (now >= few) add("warn", rate(now), `dropped as ${reason}`);
     }
     for (const port of status.ports) if (port.link !== "up") add("bad", port.interface, `is ${port.link}`);
-    const fill = percent(status.connections.active, status.connections.max + status.connections.max_ipv6);
-    if (fill > 85) add("warn", "The connection tables", `are ${fill.toFixed(0)} % full`);
+    const { active, active_ipv6: v6, max, max_ipv6: maxV6 } = status.connections;
+    for (const [family, fill] of [["IPv4", percent(active - v6, max)], ["IPv6", percent(v6, maxV6)]]) {
+      if (fill > 85) add("warn", `The table of ${family} connections`, `is ${fill.toFixed(0)} % full`);
+    }
     if (status.view_age_s > 2) add("warn", "The control loop is busy", `states and checks are ${status.view_age_s} s old`);
     return found.sort((a, b) => (a.state === "bad" ? 0 : 1) - (b.state === "bad" ? 0 : 1));
   };
@@ -232,7 +235,9 @@
     showState(parts.state, service.state);
     const reserve = backups ? `, ${onBackups} of ${plural(backups, "backup")}` : "";
     const refused = service.refused ? `, ${count(service.refused)} refused` : "";
-    say(parts.facts, `${service.vip}/${service.protocol} · ${service.forwarding} · ${service.scheduler} · ${serving} of ${backends} serve${reserve}${refused}`);
+    const limited = service.limited ? `, ${count(service.limited)} beyond limits` : "";
+    const cookies = service.syn_cookies.workers ? ", SYNs are answered with cookies" : "";
+    say(parts.facts, `${service.vip}/${service.protocol} · ${service.forwarding} · ${service.scheduler} · ${serving} of ${backends} serve${reserve}${refused}${limited}${cookies}`);
     const { rates } = service;
     say(parts.rates, `${rate(rates.connections_new_per_s)} new · ${short(rates.bits_in_per_s, "bit/s")} in · ${short(rates.bits_out_per_s, "bit/s")} out`);
     showButton(parts.button, service.state, `service ${service.name}`);

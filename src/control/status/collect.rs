@@ -16,7 +16,7 @@ use crate::sys::memory;
 use crate::tables::counters::ServiceCounters;
 use crate::tables::{
     Backend, BackendId, Counter, DropReason, Filtering, Loads, Mapping, Service, Snapshot, SnatRule,
-    WorkerCounters,
+    SynCookies, WorkerCounters,
 };
 
 /// What the answer is made from, besides the workers.
@@ -53,6 +53,7 @@ impl Status {
         let sum = |pick: fn(&WorkerCounters) -> &Counter| total(&counters, pick);
         let connections = Connections {
             active: sum(|worker| &worker.connections_active),
+            active_ipv6: sum(|worker| &worker.connections_active_ipv6),
             max: u64::from(facts.limits.v4),
             max_ipv6: u64::from(facts.limits.v6),
             new: sum(|worker| &worker.connections_new),
@@ -228,7 +229,11 @@ fn service_status(service: &Service, facts: Facts<'_>, counted: Counted<'_>) -> 
             sent: sum(|counters| &counters.cookies_sent),
             valid: sum(|counters| &counters.cookies_valid),
             invalid: sum(|counters| &counters.cookies_invalid),
-            workers: sum(|counters| &counters.cookies_on),
+            // What workers said last may be of a former configuration.
+            workers: match service.syn_cookies {
+                SynCookies::Auto { .. } => sum(|counters| &counters.cookies_on),
+                SynCookies::Off | SynCookies::Always => 0,
+            },
         },
         backends,
     }

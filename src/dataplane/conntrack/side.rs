@@ -10,7 +10,7 @@ use super::tcp::State;
 use super::wheel::{HORIZON, Wheel};
 use crate::dataplane::family::Pair;
 use crate::dataplane::limits::Left;
-use crate::tables::{BackendId, Coarse, Loads, Tick, Timeouts, WorkerCounters};
+use crate::tables::{BackendId, Coarse, Counter, Loads, Tick, Timeouts, WorkerCounters};
 
 /// Entries that a full table examines for one that is over, per refused connection.
 const RECLAIM_BUDGET: u32 = 32;
@@ -109,7 +109,7 @@ impl<P: Pair> Side<P> {
                 if !armed {
                     let delay = timeout(connection.kind, connection.state, timeouts);
                     self.wheel.arm_link(&entry.next, position, now.coarse, delay);
-                    counters.connections_active.add(1);
+                    count_active::<P>(counters);
                 }
                 count_created(connection, counters);
                 Ok(position)
@@ -128,7 +128,7 @@ impl<P: Pair> Side<P> {
                         if !armed {
                             let delay = timeout(connection.kind, connection.state, timeouts);
                             self.wheel.arm(self.table.as_ref(), position, now.coarse, delay);
-                            counters.connections_active.add(1);
+                            count_active::<P>(counters);
                         }
                         count_created(connection, counters);
                         count_at_backend(connection, counters);
@@ -250,7 +250,11 @@ impl<P: Pair> Side<P> {
             }
         }
         if self.table.entry(position).is_free() {
-            counters.connections_active.set(counters.connections_active.get().saturating_sub(1));
+            let one_less = |count: &Counter| count.set(count.get().saturating_sub(1));
+            one_less(&counters.connections_active);
+            if !P::IS_V4 {
+                one_less(&counters.connections_active_ipv6);
+            }
             self.release(position);
         } else {
             // Another worker is taking it out right now, or has put another connection here.
@@ -301,6 +305,15 @@ impl<P: Pair> Side<P> {
             }
         }
         None
+    }
+}
+
+/// Counts an entry more in use.
+#[inline(always)]
+fn count_active<P: Pair>(counters: &WorkerCounters) {
+    counters.connections_active.add(1);
+    if !P::IS_V4 {
+        counters.connections_active_ipv6.add(1);
     }
 }
 
