@@ -153,7 +153,7 @@ fn ethernet([from, to]: [[u8; 6]; 2], packet: &[u8]) -> Vec<u8> {
 
 /// Three kinds in turn, of datagrams of nobody.
 pub fn fragment(number: u32, macs: [[u8; 6]; 2]) -> Vec<u8> {
-    let (first, absurd) = (number % 3 == 0, number % 3 == 2);
+    let (first, absurd) = (number.is_multiple_of(3), number % 3 == 2);
     let udp = UdpHeader {
         source_port: 1024 + number as u16 % 60_000,
         destination_port: NAMES.port(),
