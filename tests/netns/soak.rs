@@ -75,7 +75,7 @@ fn nothing_is_lost_without_a_reason_while_everything_happens_at_once() {
 
     let (windows, made, crowd) = (Windows::default(), Made::default(), crowd(&lab));
     let mut before = quiet(&lab, &switch, &crowd, None);
-    let (start, mut memory) = (Holdings::of(&switch), vec![]);
+    let (start, mut memory, mut displaced) = (Holdings::of(&switch), vec![], 0);
     for phase in 0.. {
         let (kind, begin) = (ROUND[phase % ROUND.len()], Instant::now());
         let stage =
@@ -88,13 +88,16 @@ fn nothing_is_lost_without_a_reason_while_everything_happens_at_once() {
         let same_cable = kind != Break::Unplug("eth0");
         let after = quiet(&lab, &switch, &crowd, same_cable.then_some(&before));
         let excused = crowd.assert_only_excused(&windows);
+        displaced += excused.displaced;
         after.assert_reasons(&before, kind != Break::None);
         start.wait_until_no_more(&switch);
         memory.push(ledger::memory(&switch));
         eprintln!(
-            "phase {phase}, {kind:?}: {:?}; answered {:?}, {excused} failed with a reason; {} KiB",
+            "phase {phase}, {kind:?}: {:?}; answered {:?}; {} failed while something was broken, {} displaced; {} KiB",
             begin.elapsed(),
             crowd.answered(),
+            excused.broken,
+            excused.displaced,
             memory[phase] >> 10
         );
         before = after;
@@ -104,6 +107,9 @@ fn nothing_is_lost_without_a_reason_while_everything_happens_at_once() {
     }
     eprintln!("{start:?}; {made:?}; {}", before.summary());
     assert_flat(&memory);
+    let answered = crowd.answered()[0] as usize;
+    // What floods may cost in the other scenes, too.
+    assert!(displaced * 100 <= answered, "{displaced} of {answered} new connections were displaced");
     assert!(crowd.answered().iter().all(|&answered| answered > 0), "{:?}", crowd.answered());
     trouble::assert_floods_were_felt(&switch);
     drop(crowd);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::network::{self, CHECKED, FLAPPING, LIMITED, LONE};
-use super::windows::Windows;
+use super::windows::{Concerns, Windows};
 use crate::common::actors::{Actor, Manner};
 use crate::common::lab::setup::{Family, V4, V6, address};
 use crate::common::lab::{CLIENT, Lab, NAMES, WEB};
@@ -162,7 +162,7 @@ impl Stage<'_> {
         (service, letter, number, port): (&'static str, &str, u8, u16),
         revive: impl FnOnce(),
     ) {
-        let broken = self.windows.open(Some(service));
+        let broken = self.windows.open(Concerns::Service(service));
         drop(server.take());
         self.wait_for_state(service, at(self.lab, number, port), "down");
         dice.rest(200, 1500);
@@ -217,8 +217,11 @@ impl Stage<'_> {
     fn generate(&self, words: &str) {
         let begin = Instant::now();
         let line = format!("{} pktgen {words} --interface eth0 --json", self.switch.binary());
-        let flood = self.lab.client.run_within(LIMIT, &line);
-        let excused = self.windows.excuse("", begin, Instant::now());
+        let flood = {
+            let _full = self.windows.open(Concerns::Handshakes);
+            self.lab.client.run_within(LIMIT, &line)
+        };
+        let excused = self.windows.excuse(Concerns::All, begin, Instant::now());
         assert!(flood.code == 0 || excused, "{line}: {}{}", flood.stdout, flood.stderr);
     }
 
@@ -275,7 +278,7 @@ impl Stage<'_> {
         };
         while self.goes_on() {
             dice.rest(1000, 4000);
-            let broken = self.windows.open(None);
+            let broken = self.windows.open(Concerns::All);
             let (order, link) = if unplug { ("delete", "gone") } else { ("set", "down") };
             let down = if unplug { "" } else { " down" };
             self.lab.switch.ip(&format!("link {order} {interface}{down}"));

@@ -1,4 +1,5 @@
-//! When a request may fail: while a link is down, while who should answer it is dead.
+//! When a request may fail: while a link is down, while who should answer it is dead. And when one may be forgotten before its
+//! handshake is complete: while a flood fills the table.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -7,28 +8,36 @@ use std::time::Instant;
 #[derive(Debug, Default)]
 pub struct Windows(Mutex<Vec<Window>>);
 
+/// Whose requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Concerns {
+    /// Of all services.
+    All,
+    /// Of this one.
+    Service(&'static str),
+    /// Of all services, as long as their handshake is not complete.
+    Handshakes,
+}
+
 #[derive(Debug)]
 struct Window {
-    /// None: whatever crosses the switch.
-    service: Option<&'static str>,
+    concerns: Concerns,
     begin: Instant,
     end: Option<Instant>,
 }
 
 impl Windows {
-    /// From now until the guard goes, requests to `service`, or all, may fail.
-    pub fn open(&self, service: Option<&'static str>) -> Open<'_> {
+    /// From now until the guard goes, these may fail.
+    pub fn open(&self, concerns: Concerns) -> Open<'_> {
         let mut windows = self.lock();
-        windows.push(Window { service, begin: Instant::now(), end: None });
+        windows.push(Window { concerns, begin: Instant::now(), end: None });
         Open { windows: self, number: windows.len() - 1 }
     }
 
-    /// Whether a request to `service` between these two moments may have failed.
-    pub fn excuse(&self, service: &str, from: Instant, to: Instant) -> bool {
+    /// Whether something of this kind was so between these two moments.
+    pub fn excuse(&self, concerns: Concerns, from: Instant, to: Instant) -> bool {
         self.lock().iter().any(|window| {
-            window.service.is_none_or(|broken| broken == service)
-                && window.begin <= to
-                && window.end.is_none_or(|end| from <= end)
+            window.concerns == concerns && window.begin <= to && window.end.is_none_or(|end| from <= end)
         })
     }
 
