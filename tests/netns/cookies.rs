@@ -129,7 +129,9 @@ fn backends_do_not_see_a_flood() {
     for connection in &mut established {
         connection.ask().expect("an established connection goes on");
     }
-    assert!(switch.log().contains("SYNs are answered with cookies"), "the log says so");
+    wait_until("the log says so", Duration::from_secs(10), || {
+        switch.log().contains("SYNs are answered with cookies")
+    });
     drop(flood);
     wait_until("the pressure is over", Duration::from_secs(30), || {
         open().and_then(|mut connection| connection.ask()).expect("there is no flood");

@@ -55,6 +55,8 @@ pub struct Ledger {
     sent: u64,
     /// Of that, what found the switch's end full, and went nowhere.
     refused: u64,
+    /// What the switch's end of the cable had to drop before its XDP program saw it: no memory to make a frame of it.
+    dropped: u64,
 }
 
 impl Ledger {
@@ -64,7 +66,10 @@ impl Ledger {
         let links: Value = serde_json::from_str(&links).expect("ip prints JSON");
         let transmitted = &links[0]["stats64"]["tx"];
         let (sent, refused) = (number(transmitted, "packets"), number(transmitted, "dropped"));
-        Self { status: switch.look(), sent, refused }
+        let links = lab.switch.ip("-json -statistics link show dev eth0");
+        let links: Value = serde_json::from_str(&links).expect("ip prints JSON");
+        let dropped = number(&links[0]["stats64"]["rx"], "dropped");
+        Self { status: switch.look(), sent, refused, dropped }
     }
 
     /// Waits until every sum holds, all of them at one moment, and returns the counters of then. `before` is of the last such moment, if
@@ -97,7 +102,7 @@ impl Ledger {
             }
         }
         if let Some(before) = before {
-            let seen = self.seen("eth0") - before.seen("eth0");
+            let seen = self.seen("eth0") - before.seen("eth0") + self.dropped.saturating_sub(before.dropped);
             sums.push(("sent by the client and seen by the switch", self.sent - before.sent, seen));
         }
         let unequal = sums.into_iter().filter(|(_, one, other)| one != other);
