@@ -164,6 +164,13 @@ fn change_state<P: Pair>(hit: &Hit<P>, meta: &Meta, turn: &mut Turn<'_>) {
     passive::heed(hit, states, asked_us, turn);
 }
 
+/// Notes that the connection is over as of this segment, as after a RST, whatever the segment itself says.
+pub fn reset<P: Pair>(hit: &Hit<P>, meta: &Meta, turn: &Turn<'_>) {
+    let Parsed { sequence, acknowledgment, .. } = meta.parsed;
+    turn.flows.entry::<P>(hit.entry).touch(hit, sequence, turn.now.coarse());
+    turn.flows.transition(hit, |_| State::Reset, Segment { sequence, acknowledgment });
+}
+
 /// The state that the segment leads to. One that only pretends to end the connection leads nowhere; it is forwarded all
 /// the same, for the endpoint to judge.
 #[inline]

@@ -14,9 +14,8 @@ use crate::common::process::Background;
 use crate::common::switch::{BINARY, Configuration, Switch, configuration_text, number, release_binary};
 use crate::common::traffic::{self, Connection, Datagrams};
 use crate::common::wait::wait_until;
+use crate::limits::{NOBODY, flood_at};
 
-/// Sources that no host has. The switch sends to them by the client, which does not go on with what they began.
-const NOBODY: &str = "198.19.0.0/16";
 /// Frames per second: those of a build that checks itself at every turn, on a machine that is everybody at once.
 const RATE: u64 = 20_000;
 const DOWNLOADS: usize = 100;
@@ -159,23 +158,11 @@ fn harm(kind: Kind, switch: &Switch<'_>) -> u64 {
 
 fn flood(kind: Kind, lab: &Lab, rate: u64, binary: &str) -> Background {
     match kind {
-        Kind::Syns => {
-            generated(lab, &format!("--destination {WEB} --protocol tcp --flags syn"), rate, binary)
-        }
-        Kind::Datagrams => generated(lab, &format!("--destination {NAMES} --protocol udp"), rate, binary),
+        Kind::Syns => flood_at(lab, binary, (WEB, "tcp"), &rate.to_string()),
+        Kind::Datagrams => flood_at(lab, binary, (NAMES, "udp"), &rate.to_string()),
         Kind::Fragments => captured(lab, fragment, rate, binary),
         Kind::Errors => captured(lab, error, rate, binary),
     }
-}
-
-/// First frames of new connections, from random sources and for longer than a scene takes.
-fn generated(lab: &Lab, what: &str, rate: u64, binary: &str) -> Background {
-    let mac = Lab::mac(&lab.switch, "eth0");
-    let line = format!(
-        "{binary} pktgen send --interface eth0 --to {mac} --source {NOBODY} {what} --flows 2000000 --rate {rate} \
-         --duration 120 --json"
-    );
-    lab.client.spawn(&line, &lab.directory().join("flood.json"))
 }
 
 /// A frame of a number, from one MAC address to another.

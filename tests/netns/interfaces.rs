@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::common::lab::{CLIENT, Lab, NAMES, SWITCH, Setup, WEB, full_nat, full_nat_one_arm, nat};
-use crate::common::switch::Switch;
+use crate::common::switch::{BINARY, Switch};
 use crate::common::traffic;
 use crate::common::wait::wait_until;
 use crate::limits::{NOBODY, flood_at};
@@ -94,7 +94,7 @@ fn no_frame_is_lost_uncounted_while_another_interface_comes_back() {
     let switch = Switch::start(&lab);
     assert!(traffic::is_served(&lab.client, WEB, PATIENCE));
     let before = Ledger::balance(&lab, &switch, None);
-    let flood = flood_at(&lab, NAMES, "udp", "5k");
+    let flood = flood_at(&lab, BINARY, (NAMES, "udp"), "5k");
     for _ in 0..3 {
         lab.switch.ip("link delete eth1");
         wait_until("the switch reports the interface gone", Duration::from_secs(60), || {

@@ -45,15 +45,15 @@ fn a_full_table_refuses_new_connections_and_keeps_the_old(setup: Setup) {
 
 /// First frames of new connections, from random sources and for longer than the scene takes.
 pub fn flood(lab: &Lab, to: SocketAddrV4, protocol: &str) -> Background {
-    flood_at(lab, to, protocol, "20k")
+    flood_at(lab, BINARY, (to, protocol), "20k")
 }
 
-/// The same at another rate.
-pub fn flood_at(lab: &Lab, to: SocketAddrV4, protocol: &str, rate: &str) -> Background {
+/// The same by another generator, at another rate.
+pub fn flood_at(lab: &Lab, binary: &str, (to, protocol): (SocketAddrV4, &str), rate: &str) -> Background {
     let mac = Lab::mac(&lab.switch, "eth0");
     let line = format!(
-        "{BINARY} pktgen send --interface eth0 --to {mac} --source {NOBODY} --destination {to} --protocol {protocol} \
-         --flags syn --flows 2000000 --rate {rate} --duration 60 --json"
+        "{binary} pktgen send --interface eth0 --to {mac} --source {NOBODY} --destination {to} --protocol {protocol} \
+         --flags syn --flows 2000000 --rate {rate} --duration 120 --json"
     );
     lab.client.spawn(&line, &lab.directory().join(format!("flood-{protocol}.json")))
 }

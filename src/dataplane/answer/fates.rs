@@ -11,8 +11,8 @@
 
 use crate::dataplane::admit;
 use crate::dataplane::batch::Meta;
-use crate::dataplane::conntrack::{Hit, Segment, State};
 use crate::dataplane::family::{V4, V6};
+use crate::dataplane::known;
 use crate::dataplane::parse::{self, Kind, TCP};
 use crate::dataplane::turn::Turn;
 use crate::dataplane::verdict::Verdict;
@@ -64,19 +64,10 @@ fn segment<P: Version>(
     if meta.parsed.kind == Kind::Fragment {
         return Err(DOWN);
     }
-    end(&hit, meta, turn);
+    if !hit.is_finished() {
+        known::reset(&hit, meta, turn);
+    }
     // One reset for one segment, which is no shorter: nobody can be flooded by that, and so many must be told at once that
     // the rate of other messages would not do.
     host::reset::<P>(frame, meta).ok_or(DOWN)
-}
-
-/// Says of a connection that it is over, as after a RST of its backend.
-fn end<P: Version>(hit: &Hit<P>, meta: &Meta, turn: &mut Turn<'_>) {
-    if hit.is_finished() {
-        return;
-    }
-    let (sequence, acknowledgment) = (meta.parsed.sequence, meta.parsed.acknowledgment);
-    let entry = turn.flows.entry::<P>(hit.entry);
-    entry.touch(hit, sequence, turn.now.coarse());
-    turn.flows.transition(hit, |_| State::Reset, Segment { sequence, acknowledgment });
 }

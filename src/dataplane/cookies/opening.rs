@@ -88,7 +88,7 @@ fn of_client<P: Version>(
     let flags = meta.parsed.flags;
     let [first, _] = turn.flows.entry::<P>(hit.entry).sequences();
     if flags.any(Flags::RST) && meta.parsed.sequence == first.wrapping_add(1) {
-        end(hit, meta, turn);
+        known::reset(hit, meta, turn);
     }
     let acknowledges = flags.any(Flags::ACK) && meta.parsed.acknowledgment == promise.cookie.wrapping_add(1);
     if !acknowledges || flags.any(Flags::SYN.with(Flags::RST)) {
@@ -242,12 +242,6 @@ fn refuse<P: Version>(frame: &mut Frame, meta: &Meta) -> Result<Verdict, DropRea
     } else {
         Err(DropReason::NotOpen)
     }
-}
-
-fn end<P: Pair>(hit: &Hit<P>, meta: &Meta, turn: &mut Turn<'_>) {
-    let entry = turn.flows.entry::<P>(hit.entry);
-    entry.touch(hit, meta.parsed.sequence, turn.now.coarse());
-    turn.flows.transition(hit, |_| State::Reset, numbers(meta));
 }
 
 fn numbers(meta: &Meta) -> Segment {
