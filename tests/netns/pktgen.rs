@@ -263,7 +263,7 @@ fn frames_that_come_back_tell_how_long_the_way_is() {
     assert_eq!(number(&seen["runs"][0], "missing"), 0);
     let latency = &seen["latency"];
     let figures = ["p50_ns", "p90_ns", "p99_ns", "p999_ns", "max_ns"].map(|name| number(latency, name));
-    assert!(figures.is_sorted() && figures[0] > 500 && figures[0] < 1_000_000_000, "{latency}");
+    assert!(figures.is_sorted() && figures[0] > 0 && figures[0] < 1_000_000_000, "{latency}");
     assert_eq!(number(latency, "count"), 5000);
 }
 
