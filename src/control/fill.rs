@@ -50,7 +50,7 @@ pub enum Line {
     Filling(u64),
     /// It fell below the lowest of those that it was over.
     Easing(u64),
-    /// Connections that nobody has answered begin to give way.
+    /// Handshakes that are not complete and UDP flows that have just begun are given up for new ones.
     GivingWay,
     /// New connections begin to be refused.
     Refusing,
@@ -123,7 +123,9 @@ impl Line {
             Self::Filling(percent) => tracing::warn!(percent, "the connection table fills up"),
             Self::Easing(percent) => tracing::info!(percent, "the connection table empties"),
             Self::GivingWay => {
-                tracing::warn!("the connection table is full: connections that nobody has answered give way");
+                tracing::warn!(
+                    "the connection table is full: handshakes and UDP flows that are not confirmed give way"
+                );
             }
             Self::Refusing => tracing::error!("the connection table is full: new connections are refused"),
             Self::Over(gave_way, refused) => {

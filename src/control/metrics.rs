@@ -164,7 +164,7 @@ impl Sheet {
             ),
             (
                 "displaced",
-                "Unanswered connections that gave way to new ones because the table was full",
+                "Unconfirmed handshakes and UDP flows that gave way to new ones because the table was full",
                 connections.displaced,
             ),
         ] {

@@ -113,7 +113,7 @@ pub struct Connections {
     pub closed: u64,
     /// Of those, removed early because the table was nearly full.
     pub reclaimed: u64,
-    /// Connections that nobody had answered yet and that gave way to new ones because the table was full.
+    /// Handshakes that were not complete and UDP flows whose client had not gone on yet, which gave way to new ones because the table was full.
     #[serde(default)]
     pub displaced: u64,
 }
@@ -354,7 +354,7 @@ pub struct WorkerStatus {
     pub connections_active: u64,
     /// Connections it removed early because the table was nearly full.
     pub connections_reclaimed: u64,
-    /// Connections that nobody had answered yet and that gave way to new ones because the table was full.
+    /// Handshakes that were not complete and UDP flows whose client had not gone on yet, which gave way to new ones because the table was full.
     #[serde(default)]
     pub connections_displaced: u64,
     /// Turns of its loop.

@@ -11,6 +11,7 @@
 use crate::tables::way::FITS_EVERY_PATH;
 use crate::tables::{BackendCounters, BackendId, Coarse, DropReason, Snapshot, VerifyChecksums, Way};
 use crate::wire::ethernet;
+use crate::wire::ip::UDP;
 use crate::wire::plain::{self, Details, Translation};
 use crate::wire::tunnel::{Ipip, Outer};
 use crate::xsk::Frame;
@@ -284,6 +285,9 @@ fn touch<P: Pair>(
     entry: &Entry<P>,
     now: Coarse,
 ) {
+    if protocol == UDP {
+        return entry.touch_datagram(direction, one_way, now);
+    }
     let Details { sequence, acknowledgment, .. } = P::details(frame, protocol);
     entry.touch_flowing(direction, one_way, Segment { sequence, acknowledgment }, now);
 }

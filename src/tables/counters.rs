@@ -150,7 +150,7 @@ pub struct WorkerCounters {
     pub connections_active_ipv6: Counter,
     /// Connections closed already and removed early because the table was nearly full.
     pub connections_reclaimed: Counter,
-    /// Connections that nobody had answered yet and that gave way to new ones because the table was full.
+    /// Handshakes that were not complete and UDP flows whose client had not gone on yet, which gave way to new ones because the table was full.
     pub connections_displaced: Counter,
     /// Turns of the poll loop.
     pub turns: Counter,

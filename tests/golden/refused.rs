@@ -141,7 +141,7 @@ fn limits() -> Vec<Case> {
             .gets_dropped(DropReason::TableFull),
         (0..64)
             .fold(
-                case("in a full table those give way that nobody answered", switch).table(64),
+                case("in a full table those give way that are not confirmed", switch).table(64),
                 |case, port| {
                     let client = format!("198.18.0.7:{}", 40_000 + port);
                     case.after(ETH0, &tcp(&client, VIP, SYN).in_at_eth0_from(CLIENT7))

@@ -17,6 +17,7 @@ use super::route::Route;
 use super::sync::{AtomicU32, AtomicU64, Ordering, fence};
 use super::tcp::{Direction, State};
 
+mod datagram;
 mod end;
 mod look;
 mod marks;
@@ -100,7 +101,7 @@ pub struct Entry<P: Pair = V4> {
     last_seen: AtomicU32,
     /// By direction: the sequence number of a recent segment, as old as `last_seen` at the most. While the backend has said
     /// nothing, its place holds the microsecond of the first SYN; where its frames are not seen, what the client
-    /// acknowledged of them.
+    /// acknowledged of them. Of UDP: see [`datagram`].
     sequences: [AtomicU32; 2],
     /// Link of the owner's wheel or free list. Owner only.
     pub(super) next: AtomicU32,
@@ -324,8 +325,12 @@ impl<P: Pair> Entry<P> {
             _ => Route::service_word(client, epoch, (generation >> 16) as u16),
         };
         self.route.store(route, Ordering::Relaxed);
-        self.last_seen.store(now.coarse.0, Ordering::Relaxed);
-        self.sequences[0].store(connection.sequence, Ordering::Relaxed);
+        let (last_seen, first) = match connection.state {
+            State::Udp => datagram::first(now.coarse),
+            _ => (now.coarse.0, connection.sequence),
+        };
+        self.last_seen.store(last_seen, Ordering::Relaxed);
+        self.sequences[0].store(first, Ordering::Relaxed);
         self.sequences[1].store(now.clock_us, Ordering::Relaxed);
         let status = generation | LIVE | connection.state as u32;
         self.status.store(status, Ordering::Release);
@@ -361,6 +366,9 @@ impl<P: Pair> Entry<P> {
 
     #[inline]
     fn seen(&self, hit: &Hit<P>, sequence: u32, now: Coarse) {
+        if hit.state() == State::Udp {
+            return self.touch_datagram(hit.direction, hit.kind.one_way(), now);
+        }
         self.last_seen.store(now.0, Ordering::Relaxed);
         if hit.direction == Direction::Request || hit.state() != State::SynReceived {
             self.sequences[hit.direction as usize].store(sequence, Ordering::Relaxed);
@@ -372,13 +380,13 @@ impl<P: Pair> Entry<P> {
     pub fn touch_with(&self, hit: &Hit<P>, sequence: u32, acknowledgment: u32, now: Coarse) {
         if hit.last_seen != now {
             self.seen(hit, sequence, now);
-            if hit.kind.one_way() && hit.state() != State::SynReceived {
+            if hit.kind.one_way() && !matches!(hit.state(), State::SynReceived | State::Udp) {
                 self.sequences[1].store(acknowledgment, Ordering::Relaxed);
             }
         }
     }
 
-    /// The same where data flows ([`Entry::glance_flowing`]), unasked whether it is due. `one_way` says that the backend's segments are
+    /// The same of a segment where data flows ([`Entry::glance_flowing`]), unasked whether it is due. `one_way` says that the backend's segments are
     /// not seen.
     #[inline]
     pub fn touch_flowing(&self, direction: Direction, one_way: bool, segment: Segment, now: Coarse) {

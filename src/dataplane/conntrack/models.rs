@@ -193,7 +193,7 @@ fn a_successor_takes_the_place_or_the_owner_has_it_back() {
     });
 }
 
-/// The successor of a connection that nobody answered is refused, or gives way, while its owner looks.
+/// The successor of a connection that is not confirmed is refused, or gives way, while its owner looks.
 #[test]
 fn a_successor_that_is_refused_leaves_the_entry_to_its_owner() {
     check(2, || {

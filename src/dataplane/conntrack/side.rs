@@ -73,7 +73,7 @@ impl<P: Pair> Side<P> {
     /// Creates a connection, whose request has this hash and whose [`Connection::deltas`] are these: where its entry is. The caller counts
     /// it at its backend, where it counts more.
     ///
-    /// A full table takes back a connection that is over, or that nobody has answered, if one is near; otherwise it refuses. It
+    /// A full table takes back a connection that is over, or not confirmed, if one is near; otherwise it refuses. It
     /// never touches any other, but `lost`, whose request key the new one has: that ends as soon as there is an entry for the new
     /// one and its reply key is free. So it is gone without a successor only where a bucket is full, or another worker was faster.
     #[inline(always)]
@@ -282,7 +282,7 @@ impl<P: Pair> Side<P> {
         }
     }
 
-    /// Takes out a connection that is over, or that nobody has answered, whoever owns it: where many begin and nobody goes on, the
+    /// Takes out a connection that is over, or not confirmed, whoever owns it: where many begin and nobody goes on, the
     /// oldest give way, as the hand comes to them in the order in which the table was filled. Its entry is the caller's to
     /// fill; its place in its owner's wheel goes to the successor.
     #[cold]
@@ -291,7 +291,7 @@ impl<P: Pair> Side<P> {
             self.hand = (self.hand + 1) % self.table.capacity();
             let entry = self.table.entry(self.hand);
             let held = entry.held();
-            let may_end = |state: State| state.is_over() || entry.is_unanswered(state);
+            let may_end = |state: State| state.is_over() || entry.is_unconfirmed(state);
             if held.is_live()
                 && may_end(held.state())
                 && let Some(ended) = self.table.vacate(self.hand, held, may_end)

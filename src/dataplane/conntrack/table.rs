@@ -3,7 +3,7 @@
 //! After NAT a reply hashes to any RX queue, so any worker may see either direction. Every worker therefore reads
 //! every entry, without a lock. An entry belongs to one worker, its *owner*, which alone arms its timer and frees it; any
 //! worker may mark it as seen, move its state, take it out of service or, where the table is full, put another connection in
-//! the place of one that nobody answered. See docs/design/0003 and 0031.
+//! the place of one that is not confirmed. See docs/design/0003 and 0031.
 
 use crate::dataplane::family::{Pair, V4};
 use crate::sys::{huge, prefetch};

@@ -36,12 +36,11 @@ impl<P: Pair> Entry<P> {
         (self.traits.load(Ordering::Relaxed) >> 16) as u16
     }
 
-    /// Whether nobody has answered yet, as far as can be seen: a handshake that is not complete, or a UDP flow in which the
-    /// backend was not heard after its beginning. Of a connection with a service alone, and none whose client has answered for itself
-    /// with a SYN cookie.
-    pub(in crate::dataplane::conntrack) fn is_unanswered(&self, state: State) -> bool {
+    /// Whether its client has not shown yet that it is there: a handshake that is not complete, or a UDP flow that is not
+    /// [confirmed](super::datagram). Of a connection with a service alone, and none whose client has shown it with a SYN cookie.
+    pub(in crate::dataplane::conntrack) fn is_unconfirmed(&self, state: State) -> bool {
         let of_service = !matches!(self.kind(), Kind::Snat | Kind::Mapping | Kind::Spliced);
-        of_service && (state.is_half_open() || (state == State::Udp && self.asked_us() != 0))
+        of_service && (state.is_half_open() || (state == State::Udp && !self.is_confirmed_datagram()))
     }
 
     /// Copies the entry, if it is live and stays the same connection meanwhile.
