@@ -7,7 +7,7 @@ use crate::common::switch::{BINARY, Switch};
 use crate::common::traffic;
 use crate::common::wait::wait_until;
 use crate::limits::{NOBODY, flood_at};
-use crate::soak::ledger::Ledger;
+use crate::soak::ledger::{Ledger, Since};
 
 scenes! {
     a_link_that_was_down_serves_again in every_setup;
@@ -106,7 +106,7 @@ fn no_frame_is_lost_uncounted_while_another_interface_comes_back() {
         });
     }
     drop(flood);
-    let after = Ledger::balance(&lab, &switch, Some(&before));
+    let after = Ledger::balance(&lab, &switch, Some(Since { ledger: &before, cuts: 0 }));
     assert!(after.seen("eth0") > before.seen("eth0") + 1000, "there was no flood");
     switch.finish();
 }

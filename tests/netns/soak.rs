@@ -12,6 +12,7 @@
 //! machine is: a slow one makes less trouble in the same time.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::common::lab::setup::{V4, V6};
@@ -27,7 +28,7 @@ mod trouble;
 mod windows;
 
 use clients::{Crowd, Habit};
-use ledger::{Holdings, Ledger};
+use ledger::{Holdings, Ledger, Since};
 use network::{FLAPPING, LIMITED, LONE};
 use trouble::{Break, Dice, Made, Servers, Stage};
 use windows::Windows;
@@ -81,12 +82,18 @@ fn nothing_is_lost_without_a_reason_while_everything_happens_at_once() {
         let stage =
             Stage { lab: &lab, switch: &switch, windows: &windows, made: &made, until: begin + PHASE };
         crowd.resume();
+        let links = made.links.load(Ordering::Relaxed);
         make_trouble(&stage, &mut servers, kind, seed + 10 * phase as u64);
         assert!(servers.all_live());
         switch.reload(&network::configuration(&lab, 0));
         wait_until_well(&switch);
-        let same_cable = kind != Break::Unplug("eth0");
-        let after = quiet(&lab, &switch, &crowd, same_cable.then_some(&before));
+        let since = match kind {
+            Break::Unplug("eth0") => None,
+            Break::Down("eth0") => Some(made.links.load(Ordering::Relaxed) - links),
+            _ => Some(0),
+        };
+        let since = since.map(|cuts| Since { ledger: &before, cuts });
+        let after = quiet(&lab, &switch, &crowd, since);
         let excused = crowd.assert_only_excused(&windows);
         displaced += excused.displaced;
         after.assert_reasons(&before, kind != Break::None);
@@ -115,7 +122,7 @@ fn nothing_is_lost_without_a_reason_while_everything_happens_at_once() {
     drop(crowd);
     let left = || number(&switch.look()["connections"], "active");
     wait_until("nothing is left of the connections", FORGETS_IN, || left() == 0);
-    Ledger::balance(&lab, &switch, Some(&before));
+    Ledger::balance(&lab, &switch, Some(Since { ledger: &before, cuts: 0 }));
     assert!(switch.is_running());
     switch.finish();
     assert!(!lab.has_xdp_program("eth0") && !lab.has_xdp_program("eth1"), "an XDP program was left behind");
@@ -180,9 +187,8 @@ fn wait_until_well(switch: &Switch<'_>) {
     });
 }
 
-/// Has the clients pause, and waits until every sum holds. `before`: the counters of the last such moment, if the client's cable is
-/// still the same.
-fn quiet(lab: &Lab, switch: &Switch<'_>, crowd: &Crowd, before: Option<&Ledger>) -> Ledger {
+/// Has the clients pause, and waits until every sum holds. `before`: the last such moment, if the client's cable is still the same.
+fn quiet(lab: &Lab, switch: &Switch<'_>, crowd: &Crowd, before: Option<Since<'_>>) -> Ledger {
     crowd.pause();
     Ledger::balance(lab, switch, before)
 }
