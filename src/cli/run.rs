@@ -62,7 +62,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Format::Text => eprint!("{}", loaded.warnings),
         Format::Json => loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}")),
     }
-    let outcome = confine(arguments.sandbox, &loaded.config.switch, path).and_then(|programs| {
+    let outcome = confine(arguments.sandbox, &loaded.config, path).and_then(|programs| {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("control")
@@ -92,28 +92,30 @@ fn complain(format: Format, error: &dyn Display) {
 /// inherit it.
 fn confine(
     strictness: Strictness,
-    switch: &Switch,
+    config: &Config,
     path: &Path,
 ) -> Result<Programs, Box<dyn std::error::Error>> {
     if let Err(error) = limits::unlock_memory() {
         tracing::debug!(%error, "the limit on locked memory stays as it is");
     }
-    let programs = Programs::load(switch)?;
+    let programs = Programs::load(&config.switch)?;
     let sandbox = match strictness {
         Strictness::Off => Sandbox::Off,
         Strictness::On => Sandbox::On,
         Strictness::Strict => Sandbox::Strict,
     };
-    let left = sandbox::confine_process(sandbox, needed(switch))
+    let left = sandbox::confine_process(sandbox, needed(&config.switch))
         .map_err(|error| format!("cannot give up privileges: {error}; `--sandbox off` starts with them"))?;
     if sandbox == Sandbox::Off {
         tracing::warn!("the switch keeps all privileges: --sandbox off");
     } else {
         tracing::info!(capabilities = left.names().join(" "), "privileges given up");
     }
-    if let Err(error) = std::fs::File::open(path) {
-        let path = path.display();
-        tracing::warn!(%error, "{path} cannot be read again without privileges: reloads will fail until it belongs to this user");
+    for path in std::iter::once(path).chain(config.lists()) {
+        if let Err(error) = std::fs::File::open(path) {
+            let path = path.display();
+            tracing::warn!(%error, "{path} cannot be read again without privileges: reloads will fail until it belongs to this user");
+        }
     }
     Ok(programs)
 }

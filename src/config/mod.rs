@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | text → tree | `syntax` | a line is not TOML |
 //! | tree → raw | `reader`, `schema`, `raw`, `values`, `texts`, `words`, `variants` | unknown keys, missing keys, a value wrong by itself |
+//! | raw, files that it names → raw | `lists` | a line of such a file |
 //! | raw → raw | `checks`, `services`, `health`, `discover`, `forwarding`, `snat`, `limits`, `statics` | values that do not go together |
 //! | raw → valid | `convert`, [`valid`] | nothing any more |
 //!
@@ -25,6 +26,7 @@ mod forwarding;
 mod health;
 mod leaf;
 mod limits;
+mod lists;
 mod protection;
 mod raw;
 mod reader;
@@ -85,16 +87,17 @@ pub fn load(path: &Path) -> Result<Loaded, Error> {
     }
 }
 
-/// Checks the text of a configuration; `name` is what diagnostics call it.
+/// Checks the text of a configuration, and the files that it names; `name` is what diagnostics call it.
 pub fn parse(text: &str, name: &str) -> Result<Loaded, Error> {
     let source = Source { name, text };
     let mut findings = Findings::new(source);
     let mended = syntax::mend(source, &mut findings);
     let (tree, _) = DeTable::parse_recoverable(&mended);
     let mut context = Context::new(findings);
-    let raw = Reader::root(tree.get_ref(), &mut context, raw::Raw::read);
+    let mut raw = Reader::root(tree.get_ref(), &mut context, raw::Raw::read);
     schema::report(&mut context);
     let mut findings = context.findings;
+    lists::read(&mut raw, &mut findings);
     checks::check(&raw, &mut findings);
     let valid = !findings.has_errors();
     match convert::convert(raw) {

@@ -95,3 +95,112 @@ fn fifty_thousand_prefixes_are_a_list_like_any_other() {
     let said = difference(&old, &new);
     assert_eq!(said, ["[acl]: deny: 13.53.0.0/24 added, 1.0.0.0/24 removed"]);
 }
+
+/// The configuration with these tables, in which `{NAME}` is a file, and the files in which this stands.
+fn with_files(acl: &str, files: &[(&str, &str)]) -> (String, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut text = with(acl);
+    for (name, content) in files {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        text = text.replace(&format!("{{{name}}}"), path.to_str().unwrap());
+    }
+    (text, folder)
+}
+
+#[test]
+fn lists_in_files_are_added_to_those_of_the_configuration() {
+    let files = [
+        ("feed", "# who is not wanted\n203.0.113.0/24 ; twice\n203.0.113.0/24\r\n198.51.100.7\n"),
+        ("ours", "203.0.113.0/24\n2001:db8:bad::/48\n"),
+        ("friends", "203.0.113.128/25\n"),
+        ("nobody", "# none yet\n"),
+    ];
+    let acl = "[acl]\ndeny = [\"192.0.2.0/24\"]\ndeny_files = [\"{feed}\", \"{ours}\"]\nallow_files = [\"{friends}\"]\n\
+               [service.acl]\ndefault = \"deny\"\nallow = [\"203.0.113.0/24\"]\nallow_files = [\"{feed}\", \"{nobody}\"]";
+    let (text, folder) = with_files(acl, &files);
+    let config = config::parse(&text, "x.toml").unwrap().config;
+    let (global, own) = (config.acl.clone().unwrap(), config.services[0].acl.clone().unwrap());
+    for (acl, address, access) in [
+        (&global, "192.0.2.1", Access::Deny),
+        (&global, "203.0.113.1", Access::Deny),
+        (&global, "203.0.113.129", Access::Allow),
+        (&global, "198.51.100.7", Access::Deny),
+        (&global, "198.51.100.8", Access::Allow),
+        (&global, "2001:db8:bad::1", Access::Deny),
+        (&own, "198.51.100.7", Access::Allow),
+        (&own, "203.0.113.1", Access::Allow),
+        (&own, "198.51.100.8", Access::Deny),
+    ] {
+        assert_eq!(acl.list.decide(address.parse().unwrap()), access, "{address}");
+    }
+    assert_eq!((global.deny.len(), own.allow.len()), (4, 2), "each prefix once");
+    assert_eq!(config.lists().count(), 5);
+
+    std::fs::write(folder.path().join("ours"), "203.0.113.0/24\n").unwrap();
+    let new = config::parse(&text, "x.toml").unwrap().config;
+    assert_eq!(difference(&config, &new), ["[acl]: deny: 2001:db8:bad::/48 removed"]);
+    let mut new = new.clone();
+    let fewer = new.acl.take().unwrap();
+    new.acl = Some(fewer.with_files(vec![], vec![folder.path().join("feed"), folder.path().join("ours")]));
+    let said = difference(&config, &new);
+    let friends = folder.path().join("friends");
+    assert_eq!(said[1..], [format!("[acl]: allow_files: {} removed", friends.display())], "{said:?}");
+}
+
+/// Each is told at the file's name, with the line in it.
+#[test]
+fn mistakes_in_files_are_named_with_their_lines() {
+    let files = [
+        ("bad", "203.0.113.0/24\n203.0.113.7/24\n"),
+        ("names", "a.example\nb.example\nc.example\nd.example\ne.example\n"),
+        ("good", "203.0.113.0/24\n"),
+        ("same", "\n203.0.113.0/24\n"),
+    ];
+    let told = |acl: &str| {
+        let (text, _folder) = with_files(acl, &files);
+        let error = config::parse(&text, "x.toml").unwrap_err();
+        let config::Error::Invalid(found) = error else { panic!("{error}") };
+        found.iter().map(|found| (found.line, found.message.clone(), found.help.clone())).collect::<Vec<_>>()
+    };
+    for (acl, message, help) in [
+        ("[acl]\ndeny_files = [\"{bad}\"]", "bad:2: \"203.0.113.7/24\" has host bits set", "203.0.113.0/24"),
+        ("[acl]\ndeny_files = [\"/nowhere/list\"]", "`deny_files`: /nowhere/list: No such file", "may read"),
+        ("[acl]\ndeny_files = [\"/dev/zero\"]", "/dev/zero: it is a device", "may read"),
+        ("[acl]\nallow_files = [\"list.txt\"]", "does not begin at \"/\"", "/etc/xswitch/list.txt"),
+        (
+            "[acl]\nallow = [\"203.0.113.0/24\"]\ndeny_files = [\"{same}\"]",
+            "same:2: 203.0.113.0/24 is in `allow` on line 9, too",
+            "the longest decides",
+        ),
+        (
+            "[acl]\ndeny = [\"203.0.113.0/24\"]\nallow_files = [\"{same}\"]",
+            "same:2: 203.0.113.0/24 is in `deny` on line 9, too",
+            "the longest decides",
+        ),
+        (
+            "[acl]\nallow_files = [\"{good}\"]\ndeny_files = [\"{same}\"]",
+            "good:1, too",
+            "the longest decides",
+        ),
+    ] {
+        let told = told(acl);
+        assert!(
+            told.len() == 1 && told[0].1.contains(message) && told[0].2.contains(help),
+            "{acl}: {told:?}"
+        );
+        assert_eq!(told[0].0, acl.lines().count() + 7, "{acl}: {told:?}");
+    }
+    let told = told("[acl]\ndeny_files = [\"{names}\"]");
+    assert!(told.len() == 4 && told[3].1.ends_with("names: 2 more lines like that"), "{told:?}");
+}
+
+#[test]
+fn a_list_without_anybody_is_warned_of_unless_a_file_has_some() {
+    let warnings = |content| {
+        let acl = "[acl]\ndefault = \"deny\"\nallow_files = [\"{friends}\"]";
+        let (text, _folder) = with_files(acl, &[("friends", content)]);
+        config::parse(&text, "x.toml").unwrap().warnings.totals()
+    };
+    assert_eq!((warnings("# none\n").as_str(), warnings("10.0.0.0/8\n").as_str()), ("1 warning", ""));
+}

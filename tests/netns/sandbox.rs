@@ -85,14 +85,25 @@ fn whoever_debugs_may_keep_everything_and_is_told() {
 #[test]
 fn a_file_that_cannot_be_read_again_is_told_at_start() {
     let lab = Lab::new(nat(1));
+    let list = lab.directory().join("deny.txt");
+    std::fs::write(&list, "203.0.113.0/24\n").unwrap();
     let text = configuration_text(&lab, &Configuration::of(&lab));
+    let text = format!("{text}\n[acl]\ndeny_files = [\"{}\"]\n", list.display());
     let path = crate::common::switch::write_configuration(&lab, &text);
-    // Root reads it by a capability that the switch gives up.
-    lab.switch.run(&format!("chown nobody {0}", path.display()));
-    lab.switch.run(&format!("chmod 600 {0}", path.display()));
+    // Root reads them by a capability that the switch gives up.
+    for path in [&path, &list] {
+        lab.switch.run(&format!("chown nobody {0}", path.display()));
+        lab.switch.run(&format!("chmod 600 {0}", path.display()));
+    }
     let switch = Switch::launch_line(&lab, &format!("{BINARY} run"), &text);
     switch.warm_up(WEB);
-    assert!(switch.log().contains("cannot be read again"), "{}", switch.log());
+    for path in [&path, &list] {
+        assert!(
+            switch.log().contains(&format!("{} cannot be read again", path.display())),
+            "{}",
+            switch.log()
+        );
+    }
     let reload = switch.command("reload");
     assert!(reload.code == 2 && reload.stderr.contains("denied"), "{}: {}", reload.code, reload.stderr);
     switch.finish();

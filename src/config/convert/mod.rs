@@ -2,6 +2,8 @@
 
 mod health;
 
+use std::collections::HashSet;
+
 use super::raw::{self, Raw};
 use super::reader::Field;
 use super::valid;
@@ -127,7 +129,17 @@ fn affinity(raw: raw::Affinity) -> Option<valid::Affinity> {
 }
 
 fn acl(raw: raw::Acl) -> Option<valid::Acl> {
-    Some(valid::Acl::new(value(raw.default)?, values(value(raw.allow)?)?, values(value(raw.deny)?)?))
+    let and_listed = |written, listed: Vec<raw::Listed>| {
+        let written: Vec<_> = values(written)?;
+        // A file may list what the configuration says, too.
+        let known: HashSet<_> = written.iter().copied().collect();
+        let listed = listed.into_iter().map(|listed| listed.prefix).filter(|prefix| !known.contains(prefix));
+        Some(written.iter().copied().chain(listed).collect())
+    };
+    let allow = and_listed(value(raw.allow)?, raw.allow_listed)?;
+    let deny = and_listed(value(raw.deny)?, raw.deny_listed)?;
+    let files = (values(value(raw.allow_files)?)?, values(value(raw.deny_files)?)?);
+    Some(valid::Acl::new(value(raw.default)?, allow, deny).with_files(files.0, files.1))
 }
 
 fn limits(raw: raw::Limits) -> Option<valid::Limits> {

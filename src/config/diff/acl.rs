@@ -12,8 +12,10 @@ pub(super) fn detail(acl: &Acl) -> String {
 /// Says what is other in `new`.
 pub(super) fn compare(old: &Acl, new: &Acl, part: &mut Part<'_>) {
     // The list follows from the others.
-    let Acl { default, allow, deny, list: _ } = old;
+    let Acl { default, allow, deny, allow_files, deny_files, list: _ } = old;
     part.key("default", default, &new.default);
     part.list("allow", allow, &new.allow);
     part.list("deny", deny, &new.deny);
+    part.list("allow_files", allow_files, &new.allow_files);
+    part.list("deny_files", deny_files, &new.deny_files);
 }

@@ -8,7 +8,7 @@ mod snat;
 mod statics;
 mod switch;
 
-pub(super) use acl::Acl;
+pub(super) use acl::{Acl, Files, Listed};
 pub(super) use health::{Datagram, Health, Http, Tls};
 pub(super) use limits::Limits;
 pub(super) use service::{Affinity, Backend, Discover, Service};

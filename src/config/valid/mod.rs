@@ -1,5 +1,7 @@
 //! The configuration after validation: types that cannot hold a mistake.
 
+use std::path::{Path, PathBuf};
+
 mod acl;
 mod discover;
 mod health;
@@ -37,4 +39,13 @@ pub struct Config {
     pub routes: Vec<StaticRoute>,
     /// `[[interface]]`.
     pub interfaces: Vec<StaticInterface>,
+}
+
+impl Config {
+    /// The files that are read with this one.
+    pub fn lists(&self) -> impl Iterator<Item = &Path> {
+        let of_services = self.services.iter().filter_map(|service| service.acl.as_ref());
+        let acls = self.acl.iter().chain(of_services);
+        acls.flat_map(|acl| acl.allow_files.iter().chain(acl.deny_files.iter())).map(PathBuf::as_path)
+    }
 }
