@@ -121,6 +121,16 @@ fn limits() -> Vec<Case> {
                 .after(ETH0, &tcp(&client, VIP, ACK).in_at_eth0_from(CLIENT7))
         })
     };
+    // 64 UDP flows are answered, then their clients go on so often. A frame takes a millisecond.
+    let full_of_datagrams = |says, rounds| {
+        let client = |port| format!("198.18.0.7:{}", 40_000 + port);
+        let asks = |case: Case, port| case.after(ETH0, &udp(&client(port), DNS).in_at_eth0_from(CLIENT7));
+        let answered = (0..64).fold(case(says, switch).table(64), |case, port| {
+            let answer = udp("198.18.1.12:5353", &client(port)).in_at_eth1_from(BACKEND12);
+            asks(case, port).after(ETH1, &answer)
+        });
+        (0..64 * rounds).fold(answered, |case, frame| asks(case, frame % 64))
+    };
     vec![
         case("a SYN with one hop left goes nowhere", switch)
             .arrives(ETH0, &syn_to(VIP).ttl(1))
@@ -149,6 +159,17 @@ fn limits() -> Vec<Case> {
             )
             .arrives(ETH0, &tcp("198.18.0.7:39999", VIP, SYN).in_at_eth0_from(CLIENT7))
             .leaves(ETH1, tcp("198.18.0.7:39999", BACKEND, SYN).out_of_eth1_to(BACKEND11).ttl(63)),
+        full_of_datagrams("a UDP flow that was answered gives way", 0)
+            .after_a_pause(3000)
+            .arrives(ETH0, &tcp("198.18.0.8:40000", VIP, SYN).in_at_eth0_from(CLIENT8))
+            .leaves(ETH1, tcp("198.18.0.8:40000", BACKEND, SYN).out_of_eth1_to(BACKEND11).ttl(63)),
+        full_of_datagrams("also one whose client goes on within two seconds", 10)
+            .after_a_pause(3000)
+            .arrives(ETH0, &tcp("198.18.0.8:40000", VIP, SYN).in_at_eth0_from(CLIENT8))
+            .leaves(ETH1, tcp("198.18.0.8:40000", BACKEND, SYN).out_of_eth1_to(BACKEND11).ttl(63)),
+        full_of_datagrams("one whose client goes on for longer stays", 35)
+            .arrives(ETH0, &tcp("198.18.0.8:40000", VIP, SYN).in_at_eth0_from(CLIENT8))
+            .gets_dropped(DropReason::TableFull),
         full("a full table does not touch those that exist")
             .arrives(ETH1, &syn_ack)
             .leaves(ETH0, tcp(VIP, CLIENT, SYN | ACK).out_of_eth0_to(CLIENT7).ttl(63)),
