@@ -25,6 +25,9 @@ pub(super) fn read(raw: &mut Raw, findings: &mut Findings<'_>) {
     }
 }
 
+/// Bytes of the longest prefix: `xxxx:` seven times, an address of IPv4 in place of the last two, and `/128`.
+const LONGEST: usize = 6 * 5 + 15 + 4;
+
 /// What is read already, by its name; or why it cannot be.
 type Known = HashMap<PathBuf, Rc<Result<List, String>>>;
 
@@ -95,6 +98,10 @@ fn parse(text: &str) -> List {
 
 /// A prefix, or an address by itself.
 fn prefix(text: &str) -> Result<(IpAddr, u8), Mistake> {
+    if text.len() > LONGEST {
+        // Whatever it is: it shall not be in the log.
+        return Err(Mistake::new("longer than any prefix", "a prefix or an address on each line"));
+    }
     match text.parse::<IpAddr>() {
         Ok(address) => Ok((address, if address.is_ipv4() { 32 } else { 128 })),
         Err(_) => values::network(text),
@@ -126,5 +133,10 @@ mod tests {
         let lines: Vec<_> = list.mistakes.iter().map(|(line, _)| *line).collect();
         assert_eq!((list.prefixes.len(), lines), (1, vec![2, 3, 4, 5]));
         assert!(list.mistakes[0].1.message.contains("host bits"), "{list:?}");
+        let secret = "x".repeat(1 << 20);
+        let list = parse(&secret);
+        assert!(list.mistakes[0].1.message.len() < 100, "what is no list is not shown");
+        let longest = "2001:0db8:0bad:0001:0002:0003:198.18.100.100/128";
+        assert_eq!((longest.len(), parse(longest).prefixes.len()), (LONGEST - 1, 1));
     }
 }

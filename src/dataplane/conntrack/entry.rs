@@ -325,13 +325,13 @@ impl<P: Pair> Entry<P> {
             _ => Route::service_word(client, epoch, (generation >> 16) as u16),
         };
         self.route.store(route, Ordering::Relaxed);
-        let (last_seen, first) = match connection.state {
-            State::Udp => datagram::first(now.coarse),
-            _ => (now.coarse.0, connection.sequence),
+        let (last_seen, sequences) = match connection.state {
+            State::Udp => datagram::first(now, connection.kind),
+            _ => (now.coarse, [connection.sequence, now.clock_us]),
         };
-        self.last_seen.store(last_seen, Ordering::Relaxed);
-        self.sequences[0].store(first, Ordering::Relaxed);
-        self.sequences[1].store(now.clock_us, Ordering::Relaxed);
+        self.last_seen.store(last_seen.0, Ordering::Relaxed);
+        self.sequences[0].store(sequences[0], Ordering::Relaxed);
+        self.sequences[1].store(sequences[1], Ordering::Relaxed);
         let status = generation | LIVE | connection.state as u32;
         self.status.store(status, Ordering::Release);
         Held(status)

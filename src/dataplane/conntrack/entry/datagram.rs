@@ -12,7 +12,7 @@
 //!
 //! Where the backend is not seen, it is taken to have answered.
 
-use super::Entry;
+use super::{Entry, Kind, Moment};
 use crate::dataplane::conntrack::sync::Ordering;
 use crate::dataplane::conntrack::tcp::Direction;
 use crate::dataplane::family::Pair;
@@ -21,28 +21,34 @@ use crate::tables::Coarse;
 /// How old a flow has to be.
 const PROVES: u32 = Coarse::from_seconds(2);
 
-/// What `last_seen` and `sequences[0]` hold when a flow begins. Whatever comes next is noted, within the same unit of time, too: so
-/// an answer is, however quick. The other is the time, or one unit earlier, and never 0.
+/// What `last_seen` and `sequences` hold when a flow begins.
 #[inline(always)]
-pub(super) const fn first(now: Coarse) -> (u32, u32) {
-    let earlier = now.0.wrapping_sub(1);
-    (earlier, earlier | 1)
+pub(super) fn first(now: Moment, kind: Kind) -> (Coarse, [u32; 2]) {
+    let before = before(now.coarse);
+    let last_seen = if kind.one_way() { now.coarse } else { before };
+    // The time, or one unit earlier, and never 0.
+    (last_seen, [before.0 | 1, now.clock_us | 1])
+}
+
+/// One unit earlier: what comes next is noted, within the same unit of time, too. So an answer is, however quick.
+#[inline(always)]
+const fn before(now: Coarse) -> Coarse {
+    Coarse(now.0.wrapping_sub(1))
 }
 
 impl<P: Pair> Entry<P> {
     /// Notes that a datagram was seen, unasked whether that is due. `one_way` says that the backend's are not seen.
     pub fn touch_datagram(&self, direction: Direction, one_way: bool, now: Coarse) {
         let [born, asked] = self.sequences();
-        let mut seen = now.0;
+        let mut seen = now;
         if direction == Direction::Reply {
             self.sequences[1].store(0, Ordering::Relaxed);
         } else if asked != 0 && !one_way {
-            // As at the beginning: the answer shall be noted.
-            (seen, _) = first(now);
+            seen = before(now);
         } else if born != 0 && now.since(Coarse(born)) >= PROVES {
             self.sequences[0].store(0, Ordering::Relaxed);
         }
-        self.last_seen.store(seen, Ordering::Relaxed);
+        self.last_seen.store(seen.0, Ordering::Relaxed);
     }
 
     /// Whether its client has gone on, so that it stays in a full table.
