@@ -113,10 +113,10 @@ pub fn forward<P: Pair>(
     if turn.tables.verify_checksums == VerifyChecksums::Always || next_state != hit.state() {
         parse::verify(frame.bytes(), &meta.parsed, &P::key(meta))?;
     }
-    forward_intact(frame, meta, hit, next_state, turn)
+    forward_intact(frame, meta, hit, (next_state, false), turn)
 }
 
-/// Forwards the first frame of a connection that was made for it, and so after it was verified.
+/// Forwards the first frame of a connection that was made for it, and so after it was verified and noted.
 #[inline(always)]
 pub fn forward_first<P: Pair>(
     frame: &mut Frame,
@@ -125,7 +125,7 @@ pub fn forward_first<P: Pair>(
     turn: &mut Turn<'_>,
 ) -> Result<Verdict, DropReason> {
     let next_state = next_state(hit, meta, turn.flows.entry(hit.entry))?;
-    forward_intact(frame, meta, hit, next_state, turn)
+    forward_intact(frame, meta, hit, (next_state, true), turn)
 }
 
 #[inline(always)]
@@ -133,14 +133,16 @@ fn forward_intact<P: Pair>(
     frame: &mut Frame,
     meta: &mut Meta,
     hit: &Hit<P>,
-    next_state: State,
+    (next_state, noted): (State, bool),
     turn: &mut Turn<'_>,
 ) -> Result<Verdict, DropReason> {
     let egress = egress(hit, meta, turn)?;
     rewrite::admits(meta, hit, &egress, turn)?;
     limits::attend(frame, meta, hit, turn)?;
-    let Parsed { sequence, acknowledgment, .. } = meta.parsed;
-    turn.flows.entry::<P>(hit.entry).touch_with(hit, sequence, acknowledgment, turn.now.coarse());
+    if !noted {
+        let Parsed { sequence, acknowledgment, .. } = meta.parsed;
+        turn.flows.entry::<P>(hit.entry).touch_with(hit, sequence, acknowledgment, turn.now.coarse());
+    }
     if next_state != hit.state() {
         change_state(hit, meta, turn);
     }

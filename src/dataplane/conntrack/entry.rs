@@ -101,7 +101,7 @@ pub struct Entry<P: Pair = V4> {
     last_seen: AtomicU32,
     /// By direction: the sequence number of a recent segment, as old as `last_seen` at the most. While the backend has said
     /// nothing, its place holds the microsecond of the first SYN; where its frames are not seen, what the client
-    /// acknowledged of them. Of UDP: see [`datagram`].
+    /// acknowledged of them. The first one of a UDP flow: see [`datagram`].
     sequences: [AtomicU32; 2],
     /// Link of the owner's wheel or free list. Owner only.
     pub(super) next: AtomicU32,
@@ -153,7 +153,7 @@ pub struct Connection<P = V4> {
     pub routes_epoch: u16,
     /// First state.
     pub state: State,
-    /// Sequence number of the first segment.
+    /// Sequence number of the first segment; 0 of a datagram.
     pub sequence: u32,
 }
 
@@ -325,13 +325,10 @@ impl<P: Pair> Entry<P> {
             _ => Route::service_word(client, epoch, (generation >> 16) as u16),
         };
         self.route.store(route, Ordering::Relaxed);
-        let (last_seen, sequences) = match connection.state {
-            State::Udp => datagram::first(now, connection.kind),
-            _ => (now.coarse, [connection.sequence, now.clock_us]),
-        };
+        let last_seen = datagram::begins(now.coarse, connection.state);
         self.last_seen.store(last_seen.0, Ordering::Relaxed);
-        self.sequences[0].store(sequences[0], Ordering::Relaxed);
-        self.sequences[1].store(sequences[1], Ordering::Relaxed);
+        self.sequences[0].store(connection.sequence, Ordering::Relaxed);
+        self.sequences[1].store(now.clock_us, Ordering::Relaxed);
         let status = generation | LIVE | connection.state as u32;
         self.status.store(status, Ordering::Release);
         Held(status)

@@ -30,7 +30,7 @@ fn connection(client_port: u16, state: State) -> Connection {
         client_next_hop: NextHopId(5),
         routes_epoch: 1,
         state,
-        sequence: 1000,
+        sequence: if state == State::Udp { 0 } else { 1000 },
     }
 }
 
