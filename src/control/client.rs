@@ -21,7 +21,7 @@ pub use stream::{Streamed, stream};
 const LIMIT: Duration = Duration::from_secs(10);
 /// Until an order must be carried out: a large configuration takes a while, and one is done after the other. A little less
 /// than what the other end gives an exchange.
-const ORDER_LIMIT: Duration = Duration::from_secs(14);
+const ORDER_LIMIT: Duration = Duration::from_secs(24);
 /// Largest answer: 2^28 bytes, above what the most backends a switch can have take.
 const ANSWER_BYTES: usize = 1 << 28;
 

@@ -30,7 +30,7 @@ const HEADER_LIMIT: Duration = Duration::from_secs(3);
 /// Until its body must have arrived after them.
 const BODY_LIMIT: Duration = Duration::from_secs(3);
 /// Until the whole exchange must be over, or what a stream sent must have been read.
-const EXCHANGE_LIMIT: Duration = Duration::from_secs(15);
+const EXCHANGE_LIMIT: Duration = Duration::from_secs(25);
 /// Largest request line with headers: 2^14 bytes.
 const HEADER_BYTES: usize = 1 << 14;
 /// Largest body: an order is a few hundred bytes.

@@ -18,7 +18,7 @@ const SLICE: u32 = 4096;
 /// For each microsecond of looking, so many of rest: 2 % of one core.
 const REST: u32 = 49;
 /// Until an answer is given, complete or not: less than what an exchange over the control socket may take.
-const LIMIT: Duration = Duration::from_secs(12);
+const LIMIT: Duration = Duration::from_secs(22);
 /// Of that, what is left for workers to end the last ones.
 const SETTLING: Duration = Duration::from_secs(1);
 /// Between two looks at whether they have.
