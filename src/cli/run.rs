@@ -1,5 +1,6 @@
 //! `xswitch run`: the switch in the foreground.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -92,27 +93,28 @@ fn complain(format: Format, error: &dyn Display) {
 /// inherit it.
 fn confine(
     strictness: Strictness,
-    config: &Config,
+    valid: &Config,
     path: &Path,
 ) -> Result<Programs, Box<dyn std::error::Error>> {
     if let Err(error) = limits::unlock_memory() {
         tracing::debug!(%error, "the limit on locked memory stays as it is");
     }
-    let programs = Programs::load(&config.switch)?;
+    let programs = Programs::load(&valid.switch)?;
     let sandbox = match strictness {
         Strictness::Off => Sandbox::Off,
         Strictness::On => Sandbox::On,
         Strictness::Strict => Sandbox::Strict,
     };
-    let left = sandbox::confine_process(sandbox, needed(&config.switch))
+    let left = sandbox::confine_process(sandbox, needed(&valid.switch))
         .map_err(|error| format!("cannot give up privileges: {error}; `--sandbox off` starts with them"))?;
     if sandbox == Sandbox::Off {
         tracing::warn!("the switch keeps all privileges: --sandbox off");
     } else {
         tracing::info!(capabilities = left.names().join(" "), "privileges given up");
     }
-    for path in std::iter::once(path).chain(config.lists()) {
-        if let Err(error) = std::fs::File::open(path) {
+    let files: BTreeSet<_> = std::iter::once(path).chain(valid.lists()).collect();
+    for path in files {
+        if let Err(error) = config::file::open(path) {
             let path = path.display();
             tracing::warn!(%error, "{path} cannot be read again without privileges: reloads will fail until it belongs to this user");
         }

@@ -9,6 +9,7 @@ use super::raw::{Acl, Raw};
 use crate::tables::Access;
 
 const ONCE: &str = "list every prefix once; of several the longest decides";
+const EITHER: &str = "take it out of one of them: a prefix is allowed or denied";
 
 /// In which list, and on which line, a prefix stands.
 type Written<'a> = HashMap<(IpAddr, u8), (&'a str, usize)>;
@@ -49,25 +50,30 @@ fn contradictions(acl: &Acl, written: &Written<'_>, findings: &mut Findings<'_>)
         let other = || allowed.get(&listed.prefix).filter(|_| opposite == "allow");
         Some((key, listed, written.or_else(|| Some(format!("in {}", other()?)))?))
     });
-    for (key, listed, other) in found.take(MOST_TOLD) {
+    let found: Vec<_> = found.collect();
+    for (key, listed, other) in found.iter().take(MOST_TOLD) {
         let (address, length) = listed.prefix;
-        findings.error(
-            listed.file.span(),
-            format!("`{key}`: {listed}: {address}/{length} is {other}, too"),
-            ONCE,
-        );
+        let message = format!("`{key}`: {listed}: {address}/{length} is {other}, too");
+        findings.error(listed.file.span(), message, EITHER);
+    }
+    if let Some((key, listed, _)) = found.get(MOST_TOLD) {
+        let message = format!("`{key}`: and {} more", found.len() - MOST_TOLD);
+        findings.error(listed.file.span(), message, EITHER);
     }
 }
 
-/// Somebody may connect.
+/// Somebody may connect, as far as everything could be read.
 fn somebody(acl: &Acl, findings: &mut Findings<'_>) {
     let denies = acl.default.as_ref().filter(|default| *default.get_ref() == Access::Deny);
-    let is_empty =
-        acl.allow.as_ref().is_some_and(|allow| allow.get_ref().is_empty()) && acl.allow_listed.is_empty();
+    let is_empty = acl.allow.as_ref().is_some_and(|allow| allow.get_ref().is_empty());
+    let no_files = acl.allow_files.as_ref().is_some_and(|files| files.get_ref().is_empty());
+    let is_certain = no_files || !findings.has_errors();
     if let Some(default) = denies
         && is_empty
+        && is_certain
+        && acl.allow_listed.is_empty()
     {
-        let message = "`default`: \"deny\" without anybody in `allow`: nobody may connect";
+        let message = "`default`: \"deny\" without anybody in `allow` or `allow_files`: nobody may connect";
         findings.warning(default.span(), message, "add who may: allow = [\"198.51.100.0/24\"]");
     }
 }

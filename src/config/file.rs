@@ -10,13 +10,18 @@ const LARGEST: u64 = 64 << 20;
 
 /// Reads it whole.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
+    bounded(open(path)?, LARGEST)
+}
+
+/// Opens it.
+pub(crate) fn open(path: &Path) -> Result<File> {
     // A FIFO that nobody writes to must not hold us up.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
     let kind = file.metadata()?.file_type();
     if !kind.is_file() {
         return Err(Error::other(format!("it is {}, not a regular file", name(kind))));
     }
-    bounded(file, LARGEST)
+    Ok(file)
 }
 
 /// Reads what may grow meanwhile.

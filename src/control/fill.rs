@@ -50,7 +50,7 @@ pub enum Line {
     Filling(u64),
     /// It fell below the lowest of those that it was over.
     Easing(u64),
-    /// Handshakes that are not complete and UDP flows that have just begun are given up for new ones.
+    /// Handshakes that are not complete and UDP flows whose client has not gone on are given up for new ones.
     GivingWay,
     /// New connections begin to be refused.
     Refusing,

@@ -116,7 +116,8 @@ pub fn forward<P: Pair>(
     forward_intact(frame, meta, hit, (next_state, false), turn)
 }
 
-/// Forwards the first frame of a connection that was made for it, and so after it was verified and noted.
+/// Forwards the first frame of a connection that was made for it, and so after it was verified and noted. (Where another worker was
+/// faster it is noted there.)
 #[inline(always)]
 pub fn forward_first<P: Pair>(
     frame: &mut Frame,

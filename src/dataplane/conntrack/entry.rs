@@ -353,7 +353,7 @@ impl<P: Pair> Entry<P> {
         let _ = self.route.compare_exchange(seen, route, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Notes that a frame was seen. Writes only when the coarse clock moved on, so that the line stays shared.
+    /// Notes that a frame was seen. Looks, and so writes, only when the coarse clock moved on, so that the line stays shared.
     #[inline]
     pub fn touch(&self, hit: &Hit<P>, sequence: u32, now: Coarse) {
         if hit.last_seen != now {
@@ -363,7 +363,8 @@ impl<P: Pair> Entry<P> {
 
     #[inline]
     fn seen(&self, hit: &Hit<P>, sequence: u32, now: Coarse) {
-        if hit.state() == State::Udp {
+        let of_service = !matches!(hit.kind, Kind::Snat | Kind::Mapping);
+        if hit.state() == State::Udp && of_service {
             return self.touch_datagram(hit.direction, hit.kind.one_way(), now);
         }
         self.last_seen.store(now.0, Ordering::Relaxed);

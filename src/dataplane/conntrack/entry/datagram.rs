@@ -18,12 +18,12 @@ use crate::dataplane::family::Pair;
 use crate::tables::Coarse;
 
 /// How long after the answer the client has to go on.
-const PROVES: u32 = Coarse::from_seconds(2);
+const PROVES: i32 = Coarse::from_seconds(2) as i32;
 /// In place of the time of the answer, which is odd.
 const CONFIRMED: u32 = 2;
 
 /// What `last_seen` says when a connection begins: of a UDP flow one unit of time too early, so that what comes next is noted within
-/// the same unit, too. So an answer is, however quick.
+/// the same unit, too. So an answer is, however quick; and a timer is so much early.
 #[inline(always)]
 pub(super) fn begins(now: Coarse, state: State) -> Coarse {
     Coarse(now.0.wrapping_sub(u32::from(state == State::Udp)))
@@ -36,20 +36,33 @@ const fn answered(now: Coarse) -> u32 {
 
 impl<P: Pair> Entry<P> {
     /// Notes that a datagram was seen, unasked whether that is due. `one_way` says that the backend's are not seen.
+    ///
+    /// While it matters who speaks next, the time that is noted is one unit early, as in the beginning: else what comes later within
+    /// the unit would not be looked at.
     pub fn touch_datagram(&self, direction: Direction, one_way: bool, now: Coarse) {
         let noted = self.sequences[0].load(Ordering::Relaxed);
         let note = |what| self.sequences[0].store(what, Ordering::Relaxed);
-        let mut seen = now;
-        match noted {
-            CONFIRMED => {}
-            0 if direction == Direction::Reply || one_way => note(answered(now)),
-            0 => seen = begins(now, State::Udp),
-            when if direction == Direction::Request && answered(now).wrapping_sub(when) >> 1 >= PROVES => {
-                note(CONFIRMED);
+        // Another worker may have noted what is still to come for this one.
+        let age = answered(now).wrapping_sub(noted) as i32 >> 1;
+        let early = begins(now, State::Udp);
+        let seen = match (noted, direction) {
+            (CONFIRMED, _) => now,
+            (0, Direction::Request) if !one_way => early,
+            (0, _) => {
+                note(answered(now));
+                now
             }
-            _ => {}
+            (_, Direction::Request) if age >= PROVES => {
+                note(CONFIRMED);
+                now
+            }
+            (_, Direction::Reply) if age >= PROVES => early,
+            _ => now,
+        };
+        // The line stays shared where nothing changes.
+        if self.last_seen.load(Ordering::Relaxed) != seen.0 {
+            self.last_seen.store(seen.0, Ordering::Relaxed);
         }
-        self.last_seen.store(seen.0, Ordering::Relaxed);
     }
 
     /// Whether its client has gone on, so that it stays in a full table.

@@ -38,6 +38,11 @@ fn a_udp_flow_gives_way_until_its_client_goes_on_with_what_was_answered() {
         // However quick the answer is, and however often it was asked for.
         assert!(stays(Kind::Nat, &[(Request, asked), (Reply, asked), (Request, asked + 2200)]));
     }
+    // Within one unit of time, too: who is asked answers at once, and who is sent much is seldom the first to speak.
+    let talk: Vec<_> = (1..400).flat_map(|i| [(Reply, i * 10), (Reply, i * 10)]).collect();
+    assert!(!stays(Kind::Nat, &talk));
+    assert!(stays(Kind::Nat, &[&talk[..], &[(Request, 3990)]].concat()));
+    assert!(stays(Kind::Nat, &[(Reply, 0), (Reply, 6400), (Request, 6401)]));
     for unseen in [Kind::Dsr, Kind::Tunnel] {
         assert!(!stays(unseen, &[(Request, 5000)]) && !stays(unseen, &[(Request, 0), (Request, 1600)]));
         assert!(stays(unseen, &[(Request, 0), (Request, 2200)]));
@@ -61,4 +66,11 @@ fn how_old_a_udp_flow_is_survives_the_wrap_of_its_clock() {
         assert!(entry(&bench, flow.reply, 0) && entry(&bench, flow.request, 30), "{begin}");
         assert!(!entry(&bench, flow.request, 33), "{begin}");
     }
+}
+
+/// Another worker, whose clock is a unit ahead, noted the answer.
+#[test]
+fn a_worker_whose_clock_is_behind_confirms_nothing() {
+    assert!(!stays(Kind::Nat, &[(Direction::Reply, 64), (Direction::Request, 0)]));
+    assert!(stays(Kind::Nat, &[(Direction::Reply, 64), (Direction::Request, 0), (Direction::Request, 2300)]));
 }
