@@ -378,7 +378,7 @@ impl<P: Pair> Entry<P> {
     pub fn touch_with(&self, hit: &Hit<P>, sequence: u32, acknowledgment: u32, now: Coarse) {
         if hit.last_seen != now {
             self.seen(hit, sequence, now);
-            if hit.kind.one_way() && !matches!(hit.state(), State::SynReceived | State::Udp) {
+            if hit.kind.one_way() && hit.state() != State::SynReceived {
                 self.sequences[1].store(acknowledgment, Ordering::Relaxed);
             }
         }
